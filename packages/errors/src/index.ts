@@ -1,0 +1,40 @@
+export type { ErrorClass } from "./error-class.ts";
+export { codeOf, codeName, parseCodeName } from "./error-class.ts";
+export {
+  aborted,
+  alreadyExists,
+  canceled,
+  dataLoss,
+  deadlineExceeded,
+  failedPrecondition,
+  internal,
+  invalidArgument,
+  notFound,
+  outOfRange,
+  permissionDenied,
+  resourceExhausted,
+  unauthenticated,
+  unavailable,
+  unimplemented,
+  unknown,
+} from "./constructors.ts";
+export {
+  isAborted,
+  isAlreadyExists,
+  isCanceled,
+  isDataLoss,
+  isDeadlineExceeded,
+  isFailedPrecondition,
+  isInternal,
+  isInvalidArgument,
+  isNotFound,
+  isOutOfRange,
+  isPermissionDenied,
+  isResourceExhausted,
+  isUnauthenticated,
+  isUnavailable,
+  isUnimplemented,
+  isUnknown,
+} from "./predicates.ts";
+export { fromSystemError, isSystemError, systemErrorCode } from "./system-error.ts";
+export { messageOf, wrapError } from "./wrap-error.ts";

@@ -1,0 +1,22 @@
+import { ConnectError } from "@connectrpc/connect";
+
+import { codeOf } from "./error-class.ts";
+
+/** This returns the text of anything thrown, without the code that `ConnectError` puts before it. */
+export function messageOf(error: unknown): string {
+  if (error instanceof ConnectError) return error.rawMessage;
+  return error instanceof Error ? error.message : String(error);
+}
+
+/**
+ * This adds what was being done to an error and keeps its class: `` `${doing}: ${message}` ``.
+ *
+ * The original is the `cause`; the details and metadata of a `ConnectError` are kept. Wrap at each layer, once.
+ */
+export function wrapError(error: unknown, doing: string): ConnectError {
+  const message = `${doing}: ${messageOf(error)}`;
+  if (!(error instanceof ConnectError)) return new ConnectError(message, codeOf(error), undefined, undefined, error);
+  const wrapped = new ConnectError(message, error.code, error.metadata, undefined, error);
+  wrapped.details = error.details;
+  return wrapped;
+}
