@@ -131,10 +131,7 @@ export interface ContentStore extends ContentProvider, ContentIngester {
    * @throws not_found
    * @throws invalid_argument - another field path
    */
-  update(
-    change: { readonly digest: Digest; readonly labels: Labels },
-    options?: UpdateOptions,
-  ): Promise<ContentInfo>;
+  update(change: { readonly digest: Digest; readonly labels: Labels }, options?: UpdateOptions): Promise<ContentInfo>;
   /** This lists blobs in order of their digest; filter fields are `digest`, `size`, `labels.*`. */
   list(options?: ListOptions): AsyncIterable<ContentInfo>;
   /** @throws not_found */
@@ -154,16 +151,10 @@ export interface ReadBlobOptions extends CallOptions {
 }
 
 /** This reads a small blob whole. @throws not_found, resource_exhausted - larger than the limit */
-export async function readBlob(
-  store: ContentProvider,
-  digest: Digest,
-  options: ReadBlobOptions,
-): Promise<Uint8Array> {
+export async function readBlob(store: ContentProvider, digest: Digest, options: ReadBlobOptions): Promise<Uint8Array> {
   await using reader = await store.reader(digest, options);
   if (reader.size > options.limitBytes) {
-    throw resourceExhausted(
-      `blob ${digest} has ${reader.size} bytes, at most ${options.limitBytes} are read at once`,
-    );
+    throw resourceExhausted(`blob ${digest} has ${reader.size} bytes, at most ${options.limitBytes} are read at once`);
   }
   return reader.readAt(0, reader.size, options);
 }

@@ -26,11 +26,7 @@ export interface Applier {
    * @throws resource_exhausted - a budget is used up, or the disk
    * @see containerd core/diff/diff.go, Applier
    */
-  apply(
-    descriptor: Descriptor,
-    mounts: readonly Mount[],
-    options?: ApplyOptions,
-  ): Promise<Descriptor>;
+  apply(descriptor: Descriptor, mounts: readonly Mount[], options?: ApplyOptions): Promise<Descriptor>;
 }
 
 /** Options of {@link Comparer.compare}. */
@@ -47,9 +43,5 @@ export interface CompareOptions extends CallOptions {
 /** Makes layers. */
 export interface Comparer {
   /** This writes what is different in `upper` to the content store and returns its descriptor. @throws unimplemented */
-  compare(
-    lower: readonly Mount[],
-    upper: readonly Mount[],
-    options?: CompareOptions,
-  ): Promise<Descriptor>;
+  compare(lower: readonly Mount[], upper: readonly Mount[], options?: CompareOptions): Promise<Descriptor>;
 }

@@ -13,12 +13,7 @@ export interface EventEnvelope {
 /** Sends events of this process: the time is stamped here. */
 export interface EventPublisher {
   /** @throws invalid_argument - topic is not `/` and identifiers joined by `/` */
-  publish(
-    namespace: Namespace,
-    topic: string,
-    event: AnyValue,
-    options?: CallOptions,
-  ): Promise<void>;
+  publish(namespace: Namespace, topic: string, event: AnyValue, options?: CallOptions): Promise<void>;
 }
 
 /**

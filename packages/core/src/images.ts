@@ -47,8 +47,5 @@ export interface ImageStore {
    */
   update(image: ImageSpec, options?: ImageWriteOptions): Promise<Image>;
   /** @throws not_found - no such image, or its target is not the one given */
-  delete(
-    name: string,
-    options?: DeleteOptions & { readonly target?: Pick<Descriptor, "digest"> },
-  ): Promise<void>;
+  delete(name: string, options?: DeleteOptions & { readonly target?: Pick<Descriptor, "digest"> }): Promise<void>;
 }

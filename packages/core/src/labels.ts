@@ -19,9 +19,7 @@ export function validateLabels(labels: Labels): void {
   for (const [key, value] of labels) {
     if (Buffer.byteLength(key) + Buffer.byteLength(value) > MAX_LABEL_BYTES) {
       const shown = key.length > 64 ? `${key.slice(0, 64)}…` : key;
-      throw invalidArgument(
-        `label key and value length exceed ${MAX_LABEL_BYTES} bytes, key ${JSON.stringify(shown)}`,
-      );
+      throw invalidArgument(`label key and value length exceed ${MAX_LABEL_BYTES} bytes, key ${JSON.stringify(shown)}`);
     }
   }
 }

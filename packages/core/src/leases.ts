@@ -31,10 +31,7 @@ export const LeaseLabel = {
  */
 export interface LeaseManager {
   /** @throws already_exists, invalid_argument */
-  create(
-    lease: { readonly id: string; readonly labels: Labels },
-    options?: CallOptions,
-  ): Promise<Lease>;
+  create(lease: { readonly id: string; readonly labels: Labels }, options?: CallOptions): Promise<Lease>;
   /** @throws not_found */
   delete(id: string, options?: DeleteOptions): Promise<void>;
   /** This lists leases; filter fields are `id` and `labels.*`. */

@@ -27,8 +27,7 @@ export function validateIdentifier(text: string, what = "identifier"): string {
       `${what} ${JSON.stringify(`${text.slice(0, MAX_IDENTIFIER_LENGTH)}…`)} greater than maximum length (${MAX_IDENTIFIER_LENGTH} characters)`,
     );
   }
-  if (!IDENTIFIER.test(text))
-    throw invalidArgument(`${what} ${JSON.stringify(text)} must match ${IDENTIFIER.source}`);
+  if (!IDENTIFIER.test(text)) throw invalidArgument(`${what} ${JSON.stringify(text)} must match ${IDENTIFIER.source}`);
   return text;
 }
 

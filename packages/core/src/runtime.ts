@@ -85,17 +85,12 @@ export interface Task {
   state(options?: ProcessRef): Promise<ProcessState>;
   kill(options: ProcessRef & { readonly signal: number; readonly all?: boolean }): Promise<void>;
   exec(execId: string, options: ExecOptions): Promise<void>;
-  resizePty(
-    options: ProcessRef & { readonly width: number; readonly height: number },
-  ): Promise<void>;
+  resizePty(options: ProcessRef & { readonly width: number; readonly height: number }): Promise<void>;
   closeIo(options?: ProcessRef): Promise<void>;
   pause(options?: CallOptions): Promise<void>;
   resume(options?: CallOptions): Promise<void>;
   pids(options?: CallOptions): Promise<readonly ProcessInfo[]>;
-  checkpoint(
-    path: string,
-    options: CallOptions & { readonly checkpointOptions?: AnyValue },
-  ): Promise<void>;
+  checkpoint(path: string, options: CallOptions & { readonly checkpointOptions?: AnyValue }): Promise<void>;
   update(
     resources: AnyValue,
     options?: CallOptions & { readonly annotations?: ReadonlyMap<string, string> },

@@ -61,10 +61,7 @@ export interface Snapshotter extends AsyncDisposable {
    * @throws not_found
    * @throws invalid_argument - a field path other than `labels` and `labels.<key>`
    */
-  update(
-    change: { readonly name: string; readonly labels: Labels },
-    options?: UpdateOptions,
-  ): Promise<SnapshotInfo>;
+  update(change: { readonly name: string; readonly labels: Labels }, options?: UpdateOptions): Promise<SnapshotInfo>;
   /** This measures an active snapshot or view, and tells what was stored at the commit of a committed one. @throws not_found */
   usage(key: string, options?: CallOptions): Promise<SnapshotUsage>;
   /**

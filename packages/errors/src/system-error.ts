@@ -24,12 +24,7 @@ const CLASSES: ReadonlyMap<string, Code> = new Map([
 
 /** This narrows to an error whose `code` is an errno name (`ENOENT`, …). */
 export function isSystemError(error: unknown): error is SystemError {
-  return (
-    error instanceof Error &&
-    "code" in error &&
-    typeof error.code === "string" &&
-    /^E[A-Z0-9]+$/.test(error.code)
-  );
+  return error instanceof Error && "code" in error && typeof error.code === "string" && /^E[A-Z0-9]+$/.test(error.code);
 }
 
 /** This returns the errno name of a system error, `undefined` for any other value. */

@@ -15,8 +15,7 @@ export function messageOf(error: unknown): string {
  */
 export function wrapError(error: unknown, doing: string): ConnectError {
   const message = `${doing}: ${messageOf(error)}`;
-  if (!(error instanceof ConnectError))
-    return new ConnectError(message, codeOf(error), undefined, undefined, error);
+  if (!(error instanceof ConnectError)) return new ConnectError(message, codeOf(error), undefined, undefined, error);
   const wrapped = new ConnectError(message, error.code, error.metadata, undefined, error);
   wrapped.details = error.details;
   return wrapped;

@@ -16,10 +16,7 @@ export function chainIds(diffIds: readonly Digest[]): Digest[] {
     chain.push(
       previous === undefined
         ? diffId
-        : formatDigest(
-            "sha256",
-            createHash("sha256").update(`${previous} ${diffId}`).digest("hex"),
-          ),
+        : formatDigest("sha256", createHash("sha256").update(`${previous} ${diffId}`).digest("hex")),
     );
   }
   return chain;

@@ -30,8 +30,7 @@ export interface Descriptor {
 export function parseDescriptor(value: unknown, place: string): Descriptor {
   const fields = record(value, place);
   const { mediaType, digest, size, annotations, platform, artifactType, urls, data } = fields;
-  if (typeof mediaType !== "string" || mediaType === "")
-    throw invalidArgument(`${place}: mediaType is missing`);
+  if (typeof mediaType !== "string" || mediaType === "") throw invalidArgument(`${place}: mediaType is missing`);
   if (typeof digest !== "string") throw invalidArgument(`${place}: digest is missing`);
   if (typeof size !== "number" || !Number.isSafeInteger(size) || size < 0) {
     throw invalidArgument(`${place}: invalid size ${JSON.stringify(size)}`);
@@ -40,12 +39,8 @@ export function parseDescriptor(value: unknown, place: string): Descriptor {
     mediaType,
     digest: parseDigest(digest),
     size,
-    ...(annotations === undefined || annotations === null
-      ? {}
-      : { annotations: stringMap(annotations, place) }),
-    ...(platform === undefined || platform === null
-      ? {}
-      : { platform: parsePlatformObject(platform, place) }),
+    ...(annotations === undefined || annotations === null ? {} : { annotations: stringMap(annotations, place) }),
+    ...(platform === undefined || platform === null ? {} : { platform: parsePlatformObject(platform, place) }),
     ...(typeof artifactType === "string" ? { artifactType } : {}),
     ...(Array.isArray(urls) ? { urls: urls.filter((url) => typeof url === "string") } : {}),
     ...(typeof data === "string" ? { data } : {}),
@@ -64,17 +59,14 @@ function parsePlatformObject(value: unknown, place: string): Platform {
     architecture: text("architecture"),
     variant: text("variant"),
     osVersion: text("os.version"),
-    osFeatures: Array.isArray(features)
-      ? features.filter((feature) => typeof feature === "string")
-      : [],
+    osFeatures: Array.isArray(features) ? features.filter((feature) => typeof feature === "string") : [],
   };
 }
 
 function stringMap(value: unknown, place: string): Record<string, string> {
   const result: Record<string, string> = Object.create(null);
   for (const [key, entry] of Object.entries(record(value, `${place}: annotations`))) {
-    if (typeof entry !== "string")
-      throw invalidArgument(`${place}: annotation ${JSON.stringify(key)} is not a string`);
+    if (typeof entry !== "string") throw invalidArgument(`${place}: annotation ${JSON.stringify(key)} is not a string`);
     result[key] = entry;
   }
   return result;

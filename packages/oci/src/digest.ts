@@ -29,11 +29,7 @@ export function parseDigest(text: string): Digest {
 export function isDigest(text: string): text is Digest {
   const colon = text.indexOf(":");
   const length = HEX_LENGTHS.get(text.slice(0, Math.max(colon, 0)));
-  return (
-    length !== undefined &&
-    text.length === colon + 1 + length &&
-    /^[0-9a-f]+$/.test(text.slice(colon + 1))
-  );
+  return length !== undefined && text.length === colon + 1 + length && /^[0-9a-f]+$/.test(text.slice(colon + 1));
 }
 
 /** This says whether berth can compute the algorithm of that name. */

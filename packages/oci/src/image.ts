@@ -44,13 +44,10 @@ export interface ImageConfig {
 /** This reads an index. @throws invalid_argument - it is not JSON, or not an index */
 export function parseIndex(bytes: Uint8Array, place: string): ImageIndex {
   const fields = json(bytes, place);
-  if (!Array.isArray(fields["manifests"]))
-    throw invalidArgument(`${place}: not an index, "manifests" is missing`);
+  if (!Array.isArray(fields["manifests"])) throw invalidArgument(`${place}: not an index, "manifests" is missing`);
   return {
     ...mediaTypeOf(fields),
-    manifests: fields["manifests"].map((entry, index) =>
-      parseDescriptor(entry, `${place}: manifest ${index}`),
-    ),
+    manifests: fields["manifests"].map((entry, index) => parseDescriptor(entry, `${place}: manifest ${index}`)),
   };
 }
 
@@ -63,12 +60,8 @@ export function parseManifest(bytes: Uint8Array, place: string): ImageManifest {
   return {
     ...mediaTypeOf(fields),
     config: parseDescriptor(fields["config"], `${place}: config`),
-    layers: fields["layers"].map((entry, index) =>
-      parseDescriptor(entry, `${place}: layer ${index}`),
-    ),
-    ...(fields["subject"]
-      ? { subject: parseDescriptor(fields["subject"], `${place}: subject`) }
-      : {}),
+    layers: fields["layers"].map((entry, index) => parseDescriptor(entry, `${place}: layer ${index}`)),
+    ...(fields["subject"] ? { subject: parseDescriptor(fields["subject"], `${place}: subject`) } : {}),
   };
 }
 
@@ -101,8 +94,7 @@ function parseDefaults(value: unknown, place: string): ImageConfigDefaults {
     const entry = fields[name];
     return Array.isArray(entry) ? { [name]: entry.map(String) } : {};
   };
-  const map = (name: string) =>
-    fields[name] ? { [name]: record(fields[name], `${place}: ${name}`) } : {};
+  const map = (name: string) => (fields[name] ? { [name]: record(fields[name], `${place}: ${name}`) } : {});
   return {
     ...text("User"),
     ...list("Env"),

@@ -2,23 +2,10 @@ export { chainIds } from "./chain-id.ts";
 export type { Descriptor } from "./descriptor.ts";
 export { parseDescriptor } from "./descriptor.ts";
 export type { Digest, DigestAlgorithm } from "./digest.ts";
-export {
-  digestAlgorithm,
-  digestHex,
-  formatDigest,
-  isDigest,
-  isDigestAlgorithm,
-  parseDigest,
-} from "./digest.ts";
+export { digestAlgorithm, digestHex, formatDigest, isDigest, isDigestAlgorithm, parseDigest } from "./digest.ts";
 export type { ImageConfig, ImageConfigDefaults, ImageIndex, ImageManifest } from "./image.ts";
 export { parseImageConfig, parseIndex, parseManifest } from "./image.ts";
-export {
-  MediaType,
-  isConfigType,
-  isIndexType,
-  isLayerType,
-  isManifestType,
-} from "./media-types.ts";
+export { MediaType, isConfigType, isIndexType, isLayerType, isManifestType } from "./media-types.ts";
 export type { Platform, PlatformMatcher } from "./platform.ts";
 export {
   allPlatforms,

@@ -19,16 +19,15 @@ export interface PlatformMatcher {
 
 const OS_ALIASES: ReadonlyMap<string, string> = new Map([["macos", "darwin"]]);
 
-const ARCHITECTURE_ALIASES: ReadonlyMap<string, readonly [architecture: string, variant?: string]> =
-  new Map([
-    ["i386", ["386"]],
-    ["x86_64", ["amd64"]],
-    ["x86-64", ["amd64"]],
-    ["x64", ["amd64"]],
-    ["aarch64", ["arm64"]],
-    ["armhf", ["arm", "v7"]],
-    ["armel", ["arm", "v6"]],
-  ]);
+const ARCHITECTURE_ALIASES: ReadonlyMap<string, readonly [architecture: string, variant?: string]> = new Map([
+  ["i386", ["386"]],
+  ["x86_64", ["amd64"]],
+  ["x86-64", ["amd64"]],
+  ["x64", ["amd64"]],
+  ["aarch64", ["arm64"]],
+  ["armhf", ["arm", "v7"]],
+  ["armel", ["arm", "v6"]],
+]);
 
 const KNOWN_OS = new Set(
   "aix android darwin dragonfly freebsd hurd illumos ios js linux nacl netbsd openbsd plan9 solaris windows zos".split(
@@ -43,8 +42,7 @@ const KNOWN_ARCHITECTURES = new Set(
 
 /** This returns the platform that this process runs on. */
 export function hostPlatform(): Platform {
-  const architecture =
-    { x64: "amd64", arm64: "arm64", arm: "arm", ia32: "386" }[String(process.arch)] ?? process.arch;
+  const architecture = { x64: "amd64", arm64: "arm64", arm: "arm", ia32: "386" }[String(process.arch)] ?? process.arch;
   return normalizePlatform({
     os: process.platform === "win32" ? "windows" : process.platform,
     architecture,
@@ -60,8 +58,7 @@ export function normalizePlatform(platform: Platform): Platform {
   const resolved = alias?.[0] ?? architecture;
   if (resolved === "arm64" && (variant === "8" || variant === "v8")) variant = "";
   if (resolved === "amd64" && variant === "v1") variant = "";
-  if (resolved === "arm")
-    variant = { "": "v7", "5": "v5", "6": "v6", "7": "v7", "8": "v8" }[variant] ?? variant;
+  if (resolved === "arm") variant = { "": "v7", "5": "v5", "6": "v6", "7": "v7", "8": "v8" }[variant] ?? variant;
   return {
     os: OS_ALIASES.get(os) ?? os,
     architecture: resolved,
@@ -80,9 +77,7 @@ export function normalizePlatform(platform: Platform): Platform {
 export function parsePlatform(text: string): Platform {
   const parts = text.split("/");
   if (parts.length > 3 || !parts.every((part) => /^[A-Za-z0-9_.-]+$/.test(part))) {
-    throw invalidArgument(
-      `invalid platform ${JSON.stringify(text)}: expected os[/architecture[/variant]]`,
-    );
+    throw invalidArgument(`invalid platform ${JSON.stringify(text)}: expected os[/architecture[/variant]]`);
   }
   const [first = "", second, third] = parts;
   if (second !== undefined) {
@@ -135,8 +130,7 @@ function compatible(platform: Platform): readonly Platform[] {
       architecture: "arm",
       variant: `v${highest - step}`,
     }));
-  if (architecture === "arm64")
-    return [platform, ...(variant ? [{ os, architecture }] : []), ...arm(8)];
+  if (architecture === "arm64") return [platform, ...(variant ? [{ os, architecture }] : []), ...arm(8)];
   if (architecture === "arm") return arm(Number(variant.slice(1)) || 7);
   if (architecture === "amd64") {
     const level = variant ? Number(variant.slice(1)) : 1;
@@ -145,12 +139,7 @@ function compatible(platform: Platform): readonly Platform[] {
       architecture,
       variant: `v${level - 1 - step}`,
     }));
-    return [
-      platform,
-      ...lower,
-      ...(variant ? [{ os, architecture }] : []),
-      { os, architecture: "386" },
-    ];
+    return [platform, ...lower, ...(variant ? [{ os, architecture }] : []), { os, architecture: "386" }];
   }
   return [platform];
 }

@@ -20,13 +20,10 @@ export interface Reference {
  * @throws invalid_argument - a scheme, white space, or no host and path
  */
 export function parseReference(text: string): Reference {
-  if (text.includes("://"))
-    throw invalidArgument(`invalid reference ${JSON.stringify(text)}: a scheme is not allowed`);
-  if (text === "" || /\s/.test(text))
-    throw invalidArgument(`invalid reference ${JSON.stringify(text)}`);
+  if (text.includes("://")) throw invalidArgument(`invalid reference ${JSON.stringify(text)}: a scheme is not allowed`);
+  if (text === "" || /\s/.test(text)) throw invalidArgument(`invalid reference ${JSON.stringify(text)}`);
   const slash = text.indexOf("/");
-  if (slash <= 0)
-    throw invalidArgument(`invalid reference ${JSON.stringify(text)}: host and path are required`);
+  if (slash <= 0) throw invalidArgument(`invalid reference ${JSON.stringify(text)}: host and path are required`);
   const split = text.slice(slash).search(/[:@]/);
   if (split < 0) return { locator: text, object: "" };
   const cut = slash + split;

@@ -1,1 +1,14 @@
-export {};
+export type { BootOptions, PluginGraph } from "./boot-plugins.ts";
+export { bootPlugins } from "./boot-plugins.ts";
+export type { HostFacts, InitContext, Plugin, PluginDefinition, PluginMeta } from "./define-plugin.ts";
+export { definePlugin } from "./define-plugin.ts";
+export type { ParsedConfig } from "./plugin-config.ts";
+export { parsePluginConfig, parseTable, tomlPath } from "./plugin-config.ts";
+export { orderPlugins } from "./plugin-order.ts";
+export type { PluginType } from "./plugin-type.ts";
+export { pluginType, pluginUri } from "./plugin-type.ts";
+export type { Requirement, Requirements, Resolved } from "./requirement.ts";
+export { all, one, optional } from "./requirement.ts";
+export type { ServiceRegistration } from "./service-registration.ts";
+export { serviceRegistration } from "./service-registration.ts";
+export { SkipPluginError, skipPlugin } from "./skip-plugin.ts";

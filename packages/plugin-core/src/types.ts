@@ -1,0 +1,52 @@
+import type { ContentStore } from "@berth/core/content";
+import type { Applier, Comparer } from "@berth/core/diff";
+import type { EventExchange } from "@berth/core/events";
+import type { DeprecationLog } from "@berth/core/introspection";
+import type { LeaseManager } from "@berth/core/leases";
+import type { MetadataStore, NamespaceOptions } from "@berth/core/metadata";
+import type { Namespace } from "@berth/core/namespaces";
+import type { TaskRuntime } from "@berth/core/runtime";
+import type { Snapshotter } from "@berth/core/snapshots";
+
+import { pluginType } from "./plugin-type.ts";
+import type { ServiceRegistration } from "./service-registration.ts";
+
+/** Collects garbage on demand. */
+export interface GarbageCollector {
+  /** This asks for a run and resolves when one that began after the call has ended. */
+  collect(options?: { readonly signal?: AbortSignal }): Promise<void>;
+}
+
+/** Gives the leases of a namespace. */
+export type LeaseManagerProvider = (namespace: Namespace) => LeaseManager;
+
+/** Gives a differ that reads and writes the content of a namespace. */
+export type DifferProvider = (namespace: Namespace, options?: NamespaceOptions) => Applier & Partial<Comparer>;
+
+/** Finds shims and starts them; opaque to all but the runtime. */
+export interface ShimManager {
+  /** Path of the binary that a runtime name, or path, leads to. @throws not_found, invalid_argument */
+  resolve(runtime: string): Promise<string>;
+}
+
+/** Blobs without namespaces. */
+export const ContentPlugin = pluginType<ContentStore>("io.containerd.content.v1");
+/** Snapshotters without namespaces. */
+export const SnapshotPlugin = pluginType<Snapshotter>("io.containerd.snapshotter.v1");
+/** The metadata database: namespaced views of everything. */
+export const MetadataPlugin = pluginType<MetadataStore>("io.containerd.metadata.v1");
+export const EventPlugin = pluginType<EventExchange>("io.containerd.event.v1");
+export const LeasePlugin = pluginType<LeaseManagerProvider>("io.containerd.lease.v1");
+export const GcPlugin = pluginType<GarbageCollector>("io.containerd.gc.v1");
+export const DiffPlugin = pluginType<DifferProvider>("io.containerd.differ.v1");
+export const ShimPlugin = pluginType<ShimManager>("io.containerd.shim.v1");
+export const RuntimePlugin = pluginType<TaskRuntime>("io.containerd.runtime.v2");
+export const WarningPlugin = pluginType<DeprecationLog>("io.containerd.warning.v1");
+/** Services of the daemon's gRPC socket. */
+export const GrpcPlugin = pluginType<readonly ServiceRegistration[]>("io.containerd.grpc.v1");
+/** Services of the daemon's ttrpc socket. */
+export const TtrpcPlugin = pluginType<readonly ServiceRegistration[]>("io.containerd.ttrpc.v1");
+/** Listeners. */
+export const ServerPlugin = pluginType<AsyncDisposable>("io.containerd.server.v1");
+/** Settings inside the daemon. */
+export const InternalPlugin = pluginType<unknown>("io.containerd.internal.v1");
