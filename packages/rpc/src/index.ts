@@ -1,1 +1,15 @@
-export {};
+export type { RpcListener, RpcServer, RpcServerOptions } from "./rpc-server.ts";
+export { createRpcServer } from "./rpc-server.ts";
+export type { TcpAddress, UnixAddress } from "./server/bind.ts";
+export type { RpcRoutes, ServiceRoute } from "./server/method-table.ts";
+export { serviceRoute } from "./server/method-table.ts";
+export type { CallRecord } from "./server/observe.ts";
+export { toConnectError } from "./server/to-connect-error.ts";
+export {
+  findNamespace,
+  LEASE_HEADER,
+  leaseOf,
+  NAMESPACE_HEADER,
+  namespaceInterceptor,
+  namespaceOf,
+} from "./namespace.ts";

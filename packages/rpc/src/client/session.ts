@@ -1,0 +1,101 @@
+import type { ClientHttp2Session } from "node:http2";
+import { connect as connectHttp2 } from "node:http2";
+import { connect as connectSocket } from "node:net";
+
+import { canceled, messageOf, unavailable } from "@berth/errors";
+
+const WINDOW_BYTES = 8 * 1024 * 1024;
+const SESSION_WINDOW_BYTES = 16 * 1024 * 1024;
+
+/**
+ * Holds one HTTP/2 connection to a unix socket: made at the first call, kept while it lives, made anew at the next call
+ * after it went away. Idle, it does not keep the process alive.
+ */
+export class SessionKeeper {
+  readonly #path: string;
+  readonly #connectTimeoutMs: number;
+  #session: ClientHttp2Session | undefined;
+  #opening: Promise<ClientHttp2Session> | undefined;
+  #calls = 0;
+  #closed = false;
+
+  constructor(path: string, connectTimeoutMs: number) {
+    this.#path = path;
+    this.#connectTimeoutMs = connectTimeoutMs;
+  }
+
+  /** The session if there is a usable one, so that a call need not wait a turn for it. */
+  get current(): ClientHttp2Session | undefined {
+    return this.#session;
+  }
+
+  /**
+   * This returns a connected session.
+   * @throws unavailable - nobody answers on the socket in time
+   * @throws canceled - the keeper is closed
+   */
+  async open(): Promise<ClientHttp2Session> {
+    if (this.#closed) throw canceled("transport is closed");
+    if (this.#session !== undefined) return this.#session;
+    this.#opening ??= this.#dial().finally(() => {
+      this.#opening = undefined;
+    });
+    return await this.#opening;
+  }
+
+  /** This counts a call in: from now until {@link leave} the connection keeps the process alive. */
+  enter(): void {
+    if (this.#calls++ === 0) this.#session?.ref();
+  }
+
+  leave(): void {
+    if (--this.#calls === 0) this.#session?.unref();
+  }
+
+  /** This cuts the connection; running calls fail. */
+  close(): void {
+    this.#closed = true;
+    this.#session?.destroy();
+    this.#session = undefined;
+  }
+
+  async #dial(): Promise<ClientHttp2Session> {
+    const { promise, resolve, reject } = Promise.withResolvers<ClientHttp2Session>();
+    const session = connectHttp2("http://localhost", {
+      createConnection: () => connectSocket({ path: this.#path }),
+      settings: { initialWindowSize: WINDOW_BYTES, enablePush: false },
+      maxSessionMemory: 1024,
+    });
+    const timer = setTimeout(() => {
+      reject(unavailable(`connect to ${this.#path}: no answer within ${this.#connectTimeoutMs} ms`));
+      session.destroy();
+    }, this.#connectTimeoutMs);
+    session.on("error", (error) => {
+      reject(unavailable(`connect to ${this.#path}: ${messageOf(error)}`, { cause: error }));
+    });
+    session.once("connect", () => resolve(session));
+    const drop = (): void => {
+      if (this.#session === session) this.#session = undefined;
+      reject(unavailable(`connect to ${this.#path}: connection closed`));
+    };
+    session.once("goaway", drop);
+    session.once("close", drop);
+    try {
+      await promise;
+    } finally {
+      clearTimeout(timer);
+    }
+    session.setLocalWindowSize(SESSION_WINDOW_BYTES);
+    return this.#adopt(session);
+  }
+
+  #adopt(session: ClientHttp2Session): ClientHttp2Session {
+    if (this.#closed) {
+      session.destroy();
+      throw canceled("transport is closed");
+    }
+    this.#session = session;
+    if (this.#calls === 0) session.unref();
+    return session;
+  }
+}

@@ -1,0 +1,83 @@
+import { chmodSync, chownSync, lstatSync, unlinkSync } from "node:fs";
+import type { Server } from "node:net";
+import { connect } from "node:net";
+
+import { failedPrecondition, fromSystemError, invalidArgument, isNotFound, systemErrorCode } from "@berth/errors";
+
+/** The longest socket path that containerd's clients accept. */
+const MAX_SOCKET_PATH = 104;
+
+/** A unix socket to listen on. Its directory is there already. */
+export interface UnixAddress {
+  readonly path: string;
+  /** Permission bits of the socket file, 0660 if not given. */
+  readonly mode?: number | undefined;
+  readonly uid?: number | undefined;
+  readonly gid?: number | undefined;
+}
+
+/** A TCP port to listen on; port 0 takes a free one. */
+export interface TcpAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
+/**
+ * This binds a server to a unix socket, in place of one that a dead process left behind.
+ * @throws invalid_argument - the path is longer than 104 bytes
+ * @throws failed_precondition - somebody answers on that socket, or the path is no socket
+ */
+export async function bindUnix(server: Server, address: UnixAddress): Promise<void> {
+  if (Buffer.byteLength(address.path) > MAX_SOCKET_PATH) {
+    throw invalidArgument(`socket path ${JSON.stringify(address.path)} is longer than ${MAX_SOCKET_PATH} bytes`);
+  }
+  await removeStaleSocket(address.path);
+  // Binding and the modes happen in one turn: nobody connects before the modes are set.
+  const listening = startListening(server, () => server.listen({ path: address.path }));
+  if (server.listening) {
+    chmodSync(address.path, address.mode ?? 0o660);
+    if (address.uid !== undefined || address.gid !== undefined) {
+      chownSync(address.path, address.uid ?? -1, address.gid ?? -1);
+    }
+  }
+  await listening;
+}
+
+/** This binds a server to a TCP port. */
+export async function bindTcp(server: Server, address: TcpAddress): Promise<void> {
+  await startListening(server, () => server.listen({ host: address.host, port: address.port }));
+}
+
+async function startListening(server: Server, listen: () => void): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const onError = (error: Error): void => reject(fromSystemError(error) as Error); // an Error in, an Error out
+  server.once("error", onError);
+  server.once("listening", resolve);
+  listen();
+  await promise;
+  server.off("error", onError);
+}
+
+async function removeStaleSocket(path: string): Promise<void> {
+  try {
+    if (!lstatSync(path).isSocket()) throw failedPrecondition(`listen on ${path}: it exists and is no socket`);
+  } catch (error) {
+    if (isNotFound(error)) return;
+    throw fromSystemError(error);
+  }
+  if (await isAnswered(path)) throw failedPrecondition(`listen on ${path}: another process answers there`);
+  try {
+    unlinkSync(path);
+  } catch (error) {
+    if (!isNotFound(error)) throw fromSystemError(error);
+  }
+}
+
+function isAnswered(path: string): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const socket = connect({ path });
+  socket.once("connect", () => resolve(true));
+  // Only a refused connection proves that nobody listens: a full backlog (EAGAIN) means that somebody does.
+  socket.once("error", (error) => resolve(!["ECONNREFUSED", "ENOENT"].includes(systemErrorCode(error) ?? "")));
+  return promise.finally(() => socket.destroy());
+}

@@ -1,0 +1,167 @@
+import type { ServerHttp2Stream } from "node:http2";
+
+import type { MethodImplSpec } from "@connectrpc/connect";
+import { internal, unimplemented } from "@berth/errors";
+
+import { decompress } from "../wire/decompress.ts";
+import type { Frame } from "../wire/frame.ts";
+import { FrameReader } from "../wire/frame.ts";
+import { decodeMessage } from "../wire/message.ts";
+import { MessageSource } from "../wire/message-source.ts";
+import type { WireHeaders } from "../wire/status.ts";
+import { encodeStatus } from "../wire/status.ts";
+import { parseGrpcTimeout } from "../wire/timeout.ts";
+import type { CallPolicy } from "./grpc-call.ts";
+import { GrpcCall } from "./grpc-call.ts";
+import type { AnyInit, AnyMessage } from "./invoke.ts";
+import { invokeStream, invokeUnary } from "./invoke.ts";
+import { toConnectError } from "./to-connect-error.ts";
+
+type UnarySpec = Extract<MethodImplSpec, { kind: "unary" }>;
+type StreamSpec = Exclude<MethodImplSpec, { kind: "unary" }>;
+
+/** This answers one gRPC request over HTTP/2. It never throws: whatever goes wrong becomes the call's status. */
+export function serveGrpc(
+  stream: ServerHttp2Stream,
+  headers: WireHeaders,
+  specs: ReadonlyMap<string, MethodImplSpec>,
+  policy: CallPolicy,
+): void {
+  const spec = specs.get(String(headers[":path"]));
+  if (spec === undefined) {
+    refuse(stream, unimplemented(`unknown method ${String(headers[":path"])}`));
+    return;
+  }
+  if (headers[":method"] !== "POST") {
+    refuse(stream, internal(`gRPC calls are POST requests, got ${String(headers[":method"])}`));
+    return;
+  }
+  let timeoutMs: number | undefined;
+  try {
+    const timeout = headers["grpc-timeout"];
+    if (timeout !== undefined) timeoutMs = parseGrpcTimeout(String(timeout));
+  } catch (error) {
+    refuse(stream, error);
+    return;
+  }
+  const call = new GrpcCall(stream, headers, spec, policy, timeoutMs);
+  if (spec.kind === "unary") serveUnary(call, spec);
+  else serveStream(call, spec);
+}
+
+function refuse(stream: ServerHttp2Stream, error: unknown): void {
+  const status = encodeStatus(toConnectError(error));
+  stream.respond({ ":status": "200", "content-type": "application/grpc", ...status }, { endStream: true });
+  stream.resume();
+}
+
+function serveUnary(call: GrpcCall, spec: UnarySpec): void {
+  const reader = new FrameReader(call.policy.maxReceiveBytes);
+  let frame: Frame | undefined;
+  call.stream.on("data", (chunk: Uint8Array) => {
+    if (call.isOver) return;
+    reader.push(chunk);
+    try {
+      frame ??= reader.next();
+    } catch (error) {
+      call.fail(error);
+    }
+  });
+  call.stream.on("end", () => {
+    if (call.isOver) return;
+    if (frame === undefined) {
+      call.fail(
+        reader.isInsideFrame ? internal("body ends inside a message") : unimplemented("request has no message"),
+      );
+    } else if (reader.isInsideFrame) call.fail(unimplemented("request has more than one message"));
+    else if (frame.compressed) void unpackAndRun(call, spec, frame.data);
+    else runUnary(call, spec, frame.data);
+  });
+}
+
+async function unpackAndRun(call: GrpcCall, spec: UnarySpec, data: Uint8Array): Promise<void> {
+  try {
+    runUnary(call, spec, await decompress(data, call.encoding, call.policy.maxReceiveBytes));
+  } catch (error) {
+    call.fail(error);
+  }
+}
+
+function runUnary(call: GrpcCall, spec: UnarySpec, data: Uint8Array): void {
+  try {
+    const message = decodeMessage(spec.method.input, data);
+    const output = invokeUnary(spec, message, call.context, call.policy.interceptors);
+    if (!isPromise(output)) call.answer(output);
+    else {
+      output.then(
+        (value) => call.answer(value),
+        (error: unknown) => call.fail(error),
+      );
+    }
+  } catch (error) {
+    call.fail(error);
+  }
+}
+
+function isPromise(value: Promise<AnyInit> | AnyInit): value is Promise<AnyInit> {
+  return "then" in value && typeof value.then === "function";
+}
+
+function serveStream(call: GrpcCall, spec: StreamSpec): void {
+  const source = new MessageSource<AnyMessage>(call.stream, {
+    maxBytes: call.policy.maxReceiveBytes,
+    encoding: () => call.encoding,
+    decode: (data) => decodeMessage(spec.method.input, data),
+  });
+  const input = spec.kind === "server_streaming" ? exactlyOne(source) : source;
+  let output: AsyncIterator<AnyInit>;
+  try {
+    output = invokeStream(spec, input, call.context, call.policy.interceptors)[Symbol.asyncIterator]();
+  } catch (error) {
+    call.fail(error);
+    return;
+  }
+  call.onCut = (reason) => {
+    source.fail(reason);
+    void abandon(output);
+  };
+  void sendAll(call, source, output);
+}
+
+async function* exactlyOne(source: MessageSource<AnyMessage>): AsyncIterable<AnyMessage> {
+  const first = await source.next();
+  if (first.done === true) throw unimplemented("request has no message");
+  const second = await source.next();
+  if (second.done !== true) throw unimplemented("request has more than one message");
+  yield first.value;
+}
+
+async function sendAll(
+  call: GrpcCall,
+  source: MessageSource<AnyMessage>,
+  output: AsyncIterator<AnyInit>,
+): Promise<void> {
+  try {
+    for (let result = await output.next(); result.done !== true; result = await output.next()) {
+      const wait = call.send(result.value);
+      if (wait !== undefined) await wait;
+      if (call.isOver) return;
+    }
+    call.end();
+  } catch (error) {
+    call.fail(error);
+    // When `send` threw, the handler has not ended yet.
+    await abandon(output);
+  } finally {
+    await source.return();
+  }
+}
+
+/** An iterable that nobody reads any more is closed, so that the handler's `finally` and `await using` run. */
+async function abandon(output: AsyncIterator<AnyInit>): Promise<void> {
+  try {
+    await output.return?.();
+  } catch {
+    // The call is over and has its status; what the handler's clean-up throws concerns no caller.
+  }
+}

@@ -1,0 +1,121 @@
+import { internal, resourceExhausted } from "@berth/errors";
+
+/** One length-prefixed message of a gRPC body. */
+export interface Frame {
+  readonly compressed: boolean;
+  readonly data: Uint8Array;
+}
+
+const PREFIX_BYTES = 5;
+
+/** This returns a message with its gRPC length prefix, ready to be written. */
+export function encodeFrame(data: Uint8Array): Uint8Array {
+  const frame = Buffer.allocUnsafe(PREFIX_BYTES + data.length);
+  frame[0] = 0;
+  frame.writeUInt32BE(data.length, 1);
+  frame.set(data, PREFIX_BYTES);
+  return frame;
+}
+
+/**
+ * This cuts a gRPC body, given in pieces of any size, into its messages.
+ *
+ * A length above the limit is refused when its prefix is seen, before a byte of the message is kept. After an error the
+ * reader is of no further use.
+ */
+export class FrameReader {
+  readonly #maxBytes: number;
+  #chunks: Uint8Array[] = [];
+  #buffered = 0;
+  #compressed = false;
+  #length = -1;
+
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes;
+  }
+
+  /** Bytes taken in and not yet given out. */
+  get bufferedBytes(): number {
+    return this.#buffered;
+  }
+
+  /** Whether a message has begun and is not complete. */
+  get isInsideFrame(): boolean {
+    return this.#buffered > 0 || this.#length >= 0;
+  }
+
+  push(chunk: Uint8Array): void {
+    if (chunk.length === 0) return;
+    this.#chunks.push(chunk);
+    this.#buffered += chunk.length;
+  }
+
+  /**
+   * This returns the next complete message, `undefined` when more bytes are needed.
+   * @throws resource_exhausted - the message is longer than the limit
+   * @throws internal - the prefix is not one of gRPC
+   */
+  next(): Frame | undefined {
+    if (this.#length < 0) {
+      if (this.#buffered < PREFIX_BYTES) return undefined;
+      this.#readPrefix();
+    }
+    if (this.#buffered < this.#length) return undefined;
+    const data = this.#take(this.#length);
+    this.#length = -1;
+    return { compressed: this.#compressed, data };
+  }
+
+  #readPrefix(): void {
+    const prefix = this.#take(PREFIX_BYTES);
+    // The prefix is exactly five bytes: the indices are there.
+    const [flag, a, b, c, d] = prefix as unknown as [number, number, number, number, number];
+    if (flag > 1) throw internal(`message prefix has flags ${flag}, expected 0 or 1`);
+    const length = a * 0x1000000 + ((b << 16) | (c << 8) | d);
+    if (length > this.#maxBytes) {
+      throw resourceExhausted(`received message of ${length} bytes is larger than the limit of ${this.#maxBytes}`);
+    }
+    this.#compressed = flag === 1;
+    this.#length = length;
+  }
+
+  #take(size: number): Uint8Array {
+    this.#buffered -= size;
+    const first = this.#chunks[0];
+    if (first === undefined || size === 0) return new Uint8Array(0);
+    if (first.length > size) {
+      this.#chunks[0] = first.subarray(size);
+      return ownBytes(first, size);
+    }
+    if (first.length === size) {
+      this.#chunks.shift();
+      return ownBytes(first, size);
+    }
+    return this.#gather(size);
+  }
+
+  #gather(size: number): Uint8Array {
+    const out = new Uint8Array(size);
+    let filled = 0;
+    let used = 0;
+    for (const chunk of this.#chunks) {
+      const part = Math.min(chunk.length, size - filled);
+      out.set(part === chunk.length ? chunk : chunk.subarray(0, part), filled);
+      filled += part;
+      if (part < chunk.length) {
+        this.#chunks[used] = chunk.subarray(part);
+        break;
+      }
+      used++;
+      if (filled === size) break;
+    }
+    this.#chunks.splice(0, used);
+    return out;
+  }
+}
+
+/** Views of a big read buffer are copied: a short field kept by a handler would otherwise pin the whole buffer. */
+function ownBytes(chunk: Uint8Array, size: number): Uint8Array {
+  const view = new Uint8Array(chunk.buffer, chunk.byteOffset, size);
+  return size * 2 < chunk.buffer.byteLength ? view.slice() : view;
+}
