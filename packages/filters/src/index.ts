@@ -1,1 +1,3 @@
-export {};
+export type { Adaptor, Filter } from "./filter.ts";
+export { adapt, matchAll } from "./filter.ts";
+export { parseFilter, parseFilters } from "./parse-filter.ts";

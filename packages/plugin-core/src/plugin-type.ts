@@ -4,7 +4,7 @@ declare const instance: unique symbol;
 export interface PluginType<T> {
   readonly name: string;
   /** Never there at run time: it only carries `T`. */
-  readonly [instance]?: (value: T) => T;
+  readonly [instance]?: T;
 }
 
 /** This names a plugin type. Two types of the same name are the same type. */
