@@ -1,3 +1,5 @@
+export { Code, ConnectError } from "@connectrpc/connect";
+
 export type { ErrorClass } from "./error-class.ts";
 export { codeOf, codeName, parseCodeName } from "./error-class.ts";
 export {

@@ -1,5 +1,4 @@
-import { Code } from "@connectrpc/connect";
-import { codeOf } from "@berth/errors";
+import { Code, codeOf } from "@berth/errors";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 

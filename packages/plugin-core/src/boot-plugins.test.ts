@@ -1,6 +1,5 @@
-import { Code } from "@connectrpc/connect";
 import { silentLogger } from "@berth/core/log";
-import { codeOf, messageOf } from "@berth/errors";
+import { Code, codeOf, messageOf } from "@berth/errors";
 import { describe, expect, it } from "vitest";
 import { z } from "zod";
 
