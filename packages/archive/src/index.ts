@@ -1,1 +1,19 @@
-export {};
+export {
+  DEFAULT_DECOMPRESSION_BUDGETS,
+  DEFAULT_TAR_BUDGETS,
+  type DecompressionBudgets,
+  type TarBudgets,
+} from "./budgets.ts";
+export { type Compression, COMPRESSION_MAGIC_BYTES, detectCompression } from "./compression.ts";
+export { decompress, type DecompressOptions } from "./decompress.ts";
+export { readTar, type TarEntry } from "./read-tar.ts";
+export type { TarEntryType, TarHeader, TarTime } from "./tar-header.ts";
+export { createTarReader, type TarHandlers, TarReader } from "./tar-reader.ts";
+export {
+  formatTarHeader,
+  TAR_END_MARKER,
+  type TarEntryInput,
+  type TarEntryWithContent,
+  tarPadding,
+  writeTar,
+} from "./tar-writer.ts";
