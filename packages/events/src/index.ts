@@ -1,1 +1,3 @@
-export {};
+export type { EventExchangeOptions } from "./event-exchange.ts";
+export { createEventExchange } from "./event-exchange.ts";
+export { validateTopic } from "./topic.ts";
