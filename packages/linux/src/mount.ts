@@ -1,0 +1,14 @@
+export { openUserNamespace } from "./mount/idmapped-mount.ts";
+export { attachLoopDevice, type LoopDevice, type LoopOptions } from "./mount/loop-device.ts";
+export { mountAll } from "./mount/mount-all.ts";
+export { isMountPoint, type MountInfo, parseMountInfo, readMountInfo } from "./mount/mount-info.ts";
+export { type LinuxMount, parseMountOptions, type ParsedOptions } from "./mount/mount-options.ts";
+export { type FileSystemStat, fsTypeName, statFs } from "./mount/stat-fs.ts";
+export {
+  mountTemporary,
+  TEMPORARY_MOUNT_PREFIX,
+  type TemporaryMount,
+  type TemporaryMountOptions,
+  withTemporaryMount,
+} from "./mount/temporary-mount.ts";
+export { unmount, unmountAll, unmountNow, type UnmountOptions, unmountRecursive } from "./mount/unmount.ts";

@@ -1,0 +1,169 @@
+import { closeSync, constants, mkdtempSync, openSync, readlinkSync, rmdirSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, relative } from "node:path";
+
+import { invalidArgument } from "@berth/errors";
+
+import { openat2, O_PATH, RESOLVE_IN_ROOT } from "../files/at-calls.ts";
+import { mountFuse } from "./fuse-mount.ts";
+import { bindIdmapped } from "./idmapped-mount.ts";
+import { attachLoopDevice } from "./loop-device.ts";
+import { callMount } from "./mount-calls.ts";
+import { readMountInfo } from "./mount-info.ts";
+import {
+  type LinuxMount,
+  MS_BIND,
+  MS_NOATIME,
+  MS_NODEV,
+  MS_NODIRATIME,
+  MS_NOEXEC,
+  MS_NOSUID,
+  MS_RDONLY,
+  MS_REC,
+  MS_RELATIME,
+  MS_REMOUNT,
+  parseMountOptions,
+  type ParsedOptions,
+} from "./mount-options.ts";
+import { commonDirectory, DATA_LIMIT, mountAttributes, mountOverlay, splitLowerDirectories } from "./overlay-mount.ts";
+import { unmountNow } from "./unmount.ts";
+
+/**
+ * This mounts a list in order, one over the other, at a directory or file. When one fails, those before are taken away.
+ *
+ * @throws invalid_argument - an option that may not reach the kernel, or more options than it takes
+ * @throws ENOENT, EINVAL, EPERM, … - of the kernel
+ * @see containerd core/mount/mount_linux.go, Mount.mount
+ */
+export function mountAll(mounts: readonly LinuxMount[], target: string): void {
+  const done: string[] = [];
+  try {
+    for (const mount of mounts) {
+      const place = placeBelow(target, mount.target ?? "");
+      mountOne(mount, place);
+      done.push(place);
+    }
+  } catch (error) {
+    for (const place of done.toReversed()) unmountNow(place, { detach: true });
+    throw error;
+  }
+}
+
+/** A link inside the root must not send the mount out of it: the kernel resolves the path as if the root were `/`. */
+function placeBelow(root: string, path: string): string {
+  if (path === "" || path === "/" || path === ".") return root;
+  const directory = openSync(root, O_PATH | constants.O_DIRECTORY);
+  try {
+    const place = openat2(directory, path, { flags: O_PATH, resolve: RESOLVE_IN_ROOT });
+    try {
+      return readlinkSync(`/proc/self/fd/${place}`);
+    } finally {
+      closeSync(place);
+    }
+  } finally {
+    closeSync(directory);
+  }
+}
+
+function mountOne(mount: LinuxMount, target: string): void {
+  if (mount.type.startsWith("fuse.") || mount.type.startsWith("fuse3.")) {
+    mountFuse(mount, target);
+    return;
+  }
+  const options = parseMountOptions(mount.options);
+  const { uidMap, gidMap } = options;
+  if (uidMap !== undefined && gidMap !== undefined) mountMapped(mount, target, options, { uidMap, gidMap });
+  else if (mount.type === "overlay") mountOverlay(mount.source, target, options);
+  else mountPlain(mount, target, options);
+}
+
+function mountPlain(mount: LinuxMount, target: string, options: ParsedOptions): void {
+  const data = options.data.join(",");
+  if (data.length > DATA_LIMIT) throw invalidArgument(`mount ${target}: options of ${data.length} bytes are too long`);
+  if (options.loop) {
+    using device = attachLoopDevice(mount.source, {
+      readOnly: (options.flags & MS_RDONLY) !== 0,
+      directIo: options.directIo,
+    });
+    callMount(device.path, target, mount.type, options.flags, data);
+  } else callMount(mount.source, target, mount.type, options.flags, data);
+  const bind = options.flags & MS_BIND;
+  // the kernel ignores every other flag while it makes a bind mount
+  if (bind !== 0 && (options.flags & MS_RDONLY) !== 0) remountReadOnly(target, options.flags);
+}
+
+/** In a user namespace the flags of the source are locked: a remount that leaves them out is refused. */
+const LOCKED: readonly (readonly [word: string, flag: number])[] = [
+  ["nosuid", MS_NOSUID],
+  ["nodev", MS_NODEV],
+  ["noexec", MS_NOEXEC],
+  ["noatime", MS_NOATIME],
+  ["nodiratime", MS_NODIRATIME],
+  ["relatime", MS_RELATIME],
+];
+
+function remountReadOnly(target: string, flags: number): void {
+  const wanted = flags | MS_REMOUNT;
+  try {
+    try {
+      callMount("", target, "", wanted, "");
+    } catch (error) {
+      if (!(error instanceof Error && "code" in error && error.code === "EPERM")) throw error;
+      callMount("", target, "", wanted | lockedFlags(target), "");
+    }
+  } catch (error) {
+    // a writable mount must not stay where a read-only one was asked for
+    unmountNow(target, { detach: true });
+    throw error;
+  }
+}
+
+function lockedFlags(target: string): number {
+  const options = readMountInfo().findLast((mount) => mount.mountPoint === target)?.options ?? [];
+  return LOCKED.reduce((flags, [word, flag]) => (options.includes(word) ? flags | flag : flags), 0);
+}
+
+interface Maps {
+  readonly uidMap: string;
+  readonly gidMap: string;
+}
+
+function mountMapped(mount: LinuxMount, target: string, options: ParsedOptions, maps: Maps): void {
+  const attributes = mountAttributes(options.flags);
+  if (mount.type === "overlay") mountMappedOverlay(mount, target, options, maps);
+  else if (options.flags & MS_BIND) {
+    bindIdmapped(mount.source, target, { ...maps, attributes, recursive: (options.flags & MS_REC) !== 0 });
+  } else {
+    // only a detached clone of a mount can be mapped: it takes the place of the mount itself
+    mountPlain(mount, target, options);
+    try {
+      bindIdmapped(target, target, { ...maps, attributes });
+    } catch (error) {
+      unmountNow(target, { detach: true });
+      throw error;
+    }
+  }
+}
+
+/** An overlay cannot be mapped, its lower layers can: their common directory is mapped for as long as the mount takes. */
+function mountMappedOverlay(mount: LinuxMount, target: string, options: ParsedOptions, maps: Maps): void {
+  const lower = options.data.find((option) => option.startsWith("lowerdir="))?.slice("lowerdir=".length);
+  if (lower === undefined) throw invalidArgument(`mount ${target}: an idmapped overlay without lowerdir`);
+  const layers = splitLowerDirectories(lower);
+  const common = commonDirectory(layers);
+  const directory = mkdtempSync(join(tmpdir(), "ovl-idmapped"));
+  try {
+    bindIdmapped(common, directory, { ...maps, attributes: mountAttributes(MS_RDONLY) });
+    try {
+      const mapped = layers.map((layer) => join(directory, relative(common, layer)).replaceAll(/[\\:]/g, "\\$&"));
+      const data = options.data.map((option) =>
+        option.startsWith("lowerdir=") ? `lowerdir=${mapped.join(":")}` : option,
+      );
+      mountOverlay(mount.source, target, { ...options, data });
+    } finally {
+      unmountNow(directory, { detach: true });
+    }
+  } finally {
+    rmdirSync(directory);
+  }
+}

@@ -1,0 +1,93 @@
+import { realpathSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+
+import { lastErrno, nativePath } from "../libc.ts";
+import { systemError } from "../system-error.ts";
+import { native } from "./mount-calls.ts";
+import { readMountInfo } from "./mount-info.ts";
+
+const MNT_FORCE = 1;
+const MNT_DETACH = 2;
+const UMOUNT_NOFOLLOW = 8;
+const EBUSY = 16;
+const EINVAL = 22;
+const ENOENT = 2;
+const BUSY_ATTEMPTS = 50;
+const BUSY_PAUSE_MS = 50;
+const STACK_LIMIT = 10_000;
+
+/** How to unmount. */
+export interface UnmountOptions {
+  /** Take it out of the tree now; it ends when nobody uses it any more. */
+  readonly detach?: boolean;
+  /** Abort pending requests (network and FUSE file systems). */
+  readonly force?: boolean;
+  readonly signal?: AbortSignal;
+}
+
+function flagsOf(options: UnmountOptions): number {
+  // never through a link in the last place: what lies below a container's root belongs to the container
+  return UMOUNT_NOFOLLOW | (options.detach ? MNT_DETACH : 0) | (options.force ? MNT_FORCE : 0);
+}
+
+/** This unmounts once, without waiting; `false` where nothing is mounted. @throws EBUSY, ENOENT, EPERM */
+export function unmountNow(path: string, options: UnmountOptions = {}): boolean {
+  if (native.umount2(nativePath(path, "umount2"), flagsOf(options)) === 0) return true;
+  const errno = lastErrno();
+  if (errno === EINVAL) return false;
+  throw systemError(errno, "umount2", path);
+}
+
+function errnoOf(error: unknown): number | undefined {
+  return error instanceof Error && "errno" in error && typeof error.errno === "number" ? -error.errno : undefined;
+}
+
+async function unmountPatiently(path: string, options: UnmountOptions): Promise<boolean> {
+  for (let attempt = 1; ; attempt += 1) {
+    options.signal?.throwIfAborted();
+    try {
+      return unmountNow(path, options);
+    } catch (error) {
+      if (errnoOf(error) !== EBUSY || attempt >= BUSY_ATTEMPTS) throw error;
+    }
+    await sleep(BUSY_PAUSE_MS, undefined, options);
+  }
+}
+
+/**
+ * This unmounts what is mounted at a path, the topmost one only, and is content where nothing is.
+ * A busy mount is tried again for 2.5 s.
+ * @throws EBUSY - it still is busy
+ * @throws ENOENT - there is no such path
+ */
+export async function unmount(path: string, options: UnmountOptions = {}): Promise<void> {
+  await unmountPatiently(path, options);
+}
+
+/** This unmounts everything that is mounted at a path, one over the other; a path that does not exist is fine. */
+export async function unmountAll(path: string, options: UnmountOptions = {}): Promise<void> {
+  try {
+    for (let count = 0; count < STACK_LIMIT; count += 1) {
+      if (!(await unmountPatiently(path, options))) return;
+    }
+  } catch (error) {
+    if (errnoOf(error) !== ENOENT) throw error;
+  }
+}
+
+/** This unmounts everything at and below a path, the deepest first; a path that does not exist is fine. */
+export async function unmountRecursive(path: string, options: UnmountOptions = {}): Promise<void> {
+  let real: string;
+  try {
+    real = realpathSync(path);
+  } catch (error) {
+    if (errnoOf(error) === ENOENT) return;
+    throw error;
+  }
+  const prefix = real === "/" ? "/" : `${real}/`;
+  const points = readMountInfo()
+    .map((mount) => mount.mountPoint)
+    .filter((point) => point === real || point.startsWith(prefix));
+  // a stack of mounts at one point is listed as often as it is deep, and so unmounted as often
+  for (const point of points.toSorted((a, b) => b.length - a.length)) await unmountPatiently(point, options);
+}

@@ -1,0 +1,14 @@
+export { type Child, ChildReaper, type ChildReaperOptions } from "./process/child-reaper.ts";
+export {
+  getOomScoreAdj,
+  getPpid,
+  openPidfd,
+  pidNamespaceInode,
+  processExit,
+  type ProcessExitOptions,
+  readable,
+  setOomScoreAdj,
+  setSubreaper,
+} from "./process/control.ts";
+export { type ChildDescriptor, spawn, type SpawnOptions } from "./process/spawn.ts";
+export { decodeWaitStatus, type ExitStatus, peekExited, waitPid, type WaitOptions } from "./process/wait.ts";

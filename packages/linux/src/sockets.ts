@@ -1,0 +1,4 @@
+export { type ConsoleSocket, listenConsoleSocket, type ReceiveOptions } from "./sockets/console-socket.ts";
+export { type ReceivedMessage, receiveDescriptors, sendDescriptors } from "./sockets/descriptor-message.ts";
+export { type PeerCredentials, peerCredentials, socketFd } from "./sockets/peer-credentials.ts";
+export { acceptUnix, connectUnix, listenUnix } from "./sockets/unix-socket.ts";
