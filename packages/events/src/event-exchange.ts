@@ -4,7 +4,7 @@ import { silentLogger } from "@berth/core/log";
 import { parseNamespace } from "@berth/core/namespaces";
 import { nowNs } from "@berth/core/timestamp";
 import { invalidArgument } from "@berth/errors";
-import { parseFilters } from "@berth/filters";
+import { type Adaptor, type Filter, parseFilters } from "@berth/filters";
 
 import { EventFields } from "./event-fields.ts";
 import { Subscription } from "./subscription.ts";
@@ -19,8 +19,6 @@ export interface EventExchangeOptions {
   readonly maxQueuedBytes?: number;
 }
 
-type Matches = ReturnType<typeof parseFilters>["matches"];
-
 /**
  * This makes an exchange in memory. Publishing never waits for a subscriber: one that falls too far behind is ended with
  * resource_exhausted, while containerd lets its queue grow without limit.
@@ -28,7 +26,7 @@ type Matches = ReturnType<typeof parseFilters>["matches"];
 export function createEventExchange(options: EventExchangeOptions = {}): EventExchange {
   const log = options.log ?? silentLogger;
   const limits = { maxQueued: options.maxQueued ?? 65_536, maxQueuedBytes: options.maxQueuedBytes ?? 64 * 1024 * 1024 };
-  const subscribers = new Map<Subscription, Matches | undefined>();
+  const subscribers = new Map<Subscription, Filter>();
 
   const send = (envelope: EventEnvelope): void => {
     log.trace("event published", {
@@ -37,8 +35,8 @@ export function createEventExchange(options: EventExchangeOptions = {}): EventEx
       type: envelope.event.typeUrl,
     });
     const fields = envelopeFields(envelope);
-    for (const [subscription, matches] of subscribers) {
-      if (matches === undefined || matches(fields)) subscription.push(envelope);
+    for (const [subscription, filter] of subscribers) {
+      if (filter.matches(fields)) subscription.push(envelope);
     }
   };
 
@@ -55,15 +53,15 @@ export function createEventExchange(options: EventExchangeOptions = {}): EventEx
       send(envelope);
     },
     subscribe: ({ filters = [], signal } = {}) => {
-      const parsed = filters.length === 0 ? undefined : parseFilters(filters);
+      const filter = parseFilters(filters);
       const subscription = new Subscription(limits, signal, (ended) => subscribers.delete(ended));
-      if (signal?.aborted !== true) subscribers.set(subscription, parsed && ((subject) => parsed.matches(subject)));
+      if (signal?.aborted !== true) subscribers.set(subscription, filter);
       return subscription;
     },
   };
 }
 
-function envelopeFields(envelope: EventEnvelope): { field(path: readonly string[]): string | undefined } {
+function envelopeFields(envelope: EventEnvelope): Adaptor {
   let event: EventFields | undefined;
   return {
     field([name, ...rest]) {

@@ -37,6 +37,7 @@ it.each([
   [exit, "exited_at.seconds", undefined],
   [created, "io.stdout", "/fifo"],
   [created, "io.terminal", "true"],
+  [created, "io.stdin", undefined],
   [created, "rootfs", undefined],
   [namespace, "labels.a.b/c", "d"],
   [namespace, "labels.toString", undefined],

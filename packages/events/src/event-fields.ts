@@ -62,7 +62,9 @@ function findIn(message: ReflectMessage, path: readonly string[], depth: number)
   if (field === undefined || depth > MAX_NESTING) return undefined;
   switch (field.fieldKind) {
     case "scalar":
-      return rest.length > 0 || field.scalar === ScalarType.BYTES ? undefined : String(message.get(field));
+      if (rest.length > 0 || field.scalar === ScalarType.BYTES) return undefined;
+      // An empty text counts as absent, as in containerd.
+      return String(message.get(field)) || undefined;
     case "message": {
       if (!message.isSet(field)) return undefined;
       const inner = message.get(field);
