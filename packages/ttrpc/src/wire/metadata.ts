@@ -1,0 +1,25 @@
+import type { KeyValue } from "@berth/api/ttrpc/ttrpc";
+
+/** A key and its value as they go into a request; a repeated key is several of them. */
+export type MetadataPair = Pick<KeyValue, "key" | "value">;
+
+/** This writes headers as metadata; keys are lower case. */
+export function toMetadata(init: HeadersInit | undefined): MetadataPair[] {
+  if (init === undefined) return [];
+  const pairs: MetadataPair[] = [];
+  new Headers(init).forEach((value, key) => pairs.push({ key, value }));
+  return pairs;
+}
+
+/** This reads metadata as headers; pairs that no header can hold are left out. */
+export function fromMetadata(pairs: readonly MetadataPair[]): Headers {
+  const headers = new Headers();
+  for (const { key, value } of pairs) {
+    try {
+      headers.append(key, value);
+    } catch {
+      // Any text may be metadata, not every text is a header: no handler of ours reads such a key.
+    }
+  }
+  return headers;
+}
