@@ -10,6 +10,7 @@ import type {
 import type { StreamResponse, Transport, UnaryResponse } from "@connectrpc/connect";
 import { canceled, deadlineExceeded } from "@berth/errors";
 
+import type { HeadersInit } from "../wire/headers-init.ts";
 import type { WireHeaders } from "../wire/status.ts";
 import { formatGrpcTimeout } from "../wire/timeout.ts";
 import type { CallLimits } from "./grpc-request.ts";

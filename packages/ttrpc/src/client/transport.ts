@@ -8,6 +8,7 @@ import { silentLogger } from "@berth/core/log";
 import { messageOf, unavailable } from "@berth/errors";
 
 import { parseTtrpcAddress } from "../address.ts";
+import type { HeadersInit } from "../wire/headers-init.ts";
 import type { MetadataPair } from "../wire/metadata.ts";
 import { toMetadata } from "../wire/metadata.ts";
 import { ClientConnection, closedError } from "./client-connection.ts";

@@ -119,12 +119,11 @@ export class ServerCall {
   }
 
   #answerWhenDone(output: Promise<AnyInit> | AnyInit): void {
-    if (!("then" in output && typeof output.then === "function")) {
+    if (!isPromise(output)) {
       this.#answer(output);
       return;
     }
-    // Just checked: it is a promise, or as good as one.
-    (output as Promise<AnyInit>).then(
+    output.then(
       (value) => this.#answer(value),
       (error: unknown) => this.#fail(error),
     );
@@ -191,6 +190,10 @@ export class ServerCall {
     this.#input?.abort(CALL_IS_OVER);
     this.#onEnd();
   }
+}
+
+function isPromise(value: Promise<AnyInit> | AnyInit): value is Promise<AnyInit> {
+  return "then" in value && typeof value.then === "function";
 }
 
 /** This ends a stream with an error. */

@@ -1,5 +1,7 @@
 import type { KeyValue } from "@berth/api/ttrpc/ttrpc";
 
+import type { HeadersInit } from "./headers-init.ts";
+
 /** A key and its value as they go into a request; a repeated key is several of them. */
 export type MetadataPair = Pick<KeyValue, "key" | "value">;
 
