@@ -25,6 +25,7 @@ function options(
     ttrpcAddress: "/run/x.sock.ttrpc",
     log: silentLogger,
     signal: new AbortController().signal,
+    fatal: () => {},
     ...extra,
   };
 }

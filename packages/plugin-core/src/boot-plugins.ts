@@ -28,6 +28,8 @@ export interface BootOptions {
   readonly log: Logger;
   /** Stops the boot between two plugins, and is passed on to each. */
   readonly signal: AbortSignal;
+  /** Called by a plugin that can no longer keep its promises; the daemon must stop. */
+  readonly fatal: (error: Error) => void;
 }
 
 /**
@@ -99,9 +101,9 @@ class Graph implements PluginGraph {
 
   async load(plugin: Plugin): Promise<void> {
     const uri = pluginUri(plugin.type, plugin.id);
-    const log = this.#options.log.with({ id: uri, type: plugin.type.name });
+    const log = this.#options.log.with({ module: uri });
     const meta: PluginMeta = { platforms: [], exports: new Map(), capabilities: [] };
-    log.info("loading plugin");
+    log.info("loading plugin", { id: uri, type: plugin.type.name });
     let outcome: Pick<PluginRecord, "status" | "error">;
     try {
       await this.#init(plugin, meta, log);
@@ -122,11 +124,11 @@ class Graph implements PluginGraph {
   }
 
   async #init(plugin: Plugin, meta: PluginMeta, log: Logger): Promise<void> {
-    const { root, state, grpcAddress, ttrpcAddress, signal, config } = this.#options;
+    const { root, state, grpcAddress, ttrpcAddress, signal, config, fatal } = this.#options;
     const uri = pluginUri(plugin.type, plugin.id);
     const { value, unknownKeys } = parsePluginConfig(plugin, config?.get(uri));
     for (const key of unknownKeys) log.warn("ignoring unknown key in the configuration", { key });
-    const host: HostFacts = { grpcAddress, ttrpcAddress, records: this.#records };
+    const host: HostFacts = { grpcAddress, ttrpcAddress, records: this.#records, fatal };
     await using resources = new AsyncDisposableStack();
     const context: InitContext<Requirements, unknown> = {
       plugins: this.#resolve(plugin),

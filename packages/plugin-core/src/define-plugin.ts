@@ -19,6 +19,8 @@ export interface HostFacts {
   readonly ttrpcAddress: string;
   /** What is known of all plugins, in order of initialisation; grows during boot. */
   readonly records: readonly PluginRecord[];
+  /** Stops the daemon, with `error` as the reason: for a plugin that can no longer keep its promises, as after a failed fsync of a database. */
+  readonly fatal: (error: Error) => void;
 }
 
 /** What `init` is given. */
