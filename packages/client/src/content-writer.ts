@@ -1,0 +1,175 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { Client } from "@connectrpc/connect";
+import type {
+  Content,
+  WriteContentRequestSchema,
+  WriteContentResponse,
+} from "@berth/api/containerd/services/content/v1/content";
+import { WriteAction } from "@berth/api/containerd/services/content/v1/content";
+import type { CallOptions } from "@berth/core/any";
+import type { CommitOptions, ContentInfo, ContentWriter, IngestStatus, WriterOptions } from "@berth/core/content";
+import { toProtoLabels } from "@berth/core/labels";
+import { canceled, failedPrecondition, invalidArgument, unavailable } from "@berth/errors";
+import type { Digest } from "@berth/oci";
+import { parseDigest } from "@berth/oci";
+
+import { MessageQueue } from "./message-queue.ts";
+import { fromProtoInt, fromProtoTimestamp } from "./wire-values.ts";
+
+type Request = MessageInitShape<typeof WriteContentRequestSchema>;
+
+/** Bytes of one message: small enough for every peer's limit, large enough that the round trip does not count. */
+const CHUNK_BYTES = 1 << 20;
+/** How long the peer may take to let go of the ingest after the last message. */
+const CLOSE_TIMEOUT_MS = 10_000;
+
+/**
+ * Writes an ingest over one Write stream. Each message is answered before the next is sent: that is the back-pressure,
+ * and a failure belongs to the call that caused it.
+ */
+export class RemoteContentWriter implements ContentWriter {
+  readonly #ref: string;
+  readonly #queue = new MessageQueue<Request>();
+  readonly #cancel = new AbortController();
+  readonly #answers: AsyncIterator<WriteContentResponse>;
+  readonly #info: (digest: Digest, options?: CallOptions) => Promise<ContentInfo>;
+  readonly #expected: Digest | undefined;
+  #offset = 0;
+  #total = 0;
+  #closed = false;
+
+  private constructor(
+    client: Client<typeof Content>,
+    ref: string,
+    expected: Digest | undefined,
+    info: (digest: Digest, options?: CallOptions) => Promise<ContentInfo>,
+  ) {
+    this.#ref = ref;
+    this.#expected = expected;
+    this.#info = info;
+    this.#answers = client.write(this.#queue, { signal: this.#cancel.signal })[Symbol.asyncIterator]();
+  }
+
+  /** This opens or resumes the ingest; `info` answers for the blob that a commit makes. */
+  static async open(
+    client: Client<typeof Content>,
+    ref: string,
+    options: WriterOptions,
+    info: (digest: Digest, options?: CallOptions) => Promise<ContentInfo>,
+  ): Promise<RemoteContentWriter> {
+    if (ref === "") throw invalidArgument("ref of an ingest must not be empty");
+    const writer = new RemoteContentWriter(client, ref, options.expected, info);
+    await using undo = new AsyncDisposableStack();
+    undo.use(writer);
+    const answer = await writer.#send(
+      {
+        action: WriteAction.STAT,
+        ref,
+        total: BigInt(options.total ?? 0),
+        ...(options.expected === undefined ? {} : { expected: options.expected }),
+      },
+      options,
+    );
+    writer.#offset = fromProtoInt(answer.offset);
+    writer.#total = fromProtoInt(answer.total) || (options.total ?? 0);
+    undo.move();
+    return writer;
+  }
+
+  async write(chunk: Uint8Array, options?: CallOptions): Promise<void> {
+    this.#checkOpen();
+    for (let start = 0; start < chunk.length; start += CHUNK_BYTES) {
+      await this.#append(chunk.subarray(start, start + CHUNK_BYTES), options);
+    }
+  }
+
+  async truncate(size: number, options?: CallOptions): Promise<void> {
+    this.#checkOpen();
+    if (size !== 0) throw invalidArgument(`truncate ${this.#ref}: only size 0 is supported, not ${size}`);
+    if (this.#offset === 0) return;
+    // A write at offset 0 while bytes are there drops them.
+    await this.#send({ action: WriteAction.WRITE, offset: 0n }, options);
+    this.#offset = 0;
+  }
+
+  async status(options?: CallOptions): Promise<IngestStatus> {
+    this.#checkOpen();
+    const answer = await this.#send({ action: WriteAction.STAT }, options);
+    return {
+      ref: this.#ref,
+      offset: fromProtoInt(answer.offset),
+      total: fromProtoInt(answer.total) || this.#total,
+      ...(this.#expected === undefined ? {} : { expected: this.#expected }),
+      startedAt: fromProtoTimestamp(answer.startedAt),
+      updatedAt: fromProtoTimestamp(answer.updatedAt),
+    };
+  }
+
+  async digest(options?: CallOptions): Promise<Digest> {
+    this.#checkOpen();
+    const answer = await this.#send({ action: WriteAction.STAT }, options);
+    return parseDigest(answer.digest);
+  }
+
+  async commit(options: CommitOptions = {}): Promise<ContentInfo> {
+    this.#checkOpen();
+    let digest: Digest;
+    try {
+      const answer = await this.#send(
+        {
+          action: WriteAction.COMMIT,
+          offset: BigInt(this.#offset),
+          total: BigInt(options.size ?? 0),
+          ...(options.digest === undefined ? {} : { expected: options.digest }),
+          ...(options.labels === undefined ? {} : { labels: toProtoLabels(options.labels) }),
+        },
+        options,
+      );
+      digest = parseDigest(answer.digest);
+    } finally {
+      await this[Symbol.asyncDispose]();
+    }
+    return this.#info(digest, options);
+  }
+
+  /** This half-closes the stream and waits until the peer has let go of the ingest, so that it can be opened again at once. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#queue.end();
+    const timer = setTimeout(() => this.#cancel.abort(), CLOSE_TIMEOUT_MS);
+    try {
+      // The last answer comes twice: what is left is read to the end, so that the stream ends on its own.
+      for (let next = await this.#answers.next(); next.done !== true; next = await this.#answers.next());
+    } catch {
+      // The outcome was already told by the call that failed; an ingest that is given up has none.
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async #append(data: Uint8Array, options: CallOptions | undefined): Promise<void> {
+    const answer = await this.#send({ action: WriteAction.WRITE, offset: BigInt(this.#offset), data }, options);
+    this.#offset = fromProtoInt(answer.offset);
+  }
+
+  async #send(request: Request, options: CallOptions | undefined): Promise<WriteContentResponse> {
+    const signal = options?.signal;
+    if (signal?.aborted === true) throw canceled(`write ${this.#ref}: aborted`, { cause: signal.reason });
+    // A message that is under way cannot be taken back: aborting one ends the stream, the ingest stays.
+    const onAbort = (): void => this.#cancel.abort(signal?.reason);
+    signal?.addEventListener("abort", onAbort, { once: true });
+    try {
+      this.#queue.push(request);
+      const answer = await this.#answers.next();
+      if (answer.done === true) throw unavailable(`write ${this.#ref}: the peer ended the stream`);
+      return answer.value;
+    } finally {
+      signal?.removeEventListener("abort", onAbort);
+    }
+  }
+
+  #checkOpen(): void {
+    if (this.#closed) throw failedPrecondition(`ingest ${this.#ref} is committed or closed`);
+  }
+}
