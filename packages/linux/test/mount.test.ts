@@ -1,0 +1,281 @@
+import { execFileSync } from "node:child_process";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  closeSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+import { expect, it } from "vitest";
+
+import {
+  fsTypeName,
+  isMountPoint,
+  type LinuxMount,
+  mountAll,
+  mountTemporary,
+  readMountInfo,
+  statFs,
+  unmount,
+  unmountAll,
+  unmountRecursive,
+  withTemporaryMount,
+} from "../src/mount.ts";
+import { temporaryDirectory } from "./temporary-directory.ts";
+import { errnoName, errorClass } from "./thrown.ts";
+
+function folder(...parts: string[]): string {
+  const path = join(...parts);
+  mkdirSync(path, { recursive: true });
+  return path;
+}
+
+const bind = (source: string, ...options: string[]): LinuxMount => ({ type: "bind", source, options });
+
+it("mountAll with bind and ro refuses writes through the mount and leaves the source writable", async () => {
+  await using directory = temporaryDirectory();
+  const [source, target] = [folder(directory.path, "source"), folder(directory.path, "target")];
+  mountAll([bind(source, "rbind", "ro")], target);
+  expect(errnoName(() => writeFileSync(join(target, "file"), "x"))).toBe("EROFS");
+  writeFileSync(join(source, "file"), "x");
+  expect(readFileSync(join(target, "file"), "utf8")).toBe("x");
+  await unmount(target);
+  expect(isMountPoint(target)).toBe(false);
+});
+
+it("mountAll passes flags and data to the file system", async () => {
+  await using directory = temporaryDirectory();
+  const options = ["nosuid", "noexec", "size=1m", "mode=0711"];
+  mountAll([{ type: "tmpfs", source: "tmpfs", options }], directory.path);
+  const info = readMountInfo().find((mount) => mount.mountPoint === directory.path);
+  expect(info?.options).toEqual(expect.arrayContaining(["nosuid", "noexec"]));
+  expect(info?.superOptions).toContain("size=1024k");
+  expect(statSync(directory.path).mode & 0o777).toBe(0o711);
+  expect(fsTypeName(statFs(directory.path).type)).toBe("tmpfs");
+});
+
+it("mountAll takes earlier mounts away when a later one fails", async () => {
+  await using directory = temporaryDirectory();
+  const mounts: LinuxMount[] = [
+    { type: "tmpfs", source: "tmpfs", options: [] },
+    { type: "no-such-file-system", source: "none", options: [] },
+  ];
+  expect(errnoName(() => mountAll(mounts, directory.path))).toBe("ENODEV");
+  expect(isMountPoint(directory.path)).toBe(false);
+});
+
+it("mountAll keeps a target that leads out by a link inside the root", async () => {
+  await using directory = temporaryDirectory();
+  const root = folder(directory.path, "root");
+  const outside = folder(directory.path, "outside");
+  folder(root, outside);
+  symlinkSync(outside, join(root, "link"));
+  mountAll([{ type: "tmpfs", source: "tmpfs", target: "link", options: [] }], root);
+  expect(isMountPoint(outside)).toBe(false);
+  expect(isMountPoint(join(root, outside))).toBe(true);
+  expect(errnoName(() => mountAll([{ type: "tmpfs", source: "tmpfs", target: "../x", options: [] }], root))).toBe(
+    "ENOENT",
+  );
+});
+
+it("mountAll refuses an option that is not for the kernel and options of more than a page", async () => {
+  await using directory = temporaryDirectory();
+  const codes = ["X-containerd.mkdir.path=/x", `mode=${"0".repeat(5000)}`].map((option) =>
+    errorClass(() => mountAll([{ type: "tmpfs", source: "tmpfs", options: [option] }], directory.path)),
+  );
+  expect(codes).toEqual(["invalid_argument", "invalid_argument"]);
+  expect(errnoName(() => mountAll([bind("/etc\0/x", "bind")], directory.path))).toBe("EINVAL");
+});
+
+function layers(root: string, count: number): string[] {
+  return Array.from({ length: count }, (_, number) => {
+    const layer = folder(root, "snapshots-with-a-long-name", String(number), "fs");
+    writeFileSync(join(layer, `file-${number}`), String(number));
+    writeFileSync(join(layer, "top"), String(number));
+    return layer;
+  });
+}
+
+function overlay(root: string, lower: readonly string[]): LinuxMount {
+  const options = [`workdir=${folder(root, "work")}`, `upperdir=${folder(root, "upper")}`];
+  return { type: "overlay", source: "overlay", options: [...options, `lowerdir=${lower.join(":")}`, "index=off"] };
+}
+
+it.each([3, 150])("mountAll mounts an overlay of %i layers, the first one on top", async (count) => {
+  await using directory = temporaryDirectory();
+  const target = folder(directory.path, "target");
+  mountAll([overlay(directory.path, layers(directory.path, count))], target);
+  expect(readdirSync(target)).toHaveLength(count + 1);
+  expect(readFileSync(join(target, "top"), "utf8")).toBe("0");
+  writeFileSync(join(target, "new"), "");
+  expect(existsSync(join(directory.path, "upper", "new"))).toBe(true);
+});
+
+it("mountAll mounts an overlay whose layer and upper paths exceed 255 bytes", async () => {
+  await using directory = temporaryDirectory();
+  const root = folder(directory.path, "d".repeat(200), "e".repeat(200));
+  const target = folder(directory.path, "target");
+  mountAll([overlay(root, layers(root, 20))], target);
+  expect(readdirSync(target)).toHaveLength(21);
+});
+
+it("mountAll makes a long overlay read-only when ro is asked for", async () => {
+  await using directory = temporaryDirectory();
+  const target = folder(directory.path, "target");
+  const options = ["ro", `lowerdir=${layers(directory.path, 100).join(":")}`];
+  mountAll([{ type: "overlay", source: "overlay", options }], target);
+  expect(errnoName(() => writeFileSync(join(target, "x"), ""))).toBe("EROFS");
+});
+
+it("mountAll maps owners of a bind mount, of a tmpfs and of the lower layers of an overlay", async () => {
+  await using directory = temporaryDirectory();
+  const maps = ["uidmap=0:1000:10", "gidmap=0:2000:10"];
+  const [first, second, target] = ["a", "b", "target"].map((name) => folder(directory.path, name));
+  writeFileSync(join(first ?? "", "file"), "");
+  const owner = (path: string) => [statSync(path).uid, statSync(path).gid];
+  mountAll([bind(first ?? "", "rbind", "ro", ...maps)], target ?? "");
+  expect(owner(join(target ?? "", "file"))).toEqual([1000, 2000]);
+  expect(errnoName(() => writeFileSync(join(target ?? "", "file"), "x"))).toBe("EROFS");
+  await unmount(target ?? "");
+  mountAll([{ type: "tmpfs", source: "tmpfs", options: maps }], target ?? "");
+  expect(owner(target ?? "")).toEqual([1000, 2000]);
+  await unmountAll(target ?? "");
+  mountAll([{ type: "overlay", source: "overlay", options: [...maps, `lowerdir=${first}:${second}`] }], target ?? "");
+  expect(owner(join(target ?? "", "file"))).toEqual([1000, 2000]);
+});
+
+it.each(["uidmap=0:1000", "uidmap=a:b:c", "uidmap="])("mountAll refuses the id map %j", async (uidMap) => {
+  await using directory = temporaryDirectory();
+  const attempt = () => mountAll([bind("/usr", "bind", uidMap, "gidmap=0:1:1")], directory.path);
+  expect(errorClass(attempt)).toBe("invalid_argument");
+  expect(isMountPoint(directory.path)).toBe(false);
+});
+
+const mkfs = ["/sbin/mkfs.ext4", "/usr/sbin/mkfs.ext4"].find((path) => existsSync(path));
+
+it.skipIf(mkfs === undefined)(
+  "mountAll attaches a loop device that goes with the mount (needs mkfs.ext4)",
+  async () => {
+    await using directory = temporaryDirectory();
+    const image = join(directory.path, "image");
+    closeSync(openSync(image, "w"));
+    truncateSync(image, 8 << 20);
+    execFileSync(mkfs ?? "", ["-q", "-F", image]);
+    const target = folder(directory.path, "target");
+    mountAll([{ type: "ext4", source: image, options: ["loop", "rw"] }], target);
+    writeFileSync(join(target, "file"), "kept");
+    const device = readMountInfo().find((mount) => mount.mountPoint === target)?.source ?? "";
+    expect(device).toMatch(/^\/dev\/loop\d+$/);
+    await unmount(target);
+    expect(existsSync(`/sys/block/${device.slice("/dev/".length)}/loop/backing_file`)).toBe(false);
+    mountAll([{ type: "ext4", source: image, options: ["loop", "ro"] }], target);
+    expect(readFileSync(join(target, "file"), "utf8")).toBe("kept");
+    expect(errnoName(() => writeFileSync(join(target, "x"), ""))).toBe("EROFS");
+  },
+);
+
+it("mountAll makes a bind mount read-only in a user namespace, where flags of the source are locked", async () => {
+  await using directory = temporaryDirectory();
+  const [source, target] = [folder(directory.path, "source"), folder(directory.path, "target")];
+  mountAll([{ type: "tmpfs", source: "tmpfs", options: ["nosuid", "nodev", "noexec"] }], source);
+  const door = fileURLToPath(new URL("../src/mount.ts", import.meta.url));
+  const code = `
+    const { mountAll, readMountInfo } = await import(${JSON.stringify(door)});
+    const [source, target] = ${JSON.stringify([source, target])};
+    mountAll([{ type: "bind", source, options: ["bind", "ro"] }], target);
+    console.log(readMountInfo().find((mount) => mount.mountPoint === target).options.join());`;
+  const node = [process.execPath, "--conditions=@berth/source", "--input-type=module", "-e", code];
+  const output = execFileSync("unshare", ["--user", "--map-root-user", "--mount", ...node], { encoding: "utf8" });
+  expect(output.trim().split(",")).toEqual(expect.arrayContaining(["ro", "nosuid", "nodev", "noexec"]));
+});
+
+it("mountAll calls the helper of a FUSE type with source, target, options and subtype", async () => {
+  await using directory = temporaryDirectory();
+  const [bin, target] = [folder(directory.path, "bin"), folder(directory.path, "target")];
+  const log = join(directory.path, "log");
+  writeFileSync(join(bin, "mount.fuse3"), `#!/bin/sh\necho "$@" > ${log}\n[ "$1" != bad ]\n`);
+  chmodSync(join(bin, "mount.fuse3"), 0o755);
+  const path = process.env["PATH"];
+  process.env["PATH"] = `${bin}:${path}`;
+  try {
+    mountAll([{ type: "fuse3.demo", source: "what", options: ["allow_other", "ro"] }], target);
+    expect(readFileSync(log, "utf8").trim()).toBe(`what ${target} -o allow_other -o ro -t demo`);
+    const failing: LinuxMount = { type: "fuse3.demo", source: "bad", options: [] };
+    expect(errorClass(() => mountAll([failing], target))).toBe("unavailable");
+    expect(errnoName(() => mountAll([{ type: "fuse.demo", source: "x", options: [] }], target))).toBe("ENOENT");
+  } finally {
+    process.env["PATH"] = path;
+  }
+});
+
+it("unmount waits for a busy mount and gives EBUSY up on abort", async () => {
+  await using directory = temporaryDirectory();
+  mountAll([{ type: "tmpfs", source: "tmpfs", options: [] }], directory.path);
+  const busy = openSync(join(directory.path, "file"), "w");
+  setTimeout(() => closeSync(busy), 120);
+  const begin = performance.now();
+  await unmount(directory.path);
+  expect(performance.now() - begin).toBeGreaterThan(90);
+  mountAll([{ type: "tmpfs", source: "tmpfs", options: [] }], directory.path);
+  const open = openSync(join(directory.path, "file"), "w");
+  try {
+    await expect(unmount(directory.path, { signal: AbortSignal.timeout(80) })).rejects.toThrow();
+    expect(isMountPoint(directory.path)).toBe(true);
+    await unmount(directory.path, { detach: true });
+    expect(isMountPoint(directory.path)).toBe(false);
+  } finally {
+    closeSync(open);
+  }
+});
+
+it("unmount is content where nothing is mounted, and unmountAll where nothing is", async () => {
+  await using directory = temporaryDirectory();
+  await unmount(directory.path);
+  await unmountAll(join(directory.path, "missing"));
+  await unmountRecursive(join(directory.path, "missing"));
+  await expect(unmount(join(directory.path, "missing"))).rejects.toMatchObject({ code: "ENOENT" });
+});
+
+it("unmountAll takes a whole stack and unmountRecursive a whole tree", async () => {
+  await using directory = temporaryDirectory();
+  const tmpfs: LinuxMount = { type: "tmpfs", source: "tmpfs", options: [] };
+  mountAll([tmpfs, tmpfs, tmpfs], directory.path);
+  await unmountAll(directory.path);
+  expect(isMountPoint(directory.path)).toBe(false);
+  mountAll([tmpfs], directory.path);
+  const inner = folder(directory.path, "with space", "inner");
+  mountAll([tmpfs, tmpfs], inner);
+  mountAll([tmpfs], folder(inner, "deep"));
+  await unmountRecursive(directory.path);
+  expect(readMountInfo().filter((mount) => mount.mountPoint.startsWith(directory.path))).toEqual([]);
+});
+
+it("mountTemporary removes its directory, also when the mount fails, and drops volatile", async () => {
+  await using directory = temporaryDirectory();
+  const [lower, parent] = [folder(directory.path, "lower"), folder(directory.path, "parent")];
+  const volatile = overlay(directory.path, [lower]);
+  await withTemporaryMount(
+    [{ ...volatile, options: [...volatile.options, "volatile"] }],
+    { directory: parent },
+    (path) => {
+      expect(isMountPoint(path)).toBe(true);
+      expect(readMountInfo().find((mount) => mount.mountPoint === path)?.superOptions).not.toContain("volatile");
+    },
+  );
+  expect(readdirSync(parent)).toEqual([]);
+  await expect(mountTemporary([bind("/no/such", "bind")], { directory: parent })).rejects.toMatchObject({
+    code: "ENOENT",
+  });
+  const aborted = { directory: parent, signal: AbortSignal.abort() };
+  await expect(mountTemporary([], aborted)).rejects.toMatchObject({ name: "AbortError" });
+  expect(readdirSync(parent)).toEqual([]);
+});
