@@ -3,6 +3,7 @@ import type { AddressInfo, Server } from "node:net";
 import { createServer } from "node:net";
 
 import type { Registry } from "@bufbuild/protobuf";
+import { createRegistry } from "@bufbuild/protobuf";
 import type { Interceptor } from "@connectrpc/connect";
 import { compressionGzip } from "@connectrpc/connect-node";
 import type { Logger } from "@berth/core/log";
@@ -74,6 +75,7 @@ class NodeRpcServer implements RpcServer {
 
   constructor(options: RpcServerOptions) {
     const log = options.log ?? silentLogger;
+    const registry = options.registry ?? createRegistry();
     const observer = createObserver(log, options.onCall);
     const policy: CallPolicy = {
       maxReceiveBytes: options.maxReceiveBytes ?? 16 * MIB,
@@ -86,9 +88,14 @@ class NodeRpcServer implements RpcServer {
       readMaxBytes: policy.maxReceiveBytes,
       writeMaxBytes: policy.maxSendBytes,
       interceptors: [reportingInterceptor(observer), ...policy.interceptors],
-      ...(options.registry === undefined ? {} : { jsonOptions: { registry: options.registry } }),
+      jsonOptions: { registry },
     });
-    const request: (request: NodeRequest, response: NodeResponse) => void = createFallback(table.handlers, log);
+    const request: (request: NodeRequest, response: NodeResponse) => void = createFallback(
+      table,
+      policy,
+      registry,
+      log,
+    );
     // Never listens: it only wraps streams in Node's request and response objects.
     const wrapper = http2.createServer(request);
     this.#connections = new Connections(

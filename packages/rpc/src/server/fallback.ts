@@ -1,27 +1,39 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
 
+import type { Registry } from "@bufbuild/protobuf";
 import type { Interceptor, StreamResponse } from "@connectrpc/connect";
 import type { UniversalHandler } from "@connectrpc/connect/protocol";
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
 import type { Logger } from "@berth/core/log";
 import { messageOf } from "@berth/errors";
 
+import type { CallPolicy } from "./grpc-call.ts";
+import type { MethodTable } from "./method-table.ts";
 import type { CallObserver } from "./observe.ts";
+import { isJsonCall, serveJson } from "./serve-json.ts";
 import { toConnectError } from "./to-connect-error.ts";
 
 /** A request and a response of HTTP/1.1 or HTTP/2, as Node's two compatible APIs give them. */
 export type NodeRequest = IncomingMessage | Http2ServerRequest;
 export type NodeResponse = ServerResponse | Http2ServerResponse;
 
-/** This answers everything that is not gRPC over HTTP/2 with Connect's own handlers: Connect and gRPC-Web. */
+/**
+ * This answers everything that is not gRPC over HTTP/2: unary JSON itself, the rest of Connect and gRPC-Web by Connect's own
+ * handlers.
+ */
 export function createFallback(
-  handlers: ReadonlyMap<string, UniversalHandler>,
+  { specs, handlers }: MethodTable,
+  policy: CallPolicy,
+  registry: Registry,
   log: Logger,
 ): (request: NodeRequest, response: NodeResponse) => void {
   return (request, response) => {
-    const handler = handlers.get(pathOf(request));
-    if (handler === undefined) refuse(response, 404);
+    const path = pathOf(request);
+    const spec = specs.get(path);
+    const handler = handlers.get(path);
+    if (spec?.kind === "unary" && isJsonCall(request)) void serveJson(request, response, spec, policy, registry);
+    else if (handler === undefined) refuse(response, 404);
     else void answer(handler, request, response, log);
   };
 }

@@ -95,7 +95,7 @@ export class ServerConnection {
   #cutAll(): void {
     if (this.#calls.size === 0) return;
     const reason = canceled("ttrpc: closed");
-    for (const call of [...this.#calls.values()]) call.cut(reason);
+    for (const call of this.#calls.values()) call.cut(reason);
   }
 }
 
