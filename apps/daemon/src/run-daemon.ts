@@ -1,0 +1,110 @@
+import { performance } from "node:perf_hooks";
+
+import type { Logger } from "@berth/core/log";
+import { failedPrecondition, messageOf, wrapError } from "@berth/errors";
+import type { PluginGraph } from "@berth/plugin-core";
+import { bootPlugins } from "@berth/plugin-core";
+import { ServerPlugin } from "@berth/plugin-core/types";
+
+import type { DaemonConfig } from "./config/daemon-config.ts";
+import { isTable } from "./config/merge-config.ts";
+import { openDirectories } from "./directories.ts";
+import { notifySystemd } from "./notify.ts";
+import { daemonPlugins } from "./plugins.ts";
+import { handleSignals } from "./signals.ts";
+
+/** The longest that stopping may take; what is not done then is left to the next start. */
+const STOP_DEADLINE_MS = 15_000;
+
+/** Plugin without which nobody can talk to the daemon. */
+const GRPC_SERVER = "io.containerd.server.v1.grpc";
+
+/**
+ * This runs the daemon until SIGTERM, SIGINT or a fatal error. Containers go on without it.
+ *
+ * @throws whatever kept it from starting, or made it stop
+ */
+export async function runDaemon(config: DaemonConfig, log: Logger): Promise<void> {
+  const started = performance.now();
+  using signals = handleSignals(log);
+  await using directories = await openDirectories(config, log);
+  log.info("starting berth", { root: directories.root, state: directories.state, pid: process.pid });
+  const graph = await boot(config, directories, log, signals).catch((error: unknown) => {
+    if (signals.stop.aborted && !isFailure(signals.stop)) return undefined;
+    throw error;
+  });
+  if (graph === undefined) {
+    log.info("stopped during boot");
+    return;
+  }
+  try {
+    checkServing(graph);
+    await notifySystemd("READY=1", log);
+    log.info(`berth successfully booted in ${((performance.now() - started) / 1000).toFixed(6)}s`);
+    await aborted(signals.stop);
+  } finally {
+    await notifySystemd("STOPPING=1", log);
+    await stop(graph, log);
+  }
+  if (isFailure(signals.stop)) throw wrapError(signals.stop.reason, "daemon stopped");
+}
+
+function boot(
+  config: DaemonConfig,
+  directories: { readonly root: string; readonly state: string },
+  log: Logger,
+  signals: { readonly stop: AbortSignal; fail(error: Error): void },
+): Promise<PluginGraph> {
+  const address = grpcAddress(config);
+  return bootPlugins({
+    plugins: daemonPlugins(config),
+    disabled: config.disabled_plugins,
+    required: config.required_plugins,
+    config: new Map(Object.entries(config.plugins)),
+    root: directories.root,
+    state: directories.state,
+    grpcAddress: address,
+    ttrpcAddress: `${address}.ttrpc`,
+    log,
+    signal: signals.stop,
+    fatal: (error) => signals.fail(error),
+  });
+}
+
+/** The address that the gRPC server plugin will listen on. */
+export function grpcAddress(config: DaemonConfig): string {
+  const table = config.plugins[GRPC_SERVER];
+  const address = isTable(table) ? table["address"] : undefined;
+  return typeof address === "string" && address !== "" ? address : `${config.state}/berth.sock`;
+}
+
+function checkServing(graph: PluginGraph): void {
+  if (graph.loaded(ServerPlugin).has("grpc")) return;
+  const record = graph.records.find(({ type, id }) => `${type}.${id}` === GRPC_SERVER);
+  throw failedPrecondition(
+    `the daemon's socket is not served: ${messageOf(record?.error ?? "its plugin is disabled")}`,
+  );
+}
+
+async function stop(graph: PluginGraph, log: Logger): Promise<void> {
+  const deadline = AbortSignal.timeout(STOP_DEADLINE_MS);
+  await Promise.race([
+    graph[Symbol.asyncDispose](),
+    aborted(deadline).then(() =>
+      log.warn("stopping took too long, leaving the rest", { deadlineMs: STOP_DEADLINE_MS }),
+    ),
+  ]);
+  log.info("stopped");
+}
+
+function isFailure(signal: AbortSignal): boolean {
+  const reason: unknown = signal.reason;
+  return signal.aborted && !(reason instanceof Error && reason.name === "AbortError");
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+}
