@@ -1,1 +1,2 @@
-export {};
+export type { ConformanceCase, TestRunner } from "./run-conformance.ts";
+export { runConformance } from "./run-conformance.ts";

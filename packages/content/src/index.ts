@@ -1,1 +1,3 @@
-export {};
+export { makeDirectoryDurably, renameDurably, syncDirectory } from "./durable-rename.ts";
+export type { LocalContentStoreOptions } from "./local-content-store.ts";
+export { createLocalContentStore } from "./local-content-store.ts";

@@ -1,0 +1,31 @@
+import { mkdir, open, rename } from "node:fs/promises";
+import { dirname } from "node:path";
+
+/** This puts the entries of a directory on disk: names that were added, replaced or removed before the call. */
+export async function syncDirectory(path: string): Promise<void> {
+  const directory = await open(path, "r");
+  try {
+    await directory.sync();
+  } finally {
+    await directory.close();
+  }
+}
+
+/** This makes a directory and its missing parents, mode 0755, and puts the new names on disk. */
+export async function makeDirectoryDurably(path: string): Promise<void> {
+  const first = await mkdir(path, { recursive: true, mode: 0o755 });
+  if (first === undefined) return;
+  const above = dirname(first);
+  for (let current = path; current !== above; current = dirname(current)) await syncDirectory(dirname(current));
+}
+
+/**
+ * This gives a file, whose bytes were put on disk before (`FileHandle.sync`), its final name.
+ * When it resolves, a crash leaves the file complete at `to`; before, either there or at `from`. Both must be on one file system.
+ *
+ * When it throws after the rename, the name is there and may be lost by a crash.
+ */
+export async function renameDurably(from: string, to: string): Promise<void> {
+  await rename(from, to);
+  await syncDirectory(dirname(to));
+}

@@ -1,0 +1,101 @@
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+
+import type { IngestStatus } from "@berth/core/content";
+import { systemErrorCode, unknown } from "@berth/errors";
+
+/** The directory of one ingest: `ref`, `data`, `startedat`, `updatedat` and, when the size is known, `total`. */
+export interface IngestDirectory {
+  readonly path: string;
+  readonly data: string;
+}
+
+/** This names the files of an ingest. */
+export function ingestDirectory(path: string): IngestDirectory {
+  return { path, data: join(path, "data") };
+}
+
+/**
+ * This makes the directory of a new ingest, or makes one that a crash left half written whole. It keeps `data`.
+ *
+ * Nothing is put on disk by force: a power cut may lose the ingest, or leave files empty, which readers take as missing.
+ */
+export async function createIngest(directory: IngestDirectory, ref: string, total: number): Promise<void> {
+  const { path } = directory;
+  const now = new Date().toISOString();
+  await mkdir(path, { recursive: true, mode: 0o755 });
+  const totalFile = join(path, "total");
+  await Promise.all([
+    total > 0 ? writeFile(totalFile, String(total)) : rm(totalFile, { force: true }),
+    writeFile(join(path, "startedat"), now),
+    writeFile(join(path, "updatedat"), now),
+  ]);
+  // Last: an ingest with a ref is whole.
+  await writeFile(join(path, "ref"), ref, "utf8");
+}
+
+/** This notes that bytes arrived. */
+export async function touchIngest(directory: IngestDirectory, at: number): Promise<void> {
+  const target = join(directory.path, "updatedat");
+  // Readers must never see half a time.
+  await writeFile(`${target}.tmp`, new Date(at).toISOString());
+  await rename(`${target}.tmp`, target);
+}
+
+/** This removes an ingest and its bytes; one that is not there is fine. */
+export async function removeIngest(directory: IngestDirectory): Promise<void> {
+  await rm(directory.path, { recursive: true, force: true });
+}
+
+/**
+ * This reads the state of an ingest; `undefined` when there is none, or only what a crash left of its creation.
+ *
+ * @throws unknown - the directory holds another ref
+ */
+export async function findIngest(directory: IngestDirectory, ref?: string): Promise<IngestStatus | undefined> {
+  const [stored, started, updated, total, data] = await Promise.all([
+    findText(join(directory.path, "ref")),
+    findText(join(directory.path, "startedat")),
+    findText(join(directory.path, "updatedat")),
+    findText(join(directory.path, "total")),
+    stat(directory.data).catch(ignoreMissing),
+  ]);
+  if (stored === undefined || stored === "") return undefined;
+  if (ref !== undefined && stored !== ref) {
+    throw unknown(`ingest ${directory.path} belongs to ref ${JSON.stringify(stored)}, not ${JSON.stringify(ref)}`);
+  }
+  const modifiedAt = data === undefined ? 0 : Math.floor(data.mtimeMs);
+  const startedAt = parseTime(started) ?? (data === undefined ? Date.now() : Math.floor(data.birthtimeMs));
+  return {
+    ref: stored,
+    offset: data?.size ?? 0,
+    total: parseTotal(total),
+    startedAt,
+    updatedAt: Math.max(parseTime(updated) ?? startedAt, modifiedAt),
+  };
+}
+
+/** This lists the ingest directories of a store, in the order of their names. */
+export async function listIngests(ingestsPath: string): Promise<IngestDirectory[]> {
+  const names = (await readdir(ingestsPath).catch(ignoreMissing)) ?? [];
+  return names.toSorted().map((name) => ingestDirectory(join(ingestsPath, name)));
+}
+
+/** This turns "there is no such file" into `undefined`. */
+export function ignoreMissing(error: unknown): undefined {
+  if (systemErrorCode(error) === "ENOENT") return undefined;
+  throw error;
+}
+
+function findText(path: string): Promise<string | undefined> {
+  return readFile(path, "utf8").catch(ignoreMissing);
+}
+
+function parseTime(text: string | undefined): number | undefined {
+  const time = Date.parse(text ?? "");
+  return Number.isNaN(time) ? undefined : time;
+}
+
+function parseTotal(text: string | undefined): number {
+  return text !== undefined && /^\d{1,15}$/.test(text.trim()) ? Number(text) : 0;
+}

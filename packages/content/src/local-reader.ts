@@ -1,0 +1,53 @@
+import { type FileHandle, open } from "node:fs/promises";
+
+import type { CallOptions } from "@berth/core/any";
+import type { ContentReader } from "@berth/core/content";
+import { dataLoss, failedPrecondition, invalidArgument } from "@berth/errors";
+
+/** Reads a blob through one descriptor, so that a blob deleted meanwhile can be read to its end. */
+export class LocalReader implements ContentReader {
+  readonly size: number;
+  readonly localPath: string;
+  #file: FileHandle | undefined;
+
+  private constructor(file: FileHandle, size: number, path: string) {
+    this.#file = file;
+    this.size = size;
+    this.localPath = path;
+  }
+
+  /** This opens the file of a blob. @throws ENOENT */
+  static async open(path: string): Promise<LocalReader> {
+    const file = await open(path, "r");
+    try {
+      return new LocalReader(file, (await file.stat()).size, path);
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+  }
+
+  async readAt(offset: number, length: number, options: CallOptions = {}): Promise<Uint8Array> {
+    options.signal?.throwIfAborted();
+    if (!(Number.isSafeInteger(offset) && offset >= 0 && Number.isSafeInteger(length) && length >= 0)) {
+      throw invalidArgument(`read ${length} bytes at ${offset}: not a range`);
+    }
+    const wanted = Math.max(0, Math.min(length, this.size - offset));
+    // Not from Node's pool: the caller owns the bytes and may transfer them. Not zeroed: every byte is read over.
+    const slab = Buffer.allocUnsafeSlow(wanted);
+    const bytes = new Uint8Array(slab.buffer, slab.byteOffset, wanted);
+    for (let filled = 0; filled < wanted;) {
+      if (this.#file === undefined) throw failedPrecondition(`read ${this.localPath}: reader is closed`);
+      const { bytesRead } = await this.#file.read(bytes, filled, wanted - filled, offset + filled);
+      if (bytesRead === 0) throw dataLoss(`read ${this.localPath}: ends at ${offset + filled}, not at ${this.size}`);
+      filled += bytesRead;
+    }
+    return bytes;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const file = this.#file;
+    this.#file = undefined;
+    await file?.close();
+  }
+}

@@ -1,0 +1,32 @@
+import type { Plugin } from "@berth/plugin-core";
+import { definePlugin, one, serviceRegistration } from "@berth/plugin-core";
+import { ContentPlugin, GrpcPlugin, MetadataPlugin } from "@berth/plugin-core/types";
+import { leaseOf, namespaceOf } from "@berth/rpc";
+
+import { createLocalContentStore } from "./local-content-store.ts";
+import { Content, createContentService } from "./service.ts";
+
+/** `content.v1 content`: blobs below the daemon's root. */
+export const contentPlugin: Plugin = definePlugin({
+  type: ContentPlugin,
+  id: "content",
+  init: ({ rootDir, meta, log }) => {
+    meta.exports.set("root", rootDir);
+    return createLocalContentStore({ root: rootDir, log });
+  },
+});
+
+/** `grpc.v1 content`: the content of each namespace. */
+export const contentServicePlugin: Plugin = definePlugin({
+  type: GrpcPlugin,
+  id: "content",
+  requires: { metadata: one(MetadataPlugin) },
+  init: ({ plugins: { metadata } }) => [
+    serviceRegistration(
+      Content,
+      createContentService({
+        storeFor: (context) => metadata.namespace(namespaceOf(context), { lease: leaseOf(context) }).content,
+      }),
+    ),
+  ],
+});
