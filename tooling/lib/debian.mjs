@@ -42,7 +42,9 @@ export async function ensureDebianPackages(packages) {
   const missing = packages.filter((name) => !existsSync(join(marks, name)));
   if (missing.length === 0) return;
   if (!existsSync("/usr/bin/apt-get") || !existsSync("/usr/bin/dpkg-deb")) {
-    throw new Error(`${missing.join(", ")} missing, and this machine has no apt-get to fetch them: install them, or use Debian or Ubuntu`);
+    throw new Error(
+      `${missing.join(", ")} missing, and this machine has no apt-get to fetch them: install them, or use Debian or Ubuntu`,
+    );
   }
   const downloads = join(directory, `download-${process.pid}`);
   await mkdir(downloads, { recursive: true });
