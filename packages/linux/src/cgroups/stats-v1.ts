@@ -159,6 +159,13 @@ function blkioStats(directory: string) {
   };
 }
 
+function pidsStats(directory: string) {
+  // the root cgroup counts none
+  const current = readStat(directory, "pids.current");
+  if (current === undefined) return {};
+  return { pids: { current: parseCount(current), limit: readCount(directory, "pids.max", 0n) } };
+}
+
 function hugetlbStats(directory: string | undefined): HugetlbV1[] {
   if (directory === undefined) return [];
   return hugePageSizes(readdirSync(directory), "usage_in_bytes").map((pagesize) => ({
@@ -179,7 +186,7 @@ export function readStatsV1(cgroup: Cgroup): CgroupStatsV1 {
   const [blkio, rdma] = [present("blkio"), present("rdma")];
   return {
     hugetlb: hugetlbStats(present("hugetlb")),
-    ...(pids && { pids: { current: readCount(pids, "pids.current"), limit: readCount(pids, "pids.max", 0n) } }),
+    ...(pids && pidsStats(pids)),
     ...((cpu ?? accounting) && { cpu: cpuStats(cpu, accounting) }),
     ...(memory && { memory: memoryStats(memory), memoryOomControl: oomControl(memory) }),
     ...(blkio && { blkio: blkioStats(blkio) }),

@@ -1,12 +1,10 @@
+import type { Mount } from "@berth/core/mount";
 import { invalidArgument } from "@berth/errors";
 
-/** What this package mounts: `Mount` of `@berth/core/mount`, whose `target` may be left out. */
-export interface LinuxMount {
-  readonly type: string;
-  readonly source: string;
+/** What this package mounts: the contract's `Mount`, whose `target` may be left out. */
+export interface LinuxMount extends Omit<Mount, "target"> {
   /** Path below the place where it is mounted; it cannot lead out of there. */
   readonly target?: string;
-  readonly options: readonly string[];
 }
 
 export const MS_RDONLY = 0x1;
