@@ -1,1 +1,11 @@
-export {};
+export { BUSYBOX_IMAGE, busyboxImage } from "./busybox-image.ts";
+export type { BuiltImage, ImageRecipe } from "./image-builder.ts";
+export { buildImage, sha256 } from "./image-builder.ts";
+export type { DaemonOptions, PeerDaemon } from "./peers/daemon.ts";
+export { startBerthd, startContainerd } from "./peers/daemon.ts";
+export type { DebianTool } from "./peers/debian-tools.ts";
+export { debianPath, debianTool, launcher } from "./peers/debian-tools.ts";
+export type { ProgramOptions, ProgramResult } from "./run-program.ts";
+export { runProgram } from "./run-program.ts";
+export type { TemporaryDirectory } from "./temporary-directory.ts";
+export { temporaryDirectory } from "./temporary-directory.ts";

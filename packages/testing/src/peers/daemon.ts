@@ -1,0 +1,153 @@
+import type { ChildProcess } from "node:child_process";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { openSync } from "node:fs";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { connect } from "node:net";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+
+import { deadlineExceeded, failedPrecondition } from "@berth/errors";
+
+import type { ProgramOptions, ProgramResult } from "../run-program.ts";
+import { runProgram } from "../run-program.ts";
+import { temporaryDirectory } from "../temporary-directory.ts";
+import { debianPath, debianTool, launcher } from "./debian-tools.ts";
+
+const READY_DEADLINE_MS = 30_000;
+const STOP_DEADLINE_MS = 20_000;
+
+/** A daemon on a private root. Disposing it stops it and removes its directories. */
+export interface PeerDaemon extends AsyncDisposable {
+  /** Socket of its gRPC server. */
+  readonly address: string;
+  readonly root: string;
+  readonly state: string;
+  readonly pid: number;
+  /** This runs Debian's Go `ctr` on this daemon. */
+  ctr(args: readonly string[], options?: ProgramOptions): Promise<ProgramResult>;
+  /** This returns what the daemon has logged. */
+  log(): Promise<string>;
+  /** This stops the daemon (SIGTERM, or `signal`) and starts it again on the same directories. */
+  restart(options?: { readonly signal?: NodeJS.Signals; readonly whileDown?: () => Promise<void> }): Promise<void>;
+}
+
+/** How to start a daemon. */
+export interface DaemonOptions {
+  /** TOML appended to the configuration that makes it private. */
+  readonly config?: string;
+  readonly env?: Readonly<Record<string, string>>;
+  /** Directory for root, state and log; a temporary one when absent. It is removed with the daemon only when temporary. */
+  readonly directory?: string;
+  /** Puts these directories first on the daemon's PATH. */
+  readonly path?: readonly string[];
+}
+
+/** This starts berth's daemon from the checkout. */
+export function startBerthd(options: DaemonOptions = {}): Promise<PeerDaemon> {
+  return start("berthd", launcher("berthd"), "berth.sock", options);
+}
+
+/** This starts Debian's containerd. */
+export function startContainerd(options: DaemonOptions = {}): Promise<PeerDaemon> {
+  return start("containerd", debianTool("containerd"), "containerd.sock", {
+    ...options,
+    config: `disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"]\n${options.config ?? ""}`,
+  });
+}
+
+async function start(name: string, program: string, socket: string, options: DaemonOptions): Promise<PeerDaemon> {
+  await using stack = new AsyncDisposableStack();
+  const directory = options.directory ?? stack.use(await temporaryDirectory(name)).path;
+  const root = join(directory, "root");
+  const state = join(directory, "state");
+  const address = join(state, socket);
+  const logFile = join(directory, "log");
+  await mkdir(directory, { recursive: true });
+  await writeFile(join(directory, "config.toml"), configuration({ root, state, address, extra: options.config ?? "" }));
+  const env = { ...process.env, ...options.env, PATH: [...(options.path ?? []), debianPath()].join(":") };
+  const launch = async (): Promise<ChildProcess> => {
+    const output = openSync(logFile, "a");
+    const child = spawn(program, ["--config", join(directory, "config.toml")], {
+      env,
+      stdio: ["ignore", output, output],
+    });
+    await untilReady(child, address, logFile);
+    return child;
+  };
+  let child = await launch();
+  stack.defer(() => stopChild(child, "SIGTERM"));
+  const owned = stack.move();
+  return {
+    address,
+    root,
+    state,
+    get pid() {
+      return child.pid ?? 0;
+    },
+    ctr: (args, runOptions = {}) =>
+      runProgram(debianTool("ctr"), ["--address", address, ...args], {
+        ...runOptions,
+        env: { ...env, ...runOptions.env },
+      }),
+    log: () => readFile(logFile, "utf8"),
+    async restart({ signal = "SIGTERM", whileDown } = {}) {
+      await stopChild(child, signal);
+      await whileDown?.();
+      child = await launch();
+    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+function configuration({
+  root,
+  state,
+  address,
+  extra,
+}: Readonly<Record<"root" | "state" | "address" | "extra", string>>): string {
+  return `version = 2
+root = ${JSON.stringify(root)}
+state = ${JSON.stringify(state)}
+${extra}
+[grpc]
+  address = ${JSON.stringify(address)}
+`;
+}
+
+async function untilReady(child: ChildProcess, address: string, logFile: string): Promise<void> {
+  const deadline = Date.now() + READY_DEADLINE_MS;
+  while (!(await answers(address))) {
+    if (child.exitCode !== null || child.signalCode !== null) {
+      throw failedPrecondition(`daemon ended with ${child.exitCode ?? child.signalCode}:\n${await tail(logFile)}`);
+    }
+    if (Date.now() > deadline) {
+      child.kill("SIGKILL");
+      throw deadlineExceeded(
+        `daemon did not answer on ${address} within ${READY_DEADLINE_MS} ms:\n${await tail(logFile)}`,
+      );
+    }
+    await sleep(20);
+  }
+}
+
+async function tail(logFile: string): Promise<string> {
+  return (await readFile(logFile, "utf8")).slice(-4000);
+}
+
+function answers(address: string): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const socket = connect(address);
+  socket.once("connect", () => resolve(true));
+  socket.once("error", () => resolve(false));
+  return promise.finally(() => socket.destroy());
+}
+
+async function stopChild(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const ended = once(child, "exit");
+  child.kill(signal);
+  const timer = setTimeout(() => child.kill("SIGKILL"), STOP_DEADLINE_MS);
+  await ended;
+  clearTimeout(timer);
+}

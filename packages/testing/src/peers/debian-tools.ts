@@ -1,0 +1,43 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+
+import { failedPrecondition } from "@berth/errors";
+
+const CHECKOUT = join(import.meta.dirname, "..", "..", "..", "..");
+
+/** Where Debian's packages are unpacked: `BERTH_DEBIAN_ROOT`, else the cache of the checkout. */
+const DEBIAN_ROOT = process.env["BERTH_DEBIAN_ROOT"] ?? join(CHECKOUT, ".cache", "debian", "root");
+
+const PLACES = {
+  busybox: "bin/busybox",
+  containerd: "usr/bin/containerd",
+  "containerd-shim-runc-v2": "usr/bin/containerd-shim-runc-v2",
+  ctr: "usr/bin/ctr",
+  "docker-registry": "usr/bin/docker-registry",
+  runc: "usr/sbin/runc",
+} as const;
+
+/** Programs of Debian that tests hold berth against. */
+export type DebianTool = keyof typeof PLACES;
+
+/**
+ * This returns the path of one of Debian's programs.
+ *
+ * @throws failed_precondition - it is not unpacked; the message says how to get it
+ */
+export function debianTool(name: DebianTool): string {
+  const path = join(DEBIAN_ROOT, PLACES[name]);
+  if (existsSync(path)) return path;
+  throw failedPrecondition(`${path} is missing: run "node tooling/prerequisites.mjs", or the tests with "npm test"`);
+}
+
+/** This returns PATH with Debian's programs first. */
+export function debianPath(): string {
+  const places = ["usr/sbin", "usr/bin", "sbin", "bin"].map((part) => join(DEBIAN_ROOT, part));
+  return [...places, process.env["PATH"] ?? ""].join(":");
+}
+
+/** This returns the path of a launcher of the checkout. */
+export function launcher(name: "berthd" | "ctr" | "containerd-shim-berth-v2" | `compat/${string}`): string {
+  return join(CHECKOUT, "tooling", "bin", name);
+}
