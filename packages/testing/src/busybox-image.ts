@@ -8,16 +8,16 @@ import { debianTool } from "./peers/debian-tools.ts";
 
 /** Applets that the image has a link for. */
 const APPLETS =
-  "sh cat echo env false head id kill ls mkdir mount nproc ps pwd rm seq sleep stat stty tail touch true tty wc yes".split(
+  "sh cat echo env false head hostname id kill ls mkdir mount nproc ps pwd rm seq sleep stat stty tail touch true tty wc yes".split(
     " ",
   );
 
 /** Name of the image that {@link busyboxImage} makes. */
 export const BUSYBOX_IMAGE = "example.org/berth/busybox:1";
 
-/** This makes an image of Debian's static busybox: `/bin/sh` and a few applets, users `root` and `guest`. */
-export async function busyboxImage(name: string = BUSYBOX_IMAGE): Promise<BuiltImage> {
-  const busybox = await readFile(debianTool("busybox"));
+/** This makes an image of a static busybox (Debian's, when no path is given): `/bin/sh` and a few applets, users `root` and `guest`. */
+export async function busyboxImage(name: string = BUSYBOX_IMAGE, path?: string): Promise<BuiltImage> {
+  const busybox = await readFile(path ?? debianTool("busybox"));
   const directory = (path: string, mode = 0o755): TarEntryWithContent => ({ path, type: "directory", mode });
   const file = (path: string, content: Uint8Array, mode = 0o644): TarEntryWithContent => ({
     path,
