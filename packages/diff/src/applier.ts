@@ -1,0 +1,63 @@
+import type { ContentProvider } from "@berth/core/content";
+import type { Applier, ApplyOptions } from "@berth/core/diff";
+import { type Logger, silentLogger } from "@berth/core/log";
+import type { Mount } from "@berth/core/mount";
+import { wrapError } from "@berth/errors";
+import { type Descriptor, formatDigest, MediaType } from "@berth/oci";
+
+import { ApplyEngine, type ApplyEngineOptions } from "./apply-engine.ts";
+import { layerCompression } from "./layer-media-type.ts";
+import { openLayerTarget } from "./layer-target.ts";
+
+export interface ApplierOptions {
+  /** Where the blobs of layers are. */
+  readonly content: ContentProvider;
+  /** Threads and syncs shared with others; an engine of its own, of default settings or these, when left out. */
+  readonly engine?: ApplyEngine | ApplyEngineOptions;
+  /** Sync the file system after a layer, where the call does not say; default true. */
+  readonly syncFs?: boolean;
+  readonly log?: Logger;
+}
+
+/** An applier, and the engine it may own. */
+export interface OwnedApplier extends Applier, AsyncDisposable {}
+
+/**
+ * This makes an applier of tar layers, plain or compressed by gzip or zstd. It may be used by many at once. Disposing it
+ * disposes the engine that it made itself, never one that it was given.
+ *
+ * @see containerd core/diff/apply/apply.go
+ */
+export function createApplier({ content, engine, syncFs = true, log = silentLogger }: ApplierOptions): OwnedApplier {
+  const own = engine instanceof ApplyEngine ? undefined : new ApplyEngine(engine);
+  // One of the two is there.
+  const shared = engine instanceof ApplyEngine ? engine : (own as ApplyEngine);
+
+  const apply = async (layer: Descriptor, mounts: readonly Mount[], options: ApplyOptions): Promise<Descriptor> => {
+    const { signal } = options;
+    signal?.throwIfAborted();
+    const compression = layerCompression(layer.mediaType);
+    await using blob = await content.reader(layer.digest, { signal });
+    await using target = await openLayerTarget(mounts, { temporaryDirectory: shared.temporaryDirectory, signal });
+    const started = performance.now();
+    const applied = await shared.run(blob, compression, target.place, { signal });
+    for (const { message, path, xattr } of applied.warnings) log.warn(message, { digest: layer.digest, path, xattr });
+    if (options.syncFs ?? syncFs) await shared.syncs.sync(target.place.root);
+    const durationMs = Math.round(performance.now() - started);
+    log.debug("diff applied", { digest: layer.digest, media: layer.mediaType, size: applied.size, durationMs });
+    return { mediaType: MediaType.ociLayer, digest: formatDigest("sha256", applied.sha256), size: applied.size };
+  };
+
+  return {
+    async apply(layer, mounts, options = {}) {
+      try {
+        return await apply(layer, mounts, options);
+      } catch (error) {
+        throw wrapError(error, `apply layer ${layer.digest}`);
+      }
+    },
+    async [Symbol.asyncDispose]() {
+      await own?.[Symbol.asyncDispose]();
+    },
+  };
+}

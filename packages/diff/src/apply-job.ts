@@ -1,0 +1,62 @@
+import type { MessagePort } from "node:worker_threads";
+
+import type { DecompressionBudgets, TarBudgets } from "@berth/archive";
+
+import type { Warning } from "./entry-metadata.ts";
+import type { RemoteError } from "./remote-error.ts";
+
+/** What a layer may cost, as an archive and as a compressed stream. */
+export interface ApplyBudgets {
+  readonly tar?: Partial<TarBudgets>;
+  readonly decompression?: Partial<DecompressionBudgets>;
+}
+
+/** Where entries go, and how deletions are recorded there. */
+export interface LayerPlace {
+  /** A directory. */
+  readonly root: string;
+  /** `overlay`: marks of overlayfs; `naive`: what is hidden is deleted. */
+  readonly whiteouts: "overlay" | "naive";
+  /** The overlay is mounted with `userxattr`. */
+  readonly userXattr: boolean;
+  /** Directories of the layers below, the nearest first. */
+  readonly lowers: readonly string[];
+}
+
+/** Where the bytes of the blob come from: a file that the worker opens, or chunks that it asks for one by one. */
+export type LayerSource =
+  | { readonly kind: "file"; readonly path: string }
+  | { readonly kind: "port"; readonly port: MessagePort };
+
+/** A program that writes to its output what it gunzips from its input. */
+export interface GunzipProgram {
+  readonly path: string;
+  readonly args: readonly string[];
+}
+
+/** What a worker is told to do. */
+export interface ApplyJob {
+  readonly place: LayerPlace;
+  readonly source: LayerSource;
+  /** `detect`: by the first bytes; `none`: the blob is the tar itself. */
+  readonly compression: "detect" | "none";
+  readonly gunzip: GunzipProgram | undefined;
+  readonly budgets: ApplyBudgets;
+  /** One cell; no longer 0 when the job is to stop. Shared, so that it reaches a thread that is busy. */
+  readonly cancelled: Int32Array<SharedArrayBuffer>;
+}
+
+/** What the uncompressed archive was. */
+export interface AppliedLayer {
+  /** sha256 in hex. */
+  readonly sha256: string;
+  readonly size: number;
+  /** The first ones; `warningCount` says how many there were. */
+  readonly warnings: readonly Warning[];
+  readonly warningCount: number;
+}
+
+/** What a worker answers. */
+export type ApplyOutcome =
+  | { readonly kind: "applied"; readonly layer: AppliedLayer }
+  | { readonly kind: "failed"; readonly error: RemoteError };

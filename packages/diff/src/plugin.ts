@@ -1,0 +1,44 @@
+import { Diff } from "@berth/api/containerd/services/diff/v1/diff";
+import { all, definePlugin, one, type Plugin, serviceRegistration } from "@berth/plugin-core";
+import { DiffPlugin, GrpcPlugin, MetadataPlugin } from "@berth/plugin-core/types";
+import { failedPrecondition } from "@berth/errors";
+import { z } from "zod";
+
+import { createApplier } from "./applier.ts";
+import { type ApplyEngineOptions, createApplyEngine } from "./apply-engine.ts";
+import { createDiffService } from "./service.ts";
+
+/** `io.containerd.differ.v1.walking`, with the settings of a daemon that is bundled or has a place for temporary mounts. */
+export function createWalkingPlugin(options: ApplyEngineOptions = {}): Plugin {
+  return definePlugin({
+    type: DiffPlugin,
+    id: "walking",
+    requires: { metadata: one(MetadataPlugin) },
+    init: ({ plugins, resources, log }) => {
+      const engine = resources.use(createApplyEngine(options));
+      return (namespace, view) => {
+        const { content } = plugins.metadata.namespace(namespace, view);
+        return createApplier({ content, engine, log });
+      };
+    },
+  });
+}
+
+/** `io.containerd.differ.v1.walking`: applies tar layers. */
+export const walkingPlugin = createWalkingPlugin();
+
+/** `io.containerd.grpc.v1.diff`: the diff service, over the differs named in its configuration, in that order. */
+export const diffServicePlugin = definePlugin({
+  type: GrpcPlugin,
+  id: "diff",
+  requires: { differs: all(DiffPlugin) },
+  config: z.object({ default: z.array(z.string()).default(["walking"]), sync_fs: z.boolean().default(true) }),
+  init: ({ plugins, config }) => {
+    const differs = config.default.map((id) => {
+      const differ = plugins.differs.get(id);
+      if (differ === undefined) throw failedPrecondition(`differ ${JSON.stringify(id)} is not loaded`);
+      return differ;
+    });
+    return [serviceRegistration(Diff, createDiffService(differs, { syncFs: config.sync_fs }))];
+  },
+});
