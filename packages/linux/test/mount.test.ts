@@ -30,6 +30,8 @@ import {
   unmountRecursive,
   withTemporaryMount,
 } from "../src/mount.ts";
+import { parseMountOptions } from "../src/mount/mount-options.ts";
+import { mountShortened } from "../src/mount/overlay-mount.ts";
 import { temporaryDirectory } from "./temporary-directory.ts";
 import { errnoName, errorClass } from "./thrown.ts";
 
@@ -118,6 +120,17 @@ it.each([3, 150])("mountAll mounts an overlay of %i layers, the first one on top
   expect(readFileSync(join(target, "top"), "utf8")).toBe("0");
   writeFileSync(join(target, "new"), "");
   expect(existsSync(join(directory.path, "upper", "new"))).toBe(true);
+});
+
+it("an overlay of 100 layers fits the page of a kernel that takes no single layers", async () => {
+  await using directory = temporaryDirectory();
+  const target = folder(directory.path, "target");
+  const mount = overlay(directory.path, layers(directory.path, 100));
+  mountShortened(mount.source, target, parseMountOptions(mount.options));
+  expect(readdirSync(target)).toHaveLength(101);
+  expect(readFileSync(join(target, "top"), "utf8")).toBe("0");
+  const many = overlay(directory.path, layers(directory.path, 300));
+  expect(errorClass(() => mountShortened("overlay", target, parseMountOptions(many.options)))).toBe("invalid_argument");
 });
 
 it("mountAll mounts an overlay whose layer and upper paths exceed 255 bytes", async () => {

@@ -171,6 +171,24 @@ it("ChildReaper registered takes no child of somebody else", async () => {
   expect(waitPid(foreign)?.status).toBe(4);
 });
 
+it("ChildReaper wait takes an exit that no sweep has seen yet, and refuses what is no child", async () => {
+  using all = new ChildReaper({ mode: "all" });
+  const pid = spawn(shell("exit 6"));
+  const begin = performance.now();
+  // the thread is held, so that no signal is delivered before the call
+  while (readFileSync(`/proc/${pid}/stat`, "utf8").split(" ")[2] !== "Z" && performance.now() - begin < 2000);
+  expect((await all.wait(pid)).status).toBe(6);
+  using registered = new ChildReaper({ mode: "registered" });
+  await expect(registered.wait(1)).rejects.toMatchObject({ code: "ECHILD" });
+});
+
+it("spawn passes more arguments and environment than a page, and reports what exceeds the kernel", () => {
+  const env = { PATH: "/usr/bin:/bin", LONG: "x".repeat(100_000) };
+  const args = ["-c", "echo ${#LONG} $#", ...Array.from({ length: 20_000 }, () => "argument")];
+  expect(run({ path: "/bin/sh", args, env }).output).toBe("100000 19999\n");
+  expect(errnoName(() => spawn({ path: "true", args: ["x".repeat(3 << 20)], env: {} }))).toBe("E2BIG");
+});
+
 it("ChildReaper all takes orphans, and wait finds one that ended before the call", async () => {
   setSubreaper(true);
   try {
@@ -183,6 +201,7 @@ it("ChildReaper all takes orphans, and wait finds one that ended before the call
     closeFd(read);
     await parent.exited;
     await expect.poll(() => orphans).toEqual([orphan]);
+    expect((await reaper.wait(orphan)).status).toBe(9);
     expect((await reaper.wait(orphan)).status).toBe(9);
     expect(zombies()).toBe(0);
   } finally {

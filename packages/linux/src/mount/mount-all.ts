@@ -1,4 +1,4 @@
-import { closeSync, constants, mkdtempSync, openSync, readlinkSync, rmdirSync } from "node:fs";
+import { closeSync, constants, mkdtempSync, openSync, readlinkSync, realpathSync, rmdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 
@@ -119,7 +119,8 @@ function remountReadOnly(target: string, flags: number): void {
 }
 
 function lockedFlags(target: string): number {
-  const options = readMountInfo().findLast((mount) => mount.mountPoint === target)?.options ?? [];
+  const real = realpathSync(target);
+  const options = readMountInfo().findLast((mount) => mount.mountPoint === real)?.options ?? [];
   return LOCKED.reduce((flags, [word, flag]) => (options.includes(word) ? flags | flag : flags), 0);
 }
 

@@ -150,7 +150,7 @@ function mountLayerByLayer(source: string, target: string, options: ParsedOption
  * Before kernel 6.8 the options must fit a page: the common directory of the layers is named by a descriptor instead.
  * containerd changes its working directory for this, which a process with threads should not.
  */
-function mountShortened(source: string, target: string, options: ParsedOptions): void {
+export function mountShortened(source: string, target: string, options: ParsedOptions): void {
   const lower = options.data.find((option) => option.startsWith("lowerdir="))?.slice("lowerdir=".length) ?? "";
   const common = commonDirectory(splitLowerDirectories(lower));
   using stack = new DisposableStack();

@@ -22,15 +22,6 @@ export interface Child {
 const REMEMBERED = 4096;
 const SAFETY_INTERVAL_MS = 1000;
 
-/** `waitPid` would take the status of a child that has ended; a sweep was made just before, so that none is there. */
-function isChild(pid: number): boolean {
-  try {
-    return waitPid(pid) === undefined;
-  } catch {
-    return false;
-  }
-}
-
 /**
  * This owns the children of a process: it starts them, and takes each exit status once.
  *
@@ -61,17 +52,22 @@ export class ChildReaper implements Disposable {
 
   /**
    * This resolves with the end of a process that another one started and that has become a child of this one.
-   * In mode `all` an exit that came before the call is remembered; in mode `registered` it must not have been taken.
+   *
+   * In mode `all` an exit that came before the call is remembered, and a process that is no child yet is awaited.
+   * @throws ECHILD - mode `registered`: it is no child, or its status was taken
    */
-  wait(pid: number): Promise<ExitStatus> {
+  async wait(pid: number): Promise<ExitStatus> {
     const waiter = this.#waiting.get(pid);
-    if (waiter) return waiter.promise;
-    // a living child proves that what is remembered under its id is about an earlier process
-    this.sweep();
-    const ended = this.#orphans.get(pid);
-    if (ended && !isChild(pid)) return Promise.resolve(ended);
+    if (waiter) return await waiter.promise;
+    const child = this.#findChild(pid);
+    if (child === "none") {
+      const ended = this.#orphans.get(pid);
+      if (ended) return ended;
+    }
+    // a child that lives proves that what is remembered under its id was about an earlier process
     this.#orphans.delete(pid);
-    return this.#register(pid).promise;
+    if (typeof child === "object") this.#remember(child);
+    return typeof child === "object" ? child : await this.#register(pid).promise;
   }
 
   /** This takes every exit that is there; it runs by itself on SIGCHLD. */
@@ -104,15 +100,29 @@ export class ChildReaper implements Disposable {
       if (!status) continue;
       const waiter = this.#take(pid);
       if (waiter) waiter.resolve(status);
-      else this.#orphaned(status);
+      else {
+        this.#remember(status);
+        this.#options.onOrphan?.(pid, status);
+      }
     }
   }
 
-  #orphaned(status: ExitStatus): void {
+  #remember(status: ExitStatus): void {
+    // set anew, so that the order of the map is that of the exits
+    this.#orphans.delete(status.pid);
     this.#orphans.set(status.pid, status);
     const [oldest] = this.#orphans.keys();
     if (this.#orphans.size > REMEMBERED && oldest !== undefined) this.#orphans.delete(oldest);
-    this.#options.onOrphan?.(status.pid, status);
+  }
+
+  /** What the kernel knows under an id: an exit, which is taken by this; a child that runs; no child. */
+  #findChild(pid: number): ExitStatus | "running" | "none" {
+    try {
+      return waitPid(pid) ?? "running";
+    } catch (error) {
+      if (this.#options.mode === "registered") throw error;
+      return "none";
+    }
   }
 
   #sweepRegistered(): void {
