@@ -83,7 +83,8 @@ export interface Task {
   /** This starts init, or the exec named, and returns its pid. */
   start(options?: ProcessRef): Promise<number>;
   state(options?: ProcessRef): Promise<ProcessState>;
-  kill(options: ProcessRef & { readonly signal: number; readonly all?: boolean }): Promise<void>;
+  /** This sends a signal, by its number, to the process named or to all of the container. */
+  kill(signalNumber: number, options?: ProcessRef & { readonly all?: boolean }): Promise<void>;
   exec(execId: string, options: ExecOptions): Promise<void>;
   resizePty(options: ProcessRef & { readonly width: number; readonly height: number }): Promise<void>;
   closeIo(options?: ProcessRef): Promise<void>;
