@@ -1,6 +1,7 @@
-import { chmodSync, chownSync, lstatSync, unlinkSync } from "node:fs";
+import { chmodSync, chownSync, lstatSync, statSync, unlinkSync } from "node:fs";
 import type { Server } from "node:net";
 import { connect } from "node:net";
+import { dirname } from "node:path";
 
 import { failedPrecondition, fromSystemError, invalidArgument, isNotFound, systemErrorCode } from "@berth/errors";
 
@@ -26,6 +27,7 @@ export interface TcpAddress {
  * This binds a server to a unix socket, in place of one that a dead process left behind.
  * @throws invalid_argument - the path is longer than 104 bytes
  * @throws failed_precondition - somebody answers on that socket, or the path is no socket
+ * @throws not_found - its directory is missing
  */
 export async function bindUnix(server: Server, address: UnixAddress): Promise<void> {
   if (Buffer.byteLength(address.path) > MAX_SOCKET_PATH) {
@@ -59,6 +61,12 @@ async function startListening(server: Server, listen: () => void): Promise<void>
 }
 
 async function removeStaleSocket(path: string): Promise<void> {
+  try {
+    // Binding would report a missing directory as EACCES.
+    statSync(dirname(path));
+  } catch (error) {
+    throw fromSystemError(error);
+  }
   try {
     if (!lstatSync(path).isSocket()) throw failedPrecondition(`listen on ${path}: it exists and is no socket`);
   } catch (error) {

@@ -27,6 +27,7 @@ const RESPONSE_HEADERS: Readonly<WireHeaders> = { ":status": "200", "content-typ
 const OK_TRAILERS: Readonly<WireHeaders> = { "grpc-status": "0" };
 const WAIT_FOR_TRAILERS = { waitForTrailers: true, sendDate: false } as const;
 const END_STREAM = { endStream: true, sendDate: false } as const;
+const DRAIN_MS = 1000;
 const ignore = (): void => {};
 
 /** One gRPC call over an HTTP/2 stream: its context, its deadline, and exactly one answer. */
@@ -146,9 +147,13 @@ export class GrpcCall {
     this.#closeUnreadRequest();
   }
 
-  /** A client that is still sending is told to stop; without this an answered stream would stay half open. */
+  /** What an answered client still sends is dropped for a while, so that it reads its answer in peace; then it is reset. */
   #closeUnreadRequest(): void {
-    if (!this.stream.readableEnded) this.stream.close(constants.NGHTTP2_NO_ERROR);
+    const { stream } = this;
+    if (stream.readableEnded || stream.destroyed) return;
+    stream.resume();
+    const timer = setTimeout(() => stream.close(constants.NGHTTP2_NO_ERROR), DRAIN_MS);
+    stream.once("close", () => clearTimeout(timer));
   }
 
   #startDeadline(timeoutMs: number): void {

@@ -105,10 +105,13 @@ function appendHeader(metadata: Headers, name: string, value: string | string[])
   }
 }
 
-/** This encodes a status message as gRPC prescribes: UTF-8, with `%` and everything outside printable ASCII escaped. */
+/**
+ * This encodes a status message as gRPC prescribes: UTF-8, with `%` and everything outside printable ASCII escaped. Spaces
+ * at either end are escaped as well: HTTP/2 drops a header that has them.
+ */
 export function percentEncode(text: string): string {
   // Lone surrogates make encodeURIComponent throw; toWellFormed replaces them.
-  return text.toWellFormed().replace(/[^\x20-\x24\x26-\x7e]+/g, (part) => encodeURIComponent(part));
+  return text.toWellFormed().replace(/[^\x20-\x24\x26-\x7e]+|^ +| +$/g, (part) => encodeURIComponent(part));
 }
 
 /** This decodes a status message; what is not valid percent-encoding stays as it is. */

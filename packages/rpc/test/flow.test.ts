@@ -1,0 +1,109 @@
+import type { ClientHttp2Stream } from "node:http2";
+import { connect, constants } from "node:http2";
+import * as net from "node:net";
+
+import { createClient, createUnixTransport } from "../src/client/index.ts";
+import { describe, expect, it } from "vitest";
+
+import { serviceRoute } from "../src/index.ts";
+import { encodeFrame } from "../src/wire/frame.ts";
+import { bytes, Echo, startServer, textOf } from "./echo-service.ts";
+
+const CHUNK = 1024 * 1024;
+
+async function until(check: () => boolean): Promise<void> {
+  await expect.poll(check, { timeout: 10_000 }).toBe(true);
+}
+
+describe("back-pressure", () => {
+  it("a slow reader holds the handler back, an abandoned one ends it", async () => {
+    let sent = 0;
+    let returned = false;
+    const repeat = async function* () {
+      try {
+        while (sent++ < 500) yield { value: new Uint8Array(CHUNK) };
+      } finally {
+        returned = true;
+      }
+    };
+    await using running = await startServer({ routes: [serviceRoute(Echo, { repeat })] });
+    const session = connect("http://localhost", { createConnection: () => net.connect(running.path) });
+    const stream = session.request({
+      ":method": "POST",
+      ":path": "/berth.test.Echo/Repeat",
+      "content-type": "application/grpc",
+    });
+    stream.on("error", () => {});
+    stream.end(encodeFrame(new Uint8Array(0)));
+    stream.pause();
+    await until(() => sent > 0);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(sent).toBeLessThan(20);
+    expect(returned).toBe(false);
+    session.destroy();
+    await until(() => returned);
+    expect(sent).toBeLessThan(20);
+  });
+
+  it("a handler that does not read holds the client back", async () => {
+    let written = 0;
+    const gate = Promise.withResolvers<void>();
+    const collect = async (requests: AsyncIterable<unknown>) => {
+      await gate.promise;
+      let count = 0;
+      for await (const _ of requests) count++;
+      return bytes(String(count));
+    };
+    await using running = await startServer({ routes: [serviceRoute(Echo, { collect })] });
+    await using transport = createUnixTransport({ path: running.path });
+    const input = async function* () {
+      while (written++ < 60) yield { value: new Uint8Array(CHUNK) };
+    };
+    const answer = createClient(Echo, transport).collect(input());
+    await until(() => written > 0);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(written).toBeLessThan(20);
+    gate.resolve();
+    expect(textOf(await answer)).toBe("60");
+  });
+});
+
+describe("cancelled calls", () => {
+  it("20,000 of them do not cost the connection", async () => {
+    await using running = await startServer({
+      routes: [
+        serviceRoute(Echo, {
+          unary: (request, context) => (textOf(request) === "ok" ? request : waitFor(context.signal)),
+        }),
+      ],
+    });
+    await using transport = createUnixTransport({ path: running.path });
+    const session = connect("http://localhost", { createConnection: () => net.connect(running.path) });
+    let goaway = false;
+    session.on("goaway", () => (goaway = true));
+    const headers = { ":method": "POST", ":path": "/berth.test.Echo/Unary", "content-type": "application/grpc" };
+    for (let batch = 0; batch < 200; batch++) {
+      await Promise.all(Array.from({ length: 100 }, () => cancelled(session.request(headers))));
+    }
+    const good = session.request(headers);
+    good.end(encodeFrame(new Uint8Array([10, 2, 111, 107])));
+    const status = await new Promise((resolve) =>
+      good.on("trailers", (trailers) => resolve(trailers["grpc-status"])).resume(),
+    );
+    expect([status, goaway]).toEqual(["0", false]);
+    session.destroy();
+  });
+});
+
+function cancelled(stream: ClientHttp2Stream): Promise<void> {
+  stream.on("error", () => {});
+  stream.end(encodeFrame(new Uint8Array(0)));
+  return new Promise((resolve) => {
+    stream.on("close", resolve);
+    setImmediate(() => stream.close(constants.NGHTTP2_CANCEL));
+  });
+}
+
+function waitFor(signal: AbortSignal): Promise<never> {
+  return new Promise((_resolve, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+}
