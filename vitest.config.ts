@@ -6,7 +6,7 @@ export default defineConfig({
   resolve: { conditions },
   ssr: { resolve: { conditions, externalConditions: conditions } },
   test: {
-    include: ["{packages,apps}/*/{src,test}/**/*.test.ts"],
+    include: ["{packages,apps}/*/{src,test}/**/*.test.ts", "tooling/test/**/*.test.ts"],
     pool: "forks",
     execArgv: ["--conditions=@berth/source"],
     testTimeout: 30_000,
