@@ -77,7 +77,6 @@ describe("cancelled calls", () => {
         }),
       ],
     });
-    await using transport = createUnixTransport({ path: running.path });
     const session = connect("http://localhost", { createConnection: () => net.connect(running.path) });
     let goaway = false;
     session.on("goaway", () => (goaway = true));

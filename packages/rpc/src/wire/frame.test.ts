@@ -27,7 +27,7 @@ describe("FrameReader", () => {
           reader.push(piece);
           for (let frame = reader.next(); frame !== undefined; frame = reader.next()) out.push(frame.data);
         }
-        expect(out.map((one) => [...one])).toEqual(messages.map((one) => [...one]));
+        expect(out.map((one) => Buffer.from(one))).toEqual(messages.map((one) => Buffer.from(one)));
         expect(reader.isInsideFrame).toBe(false);
         expect(reader.bufferedBytes).toBe(0);
       }),
