@@ -84,7 +84,7 @@ export interface Task {
   start(options?: ProcessRef): Promise<number>;
   state(options?: ProcessRef): Promise<ProcessState>;
   /** This sends a signal, by its number, to the process named or to all of the container. */
-  kill(signalNumber: number, options?: ProcessRef & { readonly all?: boolean }): Promise<void>;
+  kill(options: ProcessRef & { readonly signalNumber: number; readonly all?: boolean }): Promise<void>;
   exec(execId: string, options: ExecOptions): Promise<void>;
   resizePty(options: ProcessRef & { readonly width: number; readonly height: number }): Promise<void>;
   closeIo(options?: ProcessRef): Promise<void>;
