@@ -1,1 +1,13 @@
-export {};
+export type { ImageCheck } from "./check-image.ts";
+export { checkImage, imageSize } from "./check-image.ts";
+export { childLabels, labelChildren } from "./gc-labels.ts";
+export { children, MAX_JSON_BYTES, readIndex, readManifest } from "./image-children.ts";
+export { digestName, normalizeDockerReference, translateReference } from "./image-names.ts";
+export type { ImportOptions, ImportResult } from "./import-archive.ts";
+export { importArchive } from "./import-archive.ts";
+export type { ResolvedImage, ResolvedManifest } from "./resolve-manifest.ts";
+export { imagePlatforms, readImageConfig, resolveImage, resolveManifest } from "./resolve-manifest.ts";
+export type { UnpackOptions } from "./unpack.ts";
+export { isUnpacked, unpack } from "./unpack.ts";
+export type { ChildrenHandler } from "./walk.ts";
+export { filterPlatforms, walk } from "./walk.ts";
