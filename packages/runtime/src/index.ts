@@ -1,1 +1,9 @@
-export {};
+export type { BundleName, BundleRoots } from "./bundle.ts";
+export { Bundle } from "./bundle.ts";
+export { findShimBinary, shimBinaryName, type ShimSearch, shimSearch } from "./runtime-name.ts";
+export type { ShimEndpoint } from "./shim-endpoint.ts";
+export { formatEndpoint, parseBootstrapAnswer, parseEndpoint } from "./shim-endpoint.ts";
+export type { ShimGrouping, ShimManagerOptions } from "./shim-manager.ts";
+export { LocalShimManager } from "./shim-manager.ts";
+export type { TaskRuntimeOptions } from "./task-runtime.ts";
+export { openTaskRuntime, ShimTaskRuntime } from "./task-runtime.ts";

@@ -1,0 +1,65 @@
+import { type TaskCreateOptions } from "@berth/core/runtime";
+import { invalidArgument, isNotFound, unimplemented } from "@berth/errors";
+
+import { Bundle, type BundleRoots } from "./bundle.ts";
+import type { ShimConnection } from "./shim-connection.ts";
+import type { ShimEndpoint } from "./shim-endpoint.ts";
+import type { LocalShimManager } from "./shim-manager.ts";
+import { effectiveOptions } from "./shim-task.ts";
+
+const CONNECT_TIMEOUT_MS = 5000;
+
+/**
+ * This gives a task its shim: the sandbox endpoint that the request names, the shim of its sandbox when it speaks version 3, or one of
+ * its own. The bundle says which. The caller disposes the connection.
+ */
+export async function chooseShim(
+  shims: LocalShimManager,
+  roots: BundleRoots,
+  bundle: Bundle,
+  binary: string,
+  options: TaskCreateOptions,
+): Promise<ShimConnection> {
+  const { sandboxId, signal, taskApiAddress, taskApiVersion } = options;
+  const endpoint =
+    taskApiAddress === undefined || taskApiAddress === ""
+      ? await findSandboxEndpoint(shims, roots, bundle, { sandboxId, binary })
+      : parseTaskApiAddress(taskApiAddress, taskApiVersion ?? 0);
+  if (endpoint === undefined) return await shims.start(bundle, binary, { options: effectiveOptions(options), signal });
+  await bundle.writeShimPath(binary);
+  if (sandboxId !== "") await bundle.writeSandboxId(sandboxId);
+  await bundle.writeEndpoint(endpoint);
+  return await shims.connections.connect(endpoint, bundle.namespace, CONNECT_TIMEOUT_MS);
+}
+
+/**
+ * This reads the address of a sandbox that takes tasks: `<ttrpc|grpc>+unix://…`.
+ *
+ * @throws invalid_argument - another form
+ * @throws unimplemented - another transport than unix sockets, or a version below 3
+ */
+export function parseTaskApiAddress(address: string, version: number): ShimEndpoint {
+  const [, protocol, rest = ""] = /^(ttrpc|grpc)\+(.+)$/.exec(address) ?? [];
+  if (protocol !== "ttrpc" && protocol !== "grpc") throw invalidArgument(`task api address ${JSON.stringify(address)}`);
+  if (!rest.startsWith("unix://"))
+    throw unimplemented(`task api address ${JSON.stringify(address)}: only unix sockets`);
+  if (version !== 3) throw unimplemented(`task api version ${version}: a sandbox must speak version 3`);
+  return { version, address: rest, protocol };
+}
+
+async function findSandboxEndpoint(
+  shims: LocalShimManager,
+  roots: BundleRoots,
+  bundle: Bundle,
+  { sandboxId, binary }: { readonly sandboxId: string; readonly binary: string },
+): Promise<ShimEndpoint | undefined> {
+  // Our own shim groups by itself, and must be asked for a place.
+  if (sandboxId === "" || sandboxId === bundle.id || shims.isOwn(binary)) return undefined;
+  try {
+    const endpoint = await new Bundle(roots, { namespace: bundle.namespace, id: sandboxId }).readEndpoint();
+    return endpoint.version >= 3 ? endpoint : undefined;
+  } catch (error) {
+    if (isNotFound(error)) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,89 @@
+import { setTimeout as sleep } from "node:timers/promises";
+
+import { TaskExitSchema } from "@berth/api/containerd/events/task";
+import type { EventEnvelope, EventExchange } from "@berth/core/events";
+import type { Logger } from "@berth/core/log";
+import type { Namespace } from "@berth/core/namespaces";
+import { nowNs } from "@berth/core/timestamp";
+import { fromBinary } from "@bufbuild/protobuf";
+
+import { EndedTask } from "./ended-task.ts";
+import { type ExitRecord, markExitSent, readExitRecords } from "./exit-records.ts";
+import { ShimTask } from "./shim-task.ts";
+import { publishExit } from "./task-events.ts";
+
+/** A shim tries for 15 s to deliver an event, with calls of up to 5 s; what it has not delivered by then it has dropped. */
+const SHIM_RETRY_MS = 25_000;
+
+/** Sees to it that each recorded exit becomes one event: the shim's own, or ours when the shim could not deliver it. */
+export class ExitLedger implements AsyncDisposable {
+  readonly #events: EventExchange;
+  readonly #log: Logger;
+  readonly #find: (namespace: Namespace, id: string) => ShimTask | EndedTask | undefined;
+  readonly #stop = new AbortController();
+  readonly #pending = new Set<Promise<void>>();
+
+  constructor(
+    events: EventExchange,
+    log: Logger,
+    find: (namespace: Namespace, id: string) => ShimTask | EndedTask | undefined,
+  ) {
+    this.#events = events;
+    this.#log = log;
+    this.#find = find;
+    this.#track(this.#watch());
+  }
+
+  /** This publishes what a task's shim recorded and nobody has heard of; for a living shim only once it has given up. */
+  async settle(task: ShimTask | EndedTask): Promise<void> {
+    for (const record of await readExitRecords(task.bundle)) {
+      if (record.sent) continue;
+      const ageMs = Number((nowNs() - record.exitedAtNs) / 1_000_000n);
+      const waitMs = task instanceof EndedTask ? 0 : Math.max(0, SHIM_RETRY_MS - Math.max(0, ageMs));
+      if (waitMs === 0) await this.#publish(task, record);
+      else this.#track(this.#publishLater(task, record, waitMs));
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort();
+    await Promise.all(this.#pending);
+  }
+
+  #track(work: Promise<void>): void {
+    const settled = work
+      .catch((error: unknown) => this.#log.warn("exit events", { error }))
+      .finally(() => this.#pending.delete(settled));
+    this.#pending.add(settled);
+  }
+
+  async #watch(): Promise<void> {
+    const { signal } = this.#stop;
+    // A flood of other events must not end this subscription; exits alone cannot fill its queue.
+    for await (const envelope of this.#events.subscribe({ filters: ["topic==/tasks/exit"], signal })) {
+      await this.#note(envelope).catch((error: unknown) => this.#log.warn("cannot note exit", { error }));
+    }
+  }
+
+  async #note({ namespace, event }: EventEnvelope): Promise<void> {
+    const { containerId, id } = fromBinary(TaskExitSchema, event.value);
+    const task = this.#find(namespace, containerId);
+    if (!(task instanceof ShimTask)) return;
+    const execId = id === containerId ? "" : id;
+    task.exitsSent.add(execId);
+    await markExitSent(task.bundle, execId);
+  }
+
+  async #publishLater(task: ShimTask | EndedTask, record: ExitRecord, waitMs: number): Promise<void> {
+    const { signal } = this.#stop;
+    await sleep(waitMs, undefined, { signal, ref: false }).catch(() => {});
+    const heard = task instanceof ShimTask && (task.exitsSent.has(record.execId) || task.isRemoved);
+    if (!signal.aborted && !heard) await this.#publish(task, record);
+  }
+
+  async #publish(task: ShimTask | EndedTask, record: ExitRecord): Promise<void> {
+    if (task instanceof ShimTask) task.exitsSent.add(record.execId);
+    await markExitSent(task.bundle, record.execId);
+    await publishExit(this.#events, task, record.execId, record);
+  }
+}

@@ -1,0 +1,70 @@
+import { readdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+
+import type { ExitStatus } from "@berth/core/runtime";
+import { systemErrorCode } from "@berth/errors";
+import { z } from "zod";
+
+import type { Bundle } from "./bundle.ts";
+
+/** How a process ended, as berth's shim leaves it in the bundle before it tells anybody. */
+export interface ExitRecord extends ExitStatus {
+  /** Empty for the init process. */
+  readonly execId: string;
+  /** Whether the exit event is known to have been published. */
+  readonly sent: boolean;
+}
+
+const uint32 = z.number().int().min(0).max(0xffffffff);
+const recordJson = z.object({
+  id: z.string(),
+  execId: z.string(),
+  pid: uint32,
+  exitStatus: uint32,
+  exitedAt: z.iso.datetime({ offset: true }),
+});
+
+/** This reads one record; `undefined` for text that is none. */
+export function parseExitRecord(text: string): Omit<ExitRecord, "sent"> | undefined {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  const { data } = recordJson.safeParse(json);
+  if (data === undefined) return undefined;
+  const { execId, pid, exitStatus, exitedAt } = data;
+  return { execId, pid, exitStatus, exitedAtNs: BigInt(Date.parse(exitedAt)) * 1_000_000n };
+}
+
+/** This reads the records of a bundle; none for a shim that writes none. */
+export async function readExitRecords(bundle: Bundle): Promise<readonly ExitRecord[]> {
+  const directory = join(bundle.path, "exits");
+  let names: string[];
+  try {
+    names = await readdir(directory);
+  } catch (error) {
+    if (systemErrorCode(error) === "ENOENT") return [];
+    throw error;
+  }
+  const records: ExitRecord[] = [];
+  for (const name of names.filter((each) => each.endsWith(".json"))) {
+    const record = parseExitRecord(await readFile(join(directory, name), "utf8"));
+    if (record !== undefined) records.push({ ...record, sent: names.includes(markName(record.execId)) });
+  }
+  return records;
+}
+
+/** This notes that the exit event of a process was published; nothing to note for a shim without records. */
+export async function markExitSent(bundle: Bundle, execId: string): Promise<void> {
+  try {
+    await writeFile(join(bundle.path, "exits", markName(execId)), "");
+  } catch (error) {
+    if (systemErrorCode(error) !== "ENOENT") throw error;
+  }
+}
+
+function markName(execId: string): string {
+  return execId === "" ? "init.sent" : `exec.${execId}.sent`;
+}

@@ -1,0 +1,165 @@
+import { readdir } from "node:fs/promises";
+import { availableParallelism } from "node:os";
+import { join } from "node:path";
+
+import type { CallOptions } from "@berth/core/any";
+import type { Logger } from "@berth/core/log";
+import { type Namespace, parseNamespace } from "@berth/core/namespaces";
+import { isNotFound, systemErrorCode } from "@berth/errors";
+
+import { Bundle, type BundleRoots, removeAtomically } from "./bundle.ts";
+import { cleanUpDeadShim } from "./dead-shim.ts";
+import { EndedTask } from "./ended-task.ts";
+import type { ShimConnection } from "./shim-connection.ts";
+import { copyShimLog } from "./shim-log.ts";
+import type { LocalShimManager } from "./shim-manager.ts";
+import { ShimTask } from "./shim-task.ts";
+
+/** What a load needs. */
+export interface LoadOptions extends CallOptions {
+  readonly roots: BundleRoots;
+  readonly shims: LocalShimManager;
+  readonly log: Logger;
+  readonly findRuntimeName: ((namespace: Namespace, id: string) => Promise<string | undefined>) | undefined;
+}
+
+const LOAD_TIMEOUT_MS = 5000;
+const CLEANUP_TIMEOUT_MS = 5000;
+
+/**
+ * This turns the bundles on disk into tasks: those of living shims, and those that ended with a record of it. Other bundles,
+ * and work directories without a task, are removed. A bundle that fails does not hinder the others.
+ */
+export async function loadTasks(options: LoadOptions): Promise<readonly (ShimTask | EndedTask)[]> {
+  const names = await listNames(options.roots.stateDir, options.log);
+  const tasks: (ShimTask | EndedTask)[] = [];
+  const queue = names.values();
+  const worker = async (): Promise<void> => {
+    for (const name of queue) {
+      options.signal?.throwIfAborted();
+      const task = await loadBundle(new Bundle(options.roots, name), options);
+      if (task !== undefined) tasks.push(task);
+    }
+  };
+  // Mostly waiting for shims; more than the processors would start too many `delete` processes at once.
+  await Promise.all(Array.from({ length: availableParallelism() }, worker));
+  await removeStaleWork(options, tasks);
+  return tasks;
+}
+
+interface Name {
+  readonly namespace: Namespace;
+  readonly id: string;
+}
+
+/** What a crash left half removed is removed here for good. */
+async function listNames(directory: string, log: Logger): Promise<Name[]> {
+  const names: Name[] = [];
+  for (const entry of await directories(directory)) {
+    let namespace: Namespace;
+    try {
+      namespace = parseNamespace(entry);
+    } catch {
+      log.warn("directory of no namespace ignored", { path: join(directory, entry) });
+      continue;
+    }
+    for (const id of await directories(join(directory, entry))) {
+      if (!id.startsWith(".")) names.push({ namespace, id });
+    }
+  }
+  return names;
+}
+
+async function directories(path: string): Promise<string[]> {
+  try {
+    const entries = await readdir(path, { withFileTypes: true });
+    return entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name);
+  } catch (error) {
+    if (systemErrorCode(error) === "ENOENT") return [];
+    throw error;
+  }
+}
+
+async function loadBundle(bundle: Bundle, options: LoadOptions): Promise<ShimTask | EndedTask | undefined> {
+  const log = options.log.with({ namespace: bundle.namespace, id: bundle.id });
+  try {
+    if ((await readdir(bundle.path)).length === 0) return await removeBundle(bundle, log);
+    const binary = await findBinary(bundle, options);
+    const task = await connect(bundle, binary, options, log);
+    if (task !== undefined) return task;
+    log.info("cleaning up dead shim");
+    const { record } = await cleanUpDeadShim(options.shims, bundle, binary, log);
+    if (record !== undefined) return new EndedTask(bundle, record);
+    return await removeBundle(bundle, log);
+  } catch (error) {
+    log.error("cannot load task", { error });
+    return undefined;
+  }
+}
+
+async function findBinary(bundle: Bundle, { shims, findRuntimeName }: LoadOptions): Promise<string | undefined> {
+  const noted = await bundle.findShimPath();
+  if (noted !== undefined) return noted;
+  const runtime = await findRuntimeName?.(bundle.namespace, bundle.id);
+  return runtime === undefined ? undefined : await shims.resolve(runtime).catch(() => undefined);
+}
+
+/** This connects to a bundle's shim; `undefined` when it is dead, or knows nothing of the task. */
+async function connect(
+  bundle: Bundle,
+  binary: string | undefined,
+  options: LoadOptions,
+  log: Logger,
+): Promise<ShimTask | undefined> {
+  const limit = AbortSignal.timeout(LOAD_TIMEOUT_MS);
+  const signal = options.signal === undefined ? limit : AbortSignal.any([limit, options.signal]);
+  await using resources = new AsyncDisposableStack();
+  let connection: ShimConnection;
+  try {
+    connection = await options.shims.connections.connect(
+      await bundle.readEndpoint(),
+      bundle.namespace,
+      LOAD_TIMEOUT_MS,
+    );
+  } catch (error) {
+    log.debug("shim does not answer", { error });
+    return undefined;
+  }
+  resources.use(connection);
+  resources.use(copyShimLog(bundle.logPath, log));
+  const owned = new AsyncDisposableStack();
+  const task = new ShimTask({ bundle, binary, connection, resources: owned });
+  try {
+    await task.connect({ signal });
+    await task.state({ signal });
+  } catch (error) {
+    // Any other error is the shim's own trouble: it stays listed, as in containerd.
+    const isGone = isNotFound(error) || limit.aborted;
+    log.warn(isGone ? "shim knows nothing of its task" : "shim answers with an error", { error });
+    if (isGone) {
+      await task.shutdown().catch(() => {});
+      return undefined;
+    }
+  }
+  owned.use(resources.move());
+  return task;
+}
+
+async function removeBundle(bundle: Bundle, log: Logger): Promise<undefined> {
+  await bundle
+    .delete({ signal: AbortSignal.timeout(CLEANUP_TIMEOUT_MS) })
+    .catch((error: unknown) => log.error("failed to delete bundle", { error }));
+}
+
+async function removeStaleWork({ roots, log }: LoadOptions, tasks: readonly (ShimTask | EndedTask)[]): Promise<void> {
+  const used = new Set(tasks.map(({ bundle }) => bundle.workPath));
+  for (const namespace of await directories(roots.rootDir)) {
+    for (const id of await directories(join(roots.rootDir, namespace))) {
+      const path = join(roots.rootDir, namespace, id);
+      if (used.has(path)) continue;
+      await removeAtomically(path).catch((error: unknown) =>
+        log.error("failed to clean up work directory", { path, error }),
+      );
+    }
+  }
+}

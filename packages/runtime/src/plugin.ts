@@ -1,0 +1,95 @@
+import { basename, dirname, join } from "node:path";
+
+import { Tasks } from "@berth/api/containerd/services/tasks/v1/tasks";
+import { failedPrecondition, isNotFound } from "@berth/errors";
+import { formatPlatform, hostPlatform, parsePlatform } from "@berth/oci";
+import { definePlugin, one, type Plugin, serviceRegistration } from "@berth/plugin-core";
+import { EventPlugin, GrpcPlugin, MetadataPlugin, RuntimePlugin, ShimPlugin } from "@berth/plugin-core/types";
+import { z } from "zod";
+
+import { createTasksService } from "./service.ts";
+import { LocalShimManager } from "./shim-manager.ts";
+import { openTaskRuntime } from "./task-runtime.ts";
+
+/** What the daemon tells the runtime of itself. */
+export interface RuntimePluginOptions {
+  /** Path of berth's own shim. */
+  readonly ownShim: string;
+  /** Path that shims of old run with `publish`. */
+  readonly publishBinary?: string;
+  readonly version?: string;
+  readonly debug?: boolean;
+}
+
+const OWN_SHIM_NAME = "containerd-shim-berth-v2";
+// 106 bytes is the most that a socket's path may have; its name is 64 digits.
+const MAX_SOCKET_DIR = 106 - 65;
+
+const shimConfig = z.object({
+  env: z.array(z.string()).default([]),
+  socket_dir: z.string().default(""),
+  default_shim: z.string().default(""),
+  max_containers_per_shim: z.number().int().min(1).default(64),
+  grouping: z.enum(["pool", "sandbox", "container"]).default("pool"),
+});
+
+/** `io.containerd.shim.v1.manager`: finds and starts shims. */
+export function shimManagerPlugin({ ownShim, ...facts }: RuntimePluginOptions): Plugin {
+  return definePlugin({
+    type: ShimPlugin,
+    id: "manager",
+    config: shimConfig,
+    init: ({ config, host, stateDir, resources, log }) => {
+      const defaultShim = config.default_shim || ownShim;
+      return resources.use(
+        new LocalShimManager({
+          ...facts,
+          grpcAddress: host.grpcAddress,
+          ttrpcAddress: host.ttrpcAddress,
+          defaultShim,
+          pooling: defaultShim === ownShim || basename(defaultShim) === OWN_SHIM_NAME,
+          grouping: config.grouping,
+          maxContainersPerShim: config.max_containers_per_shim,
+          poolSocketDir: config.socket_dir || shortEnough(join(dirname(stateDir), "s")),
+          socketDir: config.socket_dir,
+          env: config.env,
+          log,
+        }),
+      );
+    },
+  });
+}
+
+/** `io.containerd.runtime.v2.task`: tasks over shims, those of earlier daemons included. */
+export const taskRuntimePlugin = definePlugin({
+  type: RuntimePlugin,
+  id: "task",
+  requires: { shims: one(ShimPlugin), events: one(EventPlugin), metadata: one(MetadataPlugin) },
+  config: z.object({ platforms: z.array(z.string()).default(() => [formatPlatform(hostPlatform())]) }),
+  init: async ({ plugins: { shims, events, metadata }, config, meta, rootDir, stateDir, resources, signal, log }) => {
+    if (!(shims instanceof LocalShimManager)) throw failedPrecondition("the shim manager is not that of berth");
+    meta.platforms = config.platforms.map((platform) => parsePlatform(platform));
+    meta.exports.set("log-uri-schemes", "fifo,binary,binary-v2,file");
+    const findRuntimeName = async (...[namespace, id]: [Parameters<typeof metadata.namespace>[0], string]) => {
+      try {
+        return (await metadata.namespace(namespace).containers.get(id)).runtime.name;
+      } catch (error) {
+        if (isNotFound(error)) return undefined;
+        throw error;
+      }
+    };
+    return resources.use(await openTaskRuntime({ shims, events, rootDir, stateDir, findRuntimeName, signal, log }));
+  },
+});
+
+/** `io.containerd.grpc.v1.tasks`. */
+export const tasksServicePlugin = definePlugin({
+  type: GrpcPlugin,
+  id: "tasks",
+  requires: { runtime: one(RuntimePlugin), metadata: one(MetadataPlugin) },
+  init: ({ plugins, log }) => [serviceRegistration(Tasks, createTasksService({ ...plugins, log }))],
+});
+
+function shortEnough(directory: string): string {
+  return directory.length <= MAX_SOCKET_DIR ? directory : "/run/berth/s";
+}

@@ -1,0 +1,179 @@
+import { Task as TaskV2 } from "@berth/api/containerd/task/v2/task";
+import { Task as TaskV3 } from "@berth/api/containerd/task/v3/task";
+import type { CallOptions } from "@berth/core/any";
+import type { Logger } from "@berth/core/log";
+import type { Namespace } from "@berth/core/namespaces";
+import { isUnimplemented, unimplemented } from "@berth/errors";
+import { createUnixTransport } from "@berth/rpc/client";
+import { createTtrpcTransport } from "@berth/ttrpc";
+import type { CallOptions as RpcCallOptions, Client, Transport } from "@connectrpc/connect";
+import { createClient } from "@connectrpc/connect";
+
+import type { ShimEndpoint } from "./shim-endpoint.ts";
+
+/** The task API; versions 2 and 3 have the same messages. */
+export type TaskClient = Client<typeof TaskV3>;
+
+/** Options of one call to a shim. */
+export interface ShimCallOptions extends CallOptions {
+  /** How long to wait at most; `undefined` for a call that answers when something happens. */
+  readonly timeoutMs: number | undefined;
+}
+
+/** A connection to a shim process, which several tasks may share; closed when the last of them lets go. */
+export class ShimConnection implements AsyncDisposable {
+  readonly endpoint: ShimEndpoint;
+  readonly transport: Transport;
+  /** Resolves when the connection is gone, for whatever reason. */
+  readonly closed: Promise<void>;
+  readonly #close: () => void;
+  #tasks: TaskClient;
+  #settled = false;
+  #isClosed = false;
+  #holders = 1;
+
+  constructor(endpoint: ShimEndpoint, opened: OpenedTransport) {
+    this.endpoint = endpoint;
+    this.transport = opened.transport;
+    this.closed = opened.closed.then(() => {
+      this.#isClosed = true;
+    });
+    this.#close = opened.close;
+    this.#tasks = endpoint.version >= 3 ? createClient(TaskV3, opened.transport) : oldClient(opened.transport);
+  }
+
+  /** Whether no call can succeed any more. */
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  /**
+   * This makes a call of the task API. A shim that says version 3 and does not know it is spoken to in version 2 from then on.
+   *
+   * @throws unavailable - the connection is gone
+   */
+  async call<T>(call: (tasks: TaskClient, options: RpcCallOptions) => Promise<T>, limits: ShimCallOptions): Promise<T> {
+    const options: RpcCallOptions = {
+      ...(limits.signal === undefined ? {} : { signal: limits.signal }),
+      ...(limits.timeoutMs === undefined ? {} : { timeoutMs: limits.timeoutMs }),
+    };
+    try {
+      const answer = await call(this.#tasks, options);
+      this.#settled = true;
+      return answer;
+    } catch (error) {
+      if (this.#settled || this.endpoint.version < 3 || !isUnimplemented(error)) throw error;
+    }
+    const old = oldClient(this.transport);
+    const answer = await call(old, options);
+    this.#tasks = old;
+    this.#settled = true;
+    return answer;
+  }
+
+  /** This adds a holder, who disposes it too. */
+  share(): this {
+    this.#holders++;
+    return this;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#holders--;
+    if (this.#holders > 0) return;
+    this.#isClosed = true;
+    this.#close();
+  }
+}
+
+interface OpenedTransport {
+  readonly transport: Transport;
+  readonly closed: Promise<void>;
+  readonly close: () => void;
+}
+
+interface Opening {
+  readonly address: string;
+  readonly namespace: Namespace;
+  readonly connection: Promise<ShimConnection>;
+}
+
+/** Connections by address: tasks in one shim process share one. */
+export class ShimConnections {
+  readonly #log: Logger;
+  readonly #open = new Map<string, Opening>();
+
+  constructor(log: Logger) {
+    this.#log = log;
+  }
+
+  /**
+   * This connects, or shares the connection that there is. The caller disposes it.
+   *
+   * @throws unavailable - nobody answers
+   * @throws unimplemented - the address is no unix socket
+   */
+  async connect(endpoint: ShimEndpoint, namespace: Namespace, timeoutMs: number): Promise<ShimConnection> {
+    const key = JSON.stringify([endpoint.address, endpoint.protocol, endpoint.version, namespace]);
+    const present = await this.#open.get(key)?.connection.catch(() => undefined);
+    if (present !== undefined && !present.isClosed) return present.share();
+    const opening = { address: endpoint.address, namespace, connection: this.#dial(endpoint, namespace, timeoutMs) };
+    this.#open.set(key, opening);
+    try {
+      const connection = await opening.connection;
+      void connection.closed.then(() => this.#forget(key, opening));
+      return connection;
+    } catch (error) {
+      this.#forget(key, opening);
+      throw error;
+    }
+  }
+
+  /** This shares a connection that is open; `undefined` when there is none. */
+  async find(address: string, namespace: Namespace): Promise<ShimConnection | undefined> {
+    for (const opening of this.#open.values()) {
+      if (opening.address !== address || opening.namespace !== namespace) continue;
+      const connection = await opening.connection.catch(() => undefined);
+      if (connection !== undefined && !connection.isClosed) return connection.share();
+    }
+    return undefined;
+  }
+
+  #forget(key: string, opening: Opening): void {
+    if (this.#open.get(key) === opening) this.#open.delete(key);
+  }
+
+  async #dial(endpoint: ShimEndpoint, namespace: Namespace, timeoutMs: number): Promise<ShimConnection> {
+    const { address, protocol } = endpoint;
+    if (/^(?!unix:)[a-z][a-z0-9+.-]*:\/\//.test(address)) {
+      throw unimplemented(`shim address ${JSON.stringify(address)}: only unix sockets are supported`);
+    }
+    // Without a scheme it is the name of an abstract socket, as old shims use them.
+    const path = address.startsWith("unix:") || address.startsWith("/") ? address : `@${address.replace(/^@/, "")}`;
+    if (protocol === "grpc") return new ShimConnection(endpoint, openGrpc(path, namespace, timeoutMs));
+    const transport = createTtrpcTransport({
+      path,
+      connectTimeoutMs: timeoutMs,
+      metadata: { "containerd-namespace-ttrpc": namespace },
+      log: this.#log,
+    });
+    await transport.connect();
+    return new ShimConnection(endpoint, { transport, closed: transport.closed, close: () => transport.close() });
+  }
+}
+
+/** gRPC connections come back by themselves, so that they are never found closed: such a shim's death shows in its calls. */
+function openGrpc(address: string, namespace: Namespace, connectTimeoutMs: number): OpenedTransport {
+  const closed = Promise.withResolvers<void>();
+  const path = address.replace(/^unix:\/\//, "").replace(/^@/, "\0");
+  const transport = createUnixTransport({ path, namespace, connectTimeoutMs });
+  const close = (): void => {
+    transport.close();
+    closed.resolve();
+  };
+  return { transport, closed: closed.promise, close };
+}
+
+function oldClient(transport: Transport): TaskClient {
+  // The messages of version 2 are those of version 3 field by field (a test compares their descriptors).
+  return createClient(TaskV2, transport) as unknown as TaskClient;
+}

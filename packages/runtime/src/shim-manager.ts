@@ -1,0 +1,242 @@
+import { dirname } from "node:path";
+
+import type { AnyValue, CallOptions } from "@berth/core/any";
+import type { Logger } from "@berth/core/log";
+import { silentLogger } from "@berth/core/log";
+import type { ShimManager } from "@berth/plugin-core/types";
+import { unknown, wrapError } from "@berth/errors";
+import { ChildReaper } from "@berth/linux/process";
+
+import type { Bundle } from "./bundle.ts";
+import { findShimBinary, type ShimSearch, shimSearch } from "./runtime-name.ts";
+import { runShimCommand, type ShimCommand, type ShimOutput } from "./shim-command.ts";
+import { type ShimConnection, ShimConnections } from "./shim-connection.ts";
+import { parseBootstrapAnswer } from "./shim-endpoint.ts";
+import { shimEnvironment } from "./shim-environment.ts";
+import { joinPool, poolGroup } from "./shim-pool.ts";
+import { firstForm, type StartForm, startInput } from "./start-input.ts";
+
+/** How shim processes are distributed over containers; the words are those of `BERTH_SHIM_GROUPING`. */
+export type ShimGrouping = "pool" | "sandbox" | "container";
+
+/** Options of {@link LocalShimManager}. */
+export interface ShimManagerOptions {
+  readonly grpcAddress: string;
+  readonly ttrpcAddress: string;
+  /** Binary for the runtimes `io.containerd.runc.v2` and `io.containerd.berth.v2`. */
+  readonly defaultShim: string;
+  /** Whether the default shim is berth's own, which is asked for a place before a process is started. */
+  readonly pooling?: boolean;
+  readonly grouping?: ShimGrouping;
+  readonly maxContainersPerShim?: number;
+  /** Where berth's own shims have their sockets; foreign shims are told only what `socketDir` says. */
+  readonly poolSocketDir?: string;
+  readonly socketDir?: string;
+  /** Further environment of shims, `KEY=value`. */
+  readonly env?: readonly string[];
+  /** What old shims run to publish an event. */
+  readonly publishBinary?: string;
+  readonly daemonVersion?: string;
+  readonly debug?: boolean;
+  readonly log?: Logger;
+  /** How long a `start` may take; 30 s by default. */
+  readonly startTimeoutMs?: number;
+}
+
+/** What a start needs beside the bundle. */
+export interface StartOptions extends CallOptions {
+  readonly options?: AnyValue | undefined;
+}
+
+const OWN_RUNTIMES = new Set(["io.containerd.runc.v2", "io.containerd.berth.v2"]);
+const CONNECT_TIMEOUT_MS = 5000;
+
+/**
+ * Finds shim binaries, starts shims and connects to them. Disposing it forgets the connections and harms no shim.
+ */
+export class LocalShimManager implements ShimManager, AsyncDisposable {
+  readonly options: ShimManagerOptions;
+  readonly connections: ShimConnections;
+  readonly #log: Logger;
+  readonly #search: ShimSearch;
+  readonly #reaper = new ChildReaper({ mode: "registered" });
+  readonly #binaries = new Map<string, string>();
+  readonly #forms = new Map<string, StartForm>();
+  readonly #poolStarts = new Map<string, Promise<ShimConnection>>();
+
+  constructor(options: ShimManagerOptions) {
+    this.options = options;
+    this.#log = options.log ?? silentLogger;
+    this.connections = new ShimConnections(this.#log);
+    const beside = options.defaultShim === "" ? [] : [dirname(options.defaultShim)];
+    this.#search = shimSearch(process.env["PATH"], beside);
+  }
+
+  /** This finds the binary of a runtime name or path; a name found once is remembered. @throws not_found, invalid_argument */
+  async resolve(runtime: string): Promise<string> {
+    const wanted = OWN_RUNTIMES.has(runtime) && this.options.defaultShim !== "" ? this.options.defaultShim : runtime;
+    const known = this.#binaries.get(wanted);
+    if (known !== undefined) return known;
+    const binary = await findShimBinary(wanted, this.#search);
+    this.#binaries.set(wanted, binary);
+    return binary;
+  }
+
+  /**
+   * This gives a bundle a shim: a place in a running one of ours, or a process of its own. It writes `shim-binary-path` and
+   * `bootstrap.json`, and returns the connection, which the caller disposes.
+   *
+   * @throws what the shim printed - it did not start; deadline_exceeded - it took too long and was killed
+   */
+  async start(bundle: Bundle, binary: string, { options, signal }: StartOptions = {}): Promise<ShimConnection> {
+    await bundle.writeShimPath(binary);
+    if (!this.#isPooled(binary)) return await this.#startProcess(bundle, binary, { options, signal });
+    // One `start` at a time for a namespace's pools: those who come meanwhile find room in what it made.
+    const key = `${bundle.namespace}/${poolGroup(0, options)}`;
+    for (;;) {
+      const joined = await joinPool(this, bundle, { options, signal });
+      if (joined !== undefined) {
+        await bundle.writeEndpoint(joined.endpoint);
+        return joined;
+      }
+      const running = this.#poolStarts.get(key);
+      if (running === undefined) break;
+      await running.catch(() => undefined);
+    }
+    const starting = this.#startProcess(bundle, binary, { options, signal });
+    this.#poolStarts.set(key, starting);
+    try {
+      return await starting;
+    } finally {
+      this.#poolStarts.delete(key);
+    }
+  }
+
+  /** This runs `delete` of a binary for a bundle whose shim is dead. */
+  async runDelete(bundle: Bundle, binary: string, limits: CallOptions & { timeoutMs: number }): Promise<ShimOutput> {
+    return await this.#run(bundle, binary, {
+      args: ["-bundle", bundle.path, ...this.#debugFlag(), "delete"],
+      stdin: new Uint8Array(0),
+      combine: false,
+      ...limits,
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#reaper[Symbol.dispose]();
+  }
+
+  #isPooled(binary: string): boolean {
+    const { pooling, defaultShim, grouping } = this.options;
+    return pooling === true && binary === defaultShim && (grouping ?? "pool") === "pool";
+  }
+
+  async #startProcess(bundle: Bundle, binary: string, options: StartOptions): Promise<ShimConnection> {
+    const endpoint = parseBootstrapAnswer(await this.#runStart(bundle, binary, options));
+    await bundle.writeEndpoint(endpoint);
+    return await this.connections.connect(endpoint, bundle.namespace, CONNECT_TIMEOUT_MS);
+  }
+
+  async #runStart(bundle: Bundle, binary: string, options: StartOptions): Promise<Uint8Array> {
+    const known = this.#forms.get(binary);
+    const first = known ?? firstForm(binary);
+    const answer = await this.#tryStart(bundle, binary, first, options);
+    const second: StartForm = first === "parameters" ? "options" : "parameters";
+    if (answer.status === 0) {
+      this.#forms.set(binary, first);
+      return answer.stdout;
+    }
+    if (known !== undefined || first === "options") throw startFailed(binary, textOf(answer));
+    this.#log.debug("shim refuses bootstrap parameters, trying bare options", { binary, error: textOf(answer) });
+    const retried = await this.#tryStart(bundle, binary, second, options);
+    if (retried.status !== 0)
+      throw startFailed(binary, `${textOf(retried)} (with bootstrap parameters: ${textOf(answer)})`);
+    this.#forms.set(binary, second);
+    return retried.stdout;
+  }
+
+  async #tryStart(bundle: Bundle, binary: string, form: StartForm, start: StartOptions): Promise<ShimOutput> {
+    const stdin = startInput(form, {
+      id: bundle.id,
+      namespace: bundle.namespace,
+      debug: this.options.debug ?? false,
+      daemonVersion: this.options.daemonVersion ?? "",
+      ttrpcAddress: this.options.ttrpcAddress,
+      grpcAddress: this.options.grpcAddress,
+      publishBinary: this.#publishBinary,
+      socketDir: this.options.socketDir || (this.isOwn(binary) ? this.options.poolSocketDir : undefined),
+      options: start.options,
+    });
+    return await this.#run(bundle, binary, {
+      args: [...this.#debugFlag(), "start"],
+      stdin,
+      combine: true,
+      timeoutMs: this.options.startTimeoutMs ?? 30_000,
+      signal: start.signal,
+    });
+  }
+
+  async #run(
+    bundle: Bundle,
+    binary: string,
+    command: Pick<ShimCommand, "args" | "stdin" | "timeoutMs"> & { combine: boolean; signal?: AbortSignal | undefined },
+  ): Promise<ShimOutput> {
+    const { namespace, id } = bundle;
+    const { grpcAddress, ttrpcAddress } = this.options;
+    const common = [
+      "-namespace",
+      namespace,
+      "-address",
+      grpcAddress,
+      "-publish-binary",
+      this.#publishBinary,
+      "-id",
+      id,
+    ];
+    const env = shimEnvironment(process.env, { grpcAddress, ttrpcAddress, namespace, extra: this.#extraEnv(binary) });
+    try {
+      return await runShimCommand(this.#reaper, {
+        ...command,
+        binary,
+        args: [...common, ...command.args],
+        cwd: bundle.path,
+        env,
+      });
+    } catch (error) {
+      throw wrapError(error, `run shim ${binary}`);
+    }
+  }
+
+  /** Whether a binary is the shim of berth, which groups tasks by itself. */
+  isOwn(binary: string): boolean {
+    return this.options.pooling === true && binary === this.options.defaultShim;
+  }
+
+  #extraEnv(binary: string): readonly string[] {
+    const own: string[] = [];
+    const { grouping, maxContainersPerShim, poolSocketDir, env = [] } = this.options;
+    if (this.isOwn(binary)) {
+      if (grouping !== undefined) own.push(`BERTH_SHIM_GROUPING=${grouping}`);
+      if (maxContainersPerShim !== undefined) own.push(`BERTH_SHIM_MAX_CONTAINERS=${maxContainersPerShim}`);
+      if (poolSocketDir !== undefined) own.push(`BERTH_SHIM_SOCKET_DIR=${poolSocketDir}`);
+    }
+    return [...own, ...env];
+  }
+
+  #debugFlag(): readonly string[] {
+    return this.options.debug === true ? ["-debug"] : [];
+  }
+
+  get #publishBinary(): string {
+    return this.options.publishBinary ?? process.argv[1] ?? "berthd";
+  }
+}
+
+function textOf(output: ShimOutput): string {
+  const text = new TextDecoder().decode(output.stdout).trim();
+  return text === "" ? `exit status ${output.status}` : text;
+}
+
+function startFailed(binary: string, why: string): Error {
+  return unknown(`start shim ${binary}: ${why}`);
+}

@@ -1,0 +1,95 @@
+import { createHash } from "node:crypto";
+import { access } from "node:fs/promises";
+import { join } from "node:path";
+
+import { Pool } from "@berth/api/berth/shim/v1/shim";
+import { OptionsSchema } from "@berth/api/containerd/runc/v1/options";
+import type { AnyValue, CallOptions } from "@berth/core/any";
+import { fromBinary } from "@bufbuild/protobuf";
+import { createClient } from "@connectrpc/connect";
+
+import type { Bundle } from "./bundle.ts";
+import type { ShimConnection } from "./shim-connection.ts";
+import type { LocalShimManager } from "./shim-manager.ts";
+
+const DEFAULT_SOCKET_DIR = "/run/berth/s";
+const MAX_POOLS = 1024;
+const TIMEOUT_MS = 2000;
+
+/** This returns where the shim of a group has its socket. */
+export function groupSocketPath(socketDir: string, grpcAddress: string, namespace: string, group: string): string {
+  return join(socketDir, createHash("sha256").update(`${grpcAddress}/${namespace}/${group}`).digest("hex"));
+}
+
+/** This returns the group of the n-th pool; containers whose shims have a cgroup of their own do not mix with others. */
+export function poolGroup(index: number, options: AnyValue | undefined): string {
+  const cgroup = shimCgroup(options);
+  return cgroup === "" ? `pool-${index}` : `pool-${index}@${cgroup}`;
+}
+
+/**
+ * This asks the running pools of a namespace for a place, in order, and returns the connection to the one that took the
+ * bundle; `undefined` when none did, and a `start` has to find or make the next.
+ */
+export async function joinPool(
+  manager: LocalShimManager,
+  bundle: Bundle,
+  { options, signal }: CallOptions & { readonly options: AnyValue | undefined },
+): Promise<ShimConnection | undefined> {
+  const socketDir = manager.options.poolSocketDir ?? DEFAULT_SOCKET_DIR;
+  for (let index = 0; index < MAX_POOLS; index++) {
+    const group = poolGroup(index, options);
+    const path = groupSocketPath(socketDir, manager.options.grpcAddress, bundle.namespace, group);
+    if (!(await exists(path))) return undefined;
+    await using undo = new AsyncDisposableStack();
+    const connection = await connectPool(manager, path, bundle);
+    if (connection === undefined) return undefined;
+    undo.use(connection);
+    if (!(await reserve(connection, bundle, signal))) continue;
+    undo.move();
+    return connection;
+  }
+  return undefined;
+}
+
+async function connectPool(
+  manager: LocalShimManager,
+  path: string,
+  { namespace }: Bundle,
+): Promise<ShimConnection | undefined> {
+  const endpoint = { version: 3, address: `unix://${path}`, protocol: "ttrpc" } as const;
+  try {
+    return await manager.connections.connect(endpoint, namespace, TIMEOUT_MS);
+  } catch {
+    // The socket of a dead shim: `start` takes it away and makes a new one.
+    return undefined;
+  }
+}
+
+async function reserve(connection: ShimConnection, bundle: Bundle, signal: AbortSignal | undefined): Promise<boolean> {
+  const pool = createClient(Pool, connection.transport);
+  const options = signal === undefined ? { timeoutMs: TIMEOUT_MS } : { timeoutMs: TIMEOUT_MS, signal };
+  try {
+    return (await pool.reserve({ id: bundle.id, bundle: bundle.path }, options)).accepted;
+  } catch {
+    signal?.throwIfAborted();
+    // It is about to end, or no pool: another one will do.
+    return false;
+  }
+}
+
+function shimCgroup(options: AnyValue | undefined): string {
+  if (options === undefined || !options.typeUrl.endsWith(OptionsSchema.typeName)) return "";
+  try {
+    return fromBinary(OptionsSchema, options.value).shimCgroup;
+  } catch {
+    return "";
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}

@@ -1,0 +1,236 @@
+import type { CallOptions } from "@berth/core/any";
+import type { EventExchange } from "@berth/core/events";
+import type { Logger } from "@berth/core/log";
+import { silentLogger } from "@berth/core/log";
+import { type Namespace, validateIdentifier } from "@berth/core/namespaces";
+import type { ExitStatus, Task, TaskCreateOptions, TaskRuntime } from "@berth/core/runtime";
+import { alreadyExists, isNotFound, notFound, wrapError } from "@berth/errors";
+
+import { Bundle, type BundleRoots } from "./bundle.ts";
+import { cleanUpDeadShim } from "./dead-shim.ts";
+import { EndedTask } from "./ended-task.ts";
+import { ExitLedger } from "./exit-ledger.ts";
+import { loadTasks } from "./load-tasks.ts";
+import { chooseShim } from "./choose-shim.ts";
+import { copyShimLog } from "./shim-log.ts";
+import type { LocalShimManager } from "./shim-manager.ts";
+import { ShimTask } from "./shim-task.ts";
+import { publishDelete, publishExit } from "./task-events.ts";
+
+/** Options of {@link openTaskRuntime}. */
+export interface TaskRuntimeOptions extends BundleRoots {
+  /** Disposed by its owner, after the runtime. */
+  readonly shims: LocalShimManager;
+  readonly events: EventExchange;
+  readonly log?: Logger;
+  /** Name of the runtime in a container's record; for bundles that do not say which binary made their shim. */
+  readonly findRuntimeName?: (namespace: Namespace, id: string) => Promise<string | undefined>;
+}
+
+/** Undo of a failed create, and everything else nobody waits for, gets this long. */
+const CLEANUP_TIMEOUT_MS = 5000;
+
+type ManagedTask = ShimTask | EndedTask;
+
+/**
+ * This finds the tasks that run since before this daemon, connects to their shims, and takes over. What is stale is removed.
+ *
+ * Disposing it lets go of the shims; their containers go on.
+ */
+export async function openTaskRuntime(options: TaskRuntimeOptions & CallOptions): Promise<ShimTaskRuntime> {
+  const runtime = new ShimTaskRuntime(options);
+  try {
+    await runtime.load(options);
+  } catch (error) {
+    await runtime[Symbol.asyncDispose]();
+    throw error;
+  }
+  return runtime;
+}
+
+/** Tasks over shims; made by {@link openTaskRuntime}. */
+export class ShimTaskRuntime implements TaskRuntime, AsyncDisposable {
+  readonly #options: TaskRuntimeOptions;
+  readonly #shims: LocalShimManager;
+  readonly #log: Logger;
+  readonly #tasks = new Map<Namespace, Map<string, ManagedTask>>();
+  readonly #creating = new Set<string>();
+  readonly #removals = new Map<ManagedTask, Promise<ExitStatus>>();
+  readonly #ledger: ExitLedger;
+  /** Cleanups of dead shims that are under way. */
+  readonly #funerals = new Set<Promise<void>>();
+  #isDisposed = false;
+
+  constructor(options: TaskRuntimeOptions) {
+    this.#options = options;
+    this.#shims = options.shims;
+    this.#log = options.log ?? silentLogger;
+    this.#ledger = new ExitLedger(options.events, this.#log, (namespace, id) => this.#find(namespace, id));
+  }
+
+  async load(limits: CallOptions): Promise<void> {
+    const { shims, findRuntimeName } = this.#options;
+    const found = await loadTasks({ roots: this.#options, shims, log: this.#log, findRuntimeName, ...limits });
+    for (const task of found) {
+      this.#register(task);
+      await this.#ledger.settle(task);
+    }
+  }
+
+  async create(namespace: Namespace, id: string, options: TaskCreateOptions): Promise<Task> {
+    validateIdentifier(id, "task id");
+    const key = `${namespace}/${id}`;
+    if (this.#find(namespace, id) !== undefined || this.#creating.has(key))
+      throw alreadyExists(`task ${id}: already exists`);
+    this.#creating.add(key);
+    try {
+      return await this.#create(namespace, id, options);
+    } finally {
+      this.#creating.delete(key);
+    }
+  }
+
+  get(namespace: Namespace, id: string): Task {
+    const task = this.#find(namespace, id);
+    if (task === undefined) throw notFound(`task ${id} not found`);
+    return task;
+  }
+
+  list(namespace: Namespace): readonly Task[] {
+    return [...(this.#tasks.get(namespace)?.values() ?? [])];
+  }
+
+  async delete(namespace: Namespace, id: string, options: CallOptions = {}): Promise<ExitStatus> {
+    const task = this.#find(namespace, id);
+    if (task === undefined) throw notFound(`task ${id} not found`);
+    const running = this.#removals.get(task);
+    if (running !== undefined) return await running;
+    const removal = task instanceof EndedTask ? this.#removeEnded(task, options) : this.#remove(task, options);
+    this.#removals.set(task, removal);
+    try {
+      return await removal;
+    } finally {
+      this.#removals.delete(task);
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#isDisposed) return;
+    this.#isDisposed = true;
+    await this.#ledger[Symbol.asyncDispose]();
+    await Promise.all(this.#funerals);
+    for (const tasks of this.#tasks.values()) {
+      for (const task of tasks.values()) if (task instanceof ShimTask) await task.resources.disposeAsync();
+    }
+    this.#tasks.clear();
+  }
+
+  #find(namespace: Namespace, id: string): ManagedTask | undefined {
+    return this.#tasks.get(namespace)?.get(id);
+  }
+
+  async #create(namespace: Namespace, id: string, options: TaskCreateOptions): Promise<Task> {
+    const binary = await this.#shims.resolve(options.runtimePath || options.runtime);
+    await using undo = new AsyncDisposableStack();
+    const bundle = await Bundle.create(this.#options, { namespace, id }, options.spec);
+    undo.defer(() => this.#deleteBundle(bundle));
+    const resources = undo.use(new AsyncDisposableStack());
+    resources.use(copyShimLog(bundle.logPath, this.#log.with({ namespace, id })));
+    const connection = await chooseShim(this.#shims, this.#options, bundle, binary, options);
+    resources.use(connection);
+    const task = new ShimTask({ bundle, binary, connection, resources });
+    try {
+      await task.create(options);
+    } catch (error) {
+      await this.#abandon(task);
+      throw wrapError(error, "failed to create shim task");
+    }
+    undo.move();
+    this.#register(task);
+    return task;
+  }
+
+  #register(task: ManagedTask): void {
+    const tasks = this.#tasks.get(task.namespace) ?? new Map<string, ManagedTask>();
+    this.#tasks.set(task.namespace, tasks);
+    tasks.set(task.id, task);
+    if (task instanceof EndedTask) return;
+    void task.connection.closed.then(() => {
+      if (task.isRemoved || this.#isDisposed) return;
+      const funeral = this.#bury(task).finally(() => this.#funerals.delete(funeral));
+      this.#funerals.add(funeral);
+    });
+  }
+
+  #unregister(task: ManagedTask): void {
+    const tasks = this.#tasks.get(task.namespace);
+    if (tasks?.get(task.id) !== task) return;
+    tasks.delete(task.id);
+    if (tasks.size === 0) this.#tasks.delete(task.namespace);
+  }
+
+  async #remove(task: ShimTask, options: CallOptions): Promise<ExitStatus> {
+    let exit: ExitStatus | undefined;
+    let failure: unknown;
+    try {
+      exit = await task.deleteProcess("", options);
+    } catch (error) {
+      if (task.connection.isClosed && !task.isRemoved) return await task.lost.promise;
+      if (!isNotFound(error)) throw error;
+      failure = error;
+    }
+    task.isRemoved = true;
+    this.#unregister(task);
+    await task.shutdown().catch((error: unknown) => this.#log.debug("shim shutdown", { id: task.id, error }));
+    await task.resources.disposeAsync();
+    await this.#deleteBundle(task.bundle);
+    if (exit === undefined) throw failure;
+    return exit;
+  }
+
+  async #removeEnded(task: EndedTask, options: CallOptions): Promise<ExitStatus> {
+    options.signal?.throwIfAborted();
+    this.#unregister(task);
+    await this.#deleteBundle(task.bundle);
+    await publishDelete(this.#options.events, task, task.exit);
+    return task.exit;
+  }
+
+  /** A create failed: whatever the shim has made of it goes away, and with it a shim that has nothing else. */
+  async #abandon(task: ShimTask): Promise<void> {
+    const budget = { signal: AbortSignal.timeout(CLEANUP_TIMEOUT_MS) };
+    task.isRemoved = true;
+    const isDead = task.connection.isClosed;
+    try {
+      if (isDead) await cleanUpDeadShim(this.#shims, task.bundle, task.binary, this.#log);
+      else await task.deleteProcess("", budget);
+    } catch (error) {
+      this.#log.debug("delete of a task that could not be created", { id: task.id, error });
+    }
+    if (!isDead) await task.shutdown(budget).catch(() => {});
+  }
+
+  /** The connection to a shim is lost: that is taken as the death of the shim, as in containerd. */
+  async #bury(task: ShimTask): Promise<void> {
+    const { bundle, binary } = task;
+    const log = this.#log.with({ namespace: task.namespace, id: task.id });
+    log.info("shim disconnected");
+    const { exit, record } = await cleanUpDeadShim(this.#shims, bundle, binary, log);
+    task.isRemoved = true;
+    this.#unregister(task);
+    const { events } = this.#options;
+    if (!task.exitsSent.has("") && record?.sent !== true) await publishExit(events, task, "", exit);
+    await publishDelete(events, task, exit);
+    task.lost.resolve(exit);
+    await task.resources.disposeAsync();
+    await this.#deleteBundle(bundle);
+  }
+
+  async #deleteBundle(bundle: Bundle): Promise<void> {
+    try {
+      await bundle.delete({ signal: AbortSignal.timeout(CLEANUP_TIMEOUT_MS) });
+    } catch (error) {
+      this.#log.error("failed to delete bundle", { namespace: bundle.namespace, id: bundle.id, error });
+    }
+  }
+}
