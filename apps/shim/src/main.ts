@@ -1,1 +1,19 @@
-export {};
+import { defineShim, runShim } from "@berth/shim-runtime";
+
+/** Where runc keeps its state unless the options of a container name a root. */
+const runcRoot = process.env["BERTH_SHIM_RUNC_ROOT"] || undefined;
+
+const shim = defineShim({
+  name: "io.containerd.berth.v2",
+  version: "0.1.0",
+  info: async (options) => await (await import("@berth/runc")).describeRuntime(options),
+  createTasks: async (context) => (await import("@berth/runc")).createRuncTasks({ ...context, runcRoot }),
+  cleanUp: async (container) => await (await import("@berth/runc")).cleanUpContainer({ ...container, runcRoot }),
+  shimCgroup: async (options) => (await import("@berth/runc")).parseRuncOptions(options).shimCgroup,
+  joinCgroup: async (pid, cgroup) => (await import("./join-cgroup.ts")).joinCgroup(pid, cgroup),
+});
+
+const status = await runShim(shim);
+// a reader that never comes must not keep a process alive that has nothing left to do
+// oxlint-disable-next-line node/no-process-exit, unicorn/no-process-exit
+process.exit(status);

@@ -1,0 +1,47 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+
+import type { Logger } from "@berth/core/log";
+import { messageOf } from "@berth/errors";
+import { unmountRecursive } from "@berth/linux/mount";
+import { ChildReaper } from "@berth/linux/process";
+
+import type { ProcessExitRecord } from "./tasks-context.ts";
+import { RuncDriver } from "./runc-driver.ts";
+import { readRuncOptions, runcRoot } from "./runtime-options.ts";
+
+const SIGKILLED = 137;
+
+/** A container whose shim has died. */
+export interface LeftContainer {
+  readonly namespace: string;
+  readonly id: string;
+  readonly bundle: string;
+  readonly log: Logger;
+  readonly runcRoot?: string | undefined;
+}
+
+/** This kills what is left of a container and takes away the runtime's state and the mounts; what fails is logged. */
+export async function cleanUpContainer(
+  container: LeftContainer,
+): Promise<Pick<ProcessExitRecord, "pid" | "exitStatus" | "exitedAt">> {
+  const { namespace, id, bundle, log } = container;
+  const options = readRuncOptions(bundle);
+  using reaper = new ChildReaper({ mode: "registered" });
+  const root = runcRoot(options, namespace, container.runcRoot);
+  const driver = new RuncDriver({ command: options.binaryName, root, reaper, systemdCgroup: options.systemdCgroup });
+  const attempt = async (message: string, work: Promise<void>): Promise<void> => {
+    await work.catch((error: unknown) => log.warn(message, { id, error: messageOf(error) }));
+  };
+  await attempt("container not deleted", driver.delete(id, { force: true }));
+  await attempt("rootfs not unmounted", unmountRecursive(join(bundle, "rootfs")));
+  return { pid: readInitPid(bundle), exitStatus: SIGKILLED, exitedAt: new Date() };
+}
+
+function readInitPid(bundle: string): number {
+  try {
+    return Number.parseInt(readFileSync(join(bundle, "init.pid"), "utf8"), 10) || 0;
+  } catch {
+    return 0;
+  }
+}

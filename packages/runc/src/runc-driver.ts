@@ -1,0 +1,221 @@
+import { readFileSync } from "node:fs";
+import { basename, join } from "node:path";
+
+import { internal, notFound, unknown } from "@berth/errors";
+import type { ChildDescriptor, ChildReaper } from "@berth/linux/process";
+
+import { type CommandResult, runCommand } from "./run-command.ts";
+import { lastLogError, logSize } from "./runtime-log.ts";
+
+/** Which runtime to drive, and where it keeps its state. */
+export interface RuncDriverOptions {
+  /** Name looked up on PATH, or a path; default `runc`. */
+  readonly command?: string | undefined;
+  /** `--root`: the directory of one namespace. */
+  readonly root: string;
+  readonly reaper: ChildReaper;
+  readonly systemdCgroup?: boolean | undefined;
+}
+
+/** What the commands have in common that start a process. */
+interface StartingOptions {
+  readonly bundle: string;
+  readonly pidFile: string;
+  readonly consoleSocket?: string | undefined;
+  readonly stdio: readonly ChildDescriptor[];
+}
+
+export interface CreateOptions extends StartingOptions {
+  readonly noPivotRoot?: boolean | undefined;
+  readonly noNewKeyring?: boolean | undefined;
+}
+
+export interface RuncExecOptions extends StartingOptions {
+  /** File with the OCI process, as JSON. */
+  readonly processFile: string;
+  /** Log of this command alone. */
+  readonly logFile: string;
+}
+
+export interface CheckpointArguments {
+  readonly imagePath: string;
+  readonly workPath?: string | undefined;
+  readonly parentPath?: string | undefined;
+  readonly leaveRunning?: boolean | undefined;
+  readonly openTcp?: boolean | undefined;
+  readonly externalUnixSockets?: boolean | undefined;
+  readonly shellJob?: boolean | undefined;
+  readonly fileLocks?: boolean | undefined;
+  readonly emptyNamespaces?: readonly string[] | undefined;
+  readonly cgroupsMode?: string | undefined;
+}
+
+export interface RestoreOptions extends CreateOptions {
+  readonly checkpoint: CheckpointArguments;
+}
+
+const GONE = /process already finished|container not running|no such process|does not exist|container not found/i;
+
+/**
+ * Drives the command line of runc or crun. Each call is one process of it.
+ *
+ * @throws not_found - the runtime's program, the container or the process is not there
+ * @throws unknown - the runtime failed; the message ends with the last error of its log
+ */
+export class RuncDriver {
+  readonly #options: RuncDriverOptions;
+
+  constructor(options: RuncDriverOptions) {
+    this.#options = options;
+  }
+
+  /** The name of the runtime: `runc`. */
+  get name(): string {
+    return basename(this.#command);
+  }
+
+  get #command(): string {
+    return this.#options.command || "runc";
+  }
+
+  /** This makes a container whose process waits for {@link start}, and returns the process id. */
+  async create(id: string, options: CreateOptions): Promise<number> {
+    const { bundle } = options;
+    const args = ["create", "--bundle", bundle, ...startingArguments(options), ...rootArguments(options), id];
+    await this.#run(args, { doing: "create", log: join(bundle, "log.json"), stdio: options.stdio });
+    return readPid(options.pidFile);
+  }
+
+  async start(id: string, bundle: string): Promise<void> {
+    await this.#run(["start", id], { doing: "start", log: join(bundle, "log.json") });
+  }
+
+  /** This starts a further process in a container and returns its id. */
+  async exec(id: string, options: RuncExecOptions): Promise<number> {
+    const args = ["exec", "--process", options.processFile, "--detach", ...startingArguments(options), id];
+    await this.#run(args, { doing: "exec", log: options.logFile, stdio: options.stdio });
+    return readPid(options.pidFile);
+  }
+
+  async kill(id: string, signal: number, options: { readonly all?: boolean } = {}): Promise<void> {
+    await this.#run(["kill", ...(options.all ? ["--all"] : []), id, String(signal)], { doing: "kill" });
+  }
+
+  /** This removes a container. One that is not there is fine. */
+  async delete(id: string, options: { readonly force?: boolean } = {}): Promise<void> {
+    const result = await this.#execute(["delete", ...(options.force ? ["--force"] : []), id]);
+    const failed = result.status !== 0 && !/does not exist/i.test(result.stderr);
+    if (failed) throw unknown(`OCI runtime delete failed: ${lastLine(result)}`);
+  }
+
+  async pause(id: string): Promise<void> {
+    await this.#run(["pause", id], { doing: "pause" });
+  }
+
+  async resume(id: string): Promise<void> {
+    await this.#run(["resume", id], { doing: "resume" });
+  }
+
+  /** This returns the ids of all processes in a container. */
+  async ps(id: string): Promise<readonly number[]> {
+    const { stdout } = await this.#run(["ps", "--format", "json", id], { doing: "ps" });
+    const pids: unknown = JSON.parse(stdout || "[]");
+    if (pids === null) return [];
+    if (!Array.isArray(pids)) throw internal(`${this.name} ps printed no list`);
+    return pids.filter((pid) => typeof pid === "number");
+  }
+
+  /** This changes the resources of a container to those of a file with OCI LinuxResources. */
+  async update(id: string, resourcesFile: string): Promise<void> {
+    await this.#run(["update", `--resources=${resourcesFile}`, id], { doing: "update" });
+  }
+
+  async checkpoint(id: string, options: CheckpointArguments): Promise<void> {
+    const leave = options.leaveRunning ? ["--leave-running"] : [];
+    await this.#run(["checkpoint", ...checkpointArguments(options), ...leave, id], { doing: "checkpoint" });
+  }
+
+  /** This makes and starts a container from a checkpoint and returns the id of its process. */
+  async restore(id: string, options: RestoreOptions): Promise<number> {
+    const { bundle } = options;
+    const fixed = ["restore", ...checkpointArguments(options.checkpoint), "--detach", "--no-subreaper", "--bundle", bundle];
+    const args = [...fixed, ...startingArguments(options), ...rootArguments(options), id];
+    await this.#run(args, { doing: "restore", log: join(bundle, "log.json"), stdio: options.stdio });
+    return readPid(options.pidFile);
+  }
+
+  /** This returns what the runtime says it can do (OCI features JSON), `undefined` when it is too old to say. */
+  async features(): Promise<string | undefined> {
+    const { status, stdout } = await runCommand({ path: this.#command, args: ["features"], reaper: this.#options.reaper });
+    return status === 0 ? stdout : undefined;
+  }
+
+  /** What `--version` prints. */
+  async version(): Promise<string> {
+    const { stdout } = await runCommand({ path: this.#command, args: ["--version"], reaper: this.#options.reaper });
+    return stdout;
+  }
+
+  async #run(args: readonly string[], how: RunOptions): Promise<CommandResult> {
+    const offset = how.log === undefined ? 0 : logSize(how.log);
+    const result = await this.#execute(args, how);
+    if (result.status === 0) return result;
+    const reason = (how.log === undefined ? undefined : lastLogError(how.log, offset)) ?? lastLine(result);
+    const message = `OCI runtime ${how.doing} failed: ${reason}`;
+    throw GONE.test(reason) && how.doing !== "create" && how.doing !== "exec" ? notFound(message) : unknown(message);
+  }
+
+  #execute(args: readonly string[], how: Omit<RunOptions, "doing"> = {}): Promise<CommandResult> {
+    const { root, reaper, systemdCgroup } = this.#options;
+    const log = how.log === undefined ? [] : ["--log", how.log, "--log-format", "json"];
+    const before = ["--root", root, ...log, ...(systemdCgroup ? ["--systemd-cgroup"] : [])];
+    return runCommand({ path: this.#command, args: [...before, ...args], reaper, stdio: how.stdio });
+  }
+}
+
+interface RunOptions {
+  readonly doing: string;
+  readonly log?: string;
+  readonly stdio?: readonly ChildDescriptor[];
+}
+
+function lastLine({ stderr, status }: CommandResult): string {
+  const line = stderr.trimEnd().split("\n").at(-1) ?? "";
+  // the runtime's own text log; its quoting is Go's, of which only the quotes themselves matter to a reader
+  const [, quoted] = /msg="((?:[^"\\]|\\.)*)"/.exec(line) ?? [];
+  return quoted?.replaceAll(/\\(["\\])/g, "$1") ?? (line || `exit status ${status}`);
+}
+
+function startingArguments({ pidFile, consoleSocket }: StartingOptions): string[] {
+  return ["--pid-file", pidFile, ...(consoleSocket === undefined ? [] : ["--console-socket", consoleSocket])];
+}
+
+function rootArguments({ noPivotRoot, noNewKeyring }: CreateOptions): string[] {
+  return [...(noPivotRoot ? ["--no-pivot"] : []), ...(noNewKeyring ? ["--no-new-keyring"] : [])];
+}
+
+function checkpointArguments(options: CheckpointArguments): string[] {
+  const texts = [
+    ["--image-path", options.imagePath],
+    ["--work-path", options.workPath],
+    ["--parent-path", options.parentPath],
+    ["--manage-cgroups-mode", options.cgroupsMode],
+  ] as const;
+  const switches = [
+    ["--tcp-established", options.openTcp],
+    ["--ext-unix-sk", options.externalUnixSockets],
+    ["--shell-job", options.shellJob],
+    ["--file-locks", options.fileLocks],
+  ] as const;
+  return [
+    ...texts.flatMap(([name, value]) => (value ? [name, value] : [])),
+    ...switches.flatMap(([name, value]) => (value ? [name] : [])),
+    ...(options.emptyNamespaces ?? []).flatMap((namespace) => ["--empty-ns", namespace]),
+  ];
+}
+
+function readPid(file: string): number {
+  const text = readFileSync(file, "utf8").trim();
+  if (!/^[1-9]\d*$/.test(text)) throw internal(`pid file ${file}: ${JSON.stringify(text)} is no process id`);
+  return Number(text);
+}

@@ -1,0 +1,221 @@
+import { constants, fchownSync, fstatSync, openSync } from "node:fs";
+import { Socket } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
+
+import type { Logger } from "@berth/core/log";
+import { invalidArgument, messageOf } from "@berth/errors";
+import { closeFd, pipe2 } from "@berth/linux/files";
+import type { ChildDescriptor, ChildReaper } from "@berth/linux/process";
+
+import { type BinaryLogger, startBinaryLogger } from "./binary-logger.ts";
+import { type ByteSink, openFifoSink, openFileSink, pipeSink, shareSink } from "./byte-sink.ts";
+import { type ByteCopy, type ByteSource, copyBytes } from "./copy-bytes.ts";
+import { parseStdioTarget, type StdioTarget } from "./stdio-uri.ts";
+import { receiveTerminal, type Terminal } from "./terminal.ts";
+
+const READER_GRACE_MS = 500;
+
+/** The three streams as a client names them. */
+export interface StdioRequest {
+  readonly stdin: string;
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly terminal: boolean;
+}
+
+/** What the streams of a process need beside their names. */
+export interface StdioContext {
+  readonly id: string;
+  readonly namespace: string;
+  readonly reaper: ChildReaper;
+  readonly log: Logger;
+  /** Owner of the pipes, for processes in a user namespace. */
+  readonly ioUid?: number | undefined;
+  readonly ioGid?: number | undefined;
+}
+
+/**
+ * The standard streams of one process: pipes or a terminal on its side, and copies between them and what the client named.
+ *
+ * Disposing closes everything at once; `drain` first, and the last bytes arrive.
+ */
+export class ProcessStdio implements AsyncDisposable {
+  readonly #request: StdioRequest;
+  readonly #context: StdioContext;
+  readonly #outputs: ByteCopy[] = [];
+  /** Ends of pipes that the process is to inherit. */
+  readonly #inherited = new Set<number>();
+  #input: ByteCopy | undefined;
+  #inputKeeper: number | undefined;
+  #logger: BinaryLogger | undefined;
+  #terminal: Terminal | undefined;
+
+  private constructor(request: StdioRequest, context: StdioContext) {
+    this.#request = request;
+    this.#context = context;
+  }
+
+  /** This checks the names. @throws invalid_argument - a stream leads to something unknown */
+  static create(request: StdioRequest, context: StdioContext): ProcessStdio {
+    for (const name of ["stdin", "stdout", "stderr"] as const) parseStdioTarget(request[name]);
+    return new ProcessStdio(request, context);
+  }
+
+  /** This runs the command that starts the process, with the streams it is to use. */
+  async start(command: (stdio: readonly ChildDescriptor[], consoleSocket?: string) => Promise<void>): Promise<void> {
+    const stdout = parseStdioTarget(this.#request.stdout);
+    try {
+      if (stdout.kind === "binary") await this.#startLogger(stdout);
+      if (this.#request.terminal) {
+        this.#terminal = await receiveTerminal((socket) => command(["null", "null", "null"], socket));
+        this.#attach(this.#terminal, stdout);
+      } else {
+        const [out, err] = this.#outputPipes(stdout, parseStdioTarget(this.#request.stderr));
+        await command([this.#inputPipe(), out, err]);
+      }
+    } finally {
+      this.#closeInherited();
+    }
+  }
+
+  resize(size: { readonly width: number; readonly height: number }): void {
+    this.#terminal?.resize(size);
+  }
+
+  /** This lets the input end as soon as no client holds it open. */
+  closeStdin(): void {
+    if (this.#inputKeeper !== undefined) closeFd(this.#inputKeeper);
+    this.#inputKeeper = undefined;
+  }
+
+  /** The process has ended: nobody reads its input. */
+  stopInput(): void {
+    this.closeStdin();
+    this.#input?.stop();
+  }
+
+  /** This waits until all output has been handed on, `timeoutMs` at most; a client that never came is not waited for. */
+  async drain(timeoutMs: number): Promise<void> {
+    const stop = new AbortController();
+    const late = (ms: number) => sleep(ms, undefined, { signal: stop.signal }).catch(() => {});
+    const readerGrace = late(READER_GRACE_MS);
+    const ends = this.#outputs.map(async (copy) => {
+      await Promise.race([copy.done, readerGrace]);
+      if (copy.connected) await copy.done;
+    });
+    await Promise.race([Promise.all(ends), late(timeoutMs)]);
+    stop.abort();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closeInherited();
+    this.stopInput();
+    for (const copy of this.#outputs) copy.stop();
+    this.#terminal?.close();
+    await this.#logger?.close();
+    this.#logger = undefined;
+  }
+
+  async #startLogger(target: Extract<StdioTarget, { kind: "binary" }>): Promise<void> {
+    this.#logger = await startBinaryLogger(target, this.#context);
+    this.#inherit(this.#logger.stdout);
+    this.#inherit(this.#logger.stderr);
+  }
+
+  #attach(terminal: Terminal, stdout: StdioTarget): void {
+    const source = this.#openInput();
+    if (source) this.#copyInput(source, async () => terminal.sink);
+    const sink =
+      this.#logger === undefined
+        ? (options: { readonly signal: AbortSignal }) => openSink(stdout, options)
+        : async () => this.#loggerSink();
+    this.#copyOutput(terminal.source, sink);
+  }
+
+  /** With a terminal there is one stream, which the sink owns; the logger's second one is closed with what is inherited. */
+  #loggerSink(): ByteSink {
+    // only called where there is one
+    const { stdout } = this.#logger as BinaryLogger;
+    this.#inherited.delete(stdout);
+    return pipeSink(stdout);
+  }
+
+  #outputPipes(stdout: StdioTarget, stderr: StdioTarget): readonly [ChildDescriptor, ChildDescriptor] {
+    if (this.#logger !== undefined) return [this.#logger.stdout, this.#logger.stderr];
+    if (stdout.kind !== "file") return [this.#outputPipe(stdout), this.#outputPipe(stderr)];
+    // both go to the file of stdout
+    const shared = openFileSink(stdout.path).then(shareSink);
+    shared.catch(() => {});
+    return [this.#pipeTo(async () => (await shared)[0]), this.#pipeTo(async () => (await shared)[1])];
+  }
+
+  #outputPipe(target: StdioTarget): ChildDescriptor {
+    return target.kind === "none" ? "null" : this.#pipeTo((options) => openSink(target, options));
+  }
+
+  #pipeTo(open: (options: { readonly signal: AbortSignal }) => Promise<ByteSink>): number {
+    const [read, write] = pipe2();
+    this.#inherit(write);
+    this.#copyOutput(new Socket({ fd: read, readable: true, writable: false }), open);
+    return write;
+  }
+
+  #inputPipe(): ChildDescriptor {
+    const source = this.#openInput();
+    if (!source) return "null";
+    const [read, write] = pipe2();
+    this.#inherit(read);
+    this.#copyInput(source, async () => pipeSink(write));
+    return read;
+  }
+
+  #openInput(): Socket | undefined {
+    const target = parseStdioTarget(this.#request.stdin);
+    if (target.kind === "none") return undefined;
+    if (target.kind !== "fifo") throw invalidArgument(`stdin ${this.#request.stdin}: not a FIFO`);
+    const reader = openSync(target.path, constants.O_RDONLY | constants.O_NONBLOCK);
+    if (!fstatSync(reader).isFIFO()) {
+      closeFd(reader);
+      throw invalidArgument(`stdin ${target.path}: not a FIFO`);
+    }
+    // clients may go and others come: the input ends by `closeStdin` alone
+    this.#inputKeeper = openSync(target.path, constants.O_WRONLY | constants.O_NONBLOCK);
+    const source = new Socket({ fd: reader, readable: true, writable: false });
+    source.on("error", () => {});
+    return source;
+  }
+
+  #copyInput(source: Socket, open: () => Promise<ByteSink>): void {
+    // a process may close its input at any time: that is no fault
+    this.#input = copyBytes(source, { open, onError: () => source.destroy() });
+  }
+
+  #copyOutput(source: ByteSource, open: (options: { readonly signal: AbortSignal }) => Promise<ByteSink>): void {
+    const { log, id } = this.#context;
+    const onError = (error: unknown): void => log.warn("copy of process output failed", { id, error: messageOf(error) });
+    this.#outputs.push(copyBytes(source, { open, onError }));
+  }
+
+  #inherit(descriptor: number): void {
+    this.#inherited.add(descriptor);
+    const { ioUid, ioGid } = this.#context;
+    if (ioUid || ioGid) fchownSync(descriptor, ioUid ?? 0, ioGid ?? 0);
+  }
+
+  #closeInherited(): void {
+    for (const descriptor of this.#inherited) closeFd(descriptor);
+    this.#inherited.clear();
+  }
+}
+
+async function openSink(target: StdioTarget, options: { readonly signal: AbortSignal }): Promise<ByteSink> {
+  switch (target.kind) {
+    case "fifo":
+      return await openFifoSink(target.path, options);
+    case "file":
+      return await openFileSink(target.path);
+    default:
+      // a terminal without a taker is read all the same: its process would stop when it is full
+      return { write: async () => {}, close: () => {} };
+  }
+}

@@ -1,0 +1,231 @@
+import { writeFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+
+import { type DescMessage, type MessageInitShape, create, toBinary } from "@bufbuild/protobuf";
+import { type Any, timestampFromDate } from "@bufbuild/protobuf/wkt";
+import type { ServiceImpl } from "@connectrpc/connect";
+import { ProcessDetailsSchema } from "@berth/api/containerd/runc/v1/options";
+import { TaskCheckpointedSchema, TaskCreateSchema, TaskDeleteSchema } from "@berth/api/containerd/events/task";
+import type { Task } from "@berth/api/containerd/task/v3/task";
+import { Status } from "@berth/api/containerd/v1/types/task";
+import { MetricsSchema as MetricsV1Schema } from "@berth/api/io/containerd/cgroups/v1/metrics";
+import { MetricsSchema as MetricsV2Schema } from "@berth/api/io/containerd/cgroups/v2/metrics";
+import { alreadyExists, invalidArgument, notFound, unimplemented } from "@berth/errors";
+import { readCgroupStats } from "@berth/linux/cgroups";
+
+import { checkIdentifier } from "./bundle.ts";
+import { Container } from "./container.ts";
+import { RuncDriver } from "./runc-driver.ts";
+import { parseCheckpointOptions, parseRuncOptions, runcRoot, writeRuncOptions } from "./runtime-options.ts";
+import type { RuncTasksContext } from "./tasks-context.ts";
+
+/** The containers of one shim process, and the Task service over them; `shutdown` belongs to the process. */
+export interface RuncTasks extends AsyncDisposable {
+  readonly service: Omit<ServiceImpl<typeof Task>, "shutdown">;
+  readonly size: number;
+}
+
+/** This makes the Task service over runc. Disposing lets go of the containers; they live on. */
+export function createRuncTasks(context: RuncTasksContext): RuncTasks {
+  return new ContainerTasks(context);
+}
+
+const STATUS = {
+  created: Status.CREATED,
+  running: Status.RUNNING,
+  pausing: Status.PAUSING,
+  paused: Status.PAUSED,
+  stopped: Status.STOPPED,
+} as const;
+
+type Handlers = RuncTasks["service"];
+
+class ContainerTasks implements RuncTasks {
+  readonly service: Handlers;
+  readonly #context: RuncTasksContext;
+  readonly #containers = new Map<string, Container>();
+  /** Ids of containers that are being made. */
+  readonly #coming = new Set<string>();
+
+  constructor(context: RuncTasksContext) {
+    this.#context = context;
+    this.service = { ...this.#lifeHandlers(), ...this.#processHandlers(), ...this.#containerHandlers() };
+  }
+
+  get size(): number {
+    return this.#containers.size + this.#coming.size;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([...this.#containers.values()].map((container) => container.abandon()));
+    this.#containers.clear();
+  }
+
+  #get(id: string): Container {
+    const found = this.#containers.get(id);
+    if (!found) throw notFound(`container ${id} not created`);
+    return found;
+  }
+
+  #lifeHandlers(): Pick<Handlers, "create" | "start" | "delete" | "wait" | "kill" | "exec"> {
+    return {
+      create: (request) => this.#create(request),
+      start: async ({ id, execId }) => {
+        const container = this.#get(id);
+        return { pid: await (execId === "" ? container.start() : container.startExec(execId)) };
+      },
+      delete: ({ id, execId }) => (execId === "" ? this.#delete(id) : this.#deleteExec(id, execId)),
+      wait: async ({ id, execId }) => {
+        const { status, at } = await this.#get(id).process(execId).exited;
+        return { exitStatus: status, exitedAt: timestampFromDate(at) };
+      },
+      kill: async ({ id, execId, signal, all }) => {
+        await this.#get(id).kill(execId, signal, { all });
+        return {};
+      },
+      exec: ({ id, execId, spec, ...stdio }) => {
+        checkIdentifier(execId, "exec id");
+        if (!spec) throw invalidArgument(`exec ${execId}: a process specification is required`);
+        this.#get(id).addExec(execId, stdio, spec.value);
+        return {};
+      },
+    };
+  }
+
+  #processHandlers(): Pick<Handlers, "state" | "resizePty" | "closeIO" | "pids"> {
+    return {
+      state: ({ id, execId }) => {
+        const container = this.#get(id);
+        const { exit, pid, request } = container.process(execId);
+        const unstarted = execId !== "" && pid === 0;
+        const status = exit ? Status.STOPPED : unstarted ? Status.CREATED : STATUS[container.status];
+        const end = exit ? { exitStatus: exit.status, exitedAt: timestampFromDate(exit.at) } : {};
+        return { id: execId || id, bundle: container.bundle, pid, status, execId, ...request, ...end };
+      },
+      resizePty: ({ id, execId, width, height }) => {
+        this.#get(id).process(execId).stdio.resize({ width, height });
+        return {};
+      },
+      closeIO: ({ id, execId, stdin }) => {
+        const { stdio } = this.#get(id).process(execId);
+        if (stdin) stdio.closeStdin();
+        return {};
+      },
+      pids: async ({ id }) => {
+        const container = this.#get(id);
+        const execs = new Map([...container.execs.values()].map((exec) => [exec.pid, exec.execId]));
+        const pids = await container.driver.ps(id);
+        return { processes: pids.map((pid) => describeProcess(pid, execs.get(pid))) };
+      },
+    };
+  }
+
+  #containerHandlers(): Pick<Handlers, "pause" | "resume" | "checkpoint" | "update" | "stats" | "connect"> {
+    return {
+      pause: async ({ id }) => {
+        await this.#get(id).pause();
+        return {};
+      },
+      resume: async ({ id }) => {
+        await this.#get(id).resume();
+        return {};
+      },
+      checkpoint: ({ id, path, options }) => this.#checkpoint(id, path, options),
+      update: async ({ id, resources }) => {
+        if (!resources) throw invalidArgument(`update of ${id}: resources are required`);
+        await this.#update(this.#get(id), resources.value);
+        return {};
+      },
+      stats: ({ id }) => ({ stats: readStats(this.#get(id)) }),
+      connect: ({ id }) => ({ shimPid: process.pid, taskPid: this.#containers.get(id)?.init.pid ?? 0 }),
+    };
+  }
+
+  async #create(request: Parameters<Handlers["create"]>[0]) {
+    const { id, bundle, rootfs, checkpoint } = request;
+    checkIdentifier(id, "container id");
+    if (request.parentCheckpoint !== "") throw unimplemented("parent checkpoints are not supported");
+    if (this.#containers.has(id) || this.#coming.has(id)) throw alreadyExists(`container ${id}`);
+    this.#coming.add(id);
+    try {
+      const options = parseRuncOptions(request.options);
+      writeRuncOptions(bundle, options);
+      const { stdin, stdout, stderr, terminal } = request;
+      const stdio = { stdin, stdout, stderr, terminal };
+      const driver = new RuncDriver({
+        command: options.binaryName,
+        root: runcRoot(options, this.#context.namespace, this.#context.runcRoot),
+        reaper: this.#context.reaper,
+        systemdCgroup: options.systemdCgroup,
+      });
+      const settings = { id, bundle, rootfs, stdio, options, checkpoint };
+      const container = await Container.create(settings, driver, this.#context);
+      this.#containers.set(id, container);
+      const { pid } = container.init;
+      this.#context.publish("/tasks/create", TaskCreateSchema, { containerId: id, bundle, rootfs, io: stdio, checkpoint, pid });
+      return { pid };
+    } finally {
+      this.#coming.delete(id);
+    }
+  }
+
+  async #delete(id: string) {
+    const container = this.#get(id);
+    await container.delete();
+    this.#containers.delete(id);
+    const { pid, exit } = container.init;
+    const end = { pid, exitStatus: exit?.status ?? 0, ...(exit ? { exitedAt: timestampFromDate(exit.at) } : {}) };
+    this.#context.publish("/tasks/delete", TaskDeleteSchema, { containerId: id, ...end });
+    return end;
+  }
+
+  async #deleteExec(id: string, execId: string) {
+    const container = this.#get(id);
+    const { pid } = container.process(execId);
+    const exit = await container.deleteExec(execId);
+    return { pid, exitStatus: exit?.status ?? 0, ...(exit ? { exitedAt: timestampFromDate(exit.at) } : {}) };
+  }
+
+  async #checkpoint(id: string, path: string, any: Any | undefined) {
+    const container = this.#get(id);
+    const options = parseCheckpointOptions(any);
+    await container.driver.checkpoint(id, {
+      ...options,
+      imagePath: options.imagePath || path,
+      workPath: options.workPath || join(container.bundle, "work"),
+      leaveRunning: !options.exit,
+      shellJob: options.terminal,
+    });
+    this.#context.publish("/tasks/checkpointed", TaskCheckpointedSchema, { containerId: id, checkpoint: path });
+    return {};
+  }
+
+  async #update(container: Container, resources: Uint8Array): Promise<void> {
+    const file = join(container.bundle, `resources.${crypto.randomUUID()}.json`);
+    writeFileSync(file, resources, { mode: 0o600 });
+    try {
+      await container.driver.update(container.id, file);
+    } finally {
+      rmSync(file, { force: true });
+    }
+  }
+}
+
+/** containerd names messages in an Any by their bare name. */
+function pack<D extends DescMessage>(schema: D, message: MessageInitShape<D>) {
+  return { typeUrl: schema.typeName, value: toBinary(schema, create(schema, message)) };
+}
+
+function describeProcess(pid: number, execId: string | undefined) {
+  return execId === undefined ? { pid } : { pid, info: pack(ProcessDetailsSchema, { execId }) };
+}
+
+function readStats(container: Container) {
+  const { cgroup } = container;
+  if (!cgroup) throw notFound(`cgroup of container ${container.id} does not exist`);
+  const stats = readCgroupStats(cgroup);
+  // `readonly` lists initialise messages as well as others; the generated type does not say so
+  return stats.version === 1
+    ? pack(MetricsV1Schema, stats.metrics as MessageInitShape<typeof MetricsV1Schema>)
+    : pack(MetricsV2Schema, stats.metrics as MessageInitShape<typeof MetricsV2Schema>);
+}

@@ -1,0 +1,24 @@
+import type { Logger } from "@berth/core/log";
+import type { ChildReaper } from "@berth/linux/process";
+import type { DescMessage, MessageInitShape } from "@bufbuild/protobuf";
+
+/** What the tasks of a shim are given. */
+export interface RuncTasksContext {
+  readonly namespace: string;
+  readonly reaper: ChildReaper;
+  readonly log: Logger;
+  publish<D extends DescMessage>(topic: string, schema: D, event: MessageInitShape<D>): void;
+  /** This keeps the end of a process where the daemon finds it; called before the exit is published. */
+  recordExit(bundle: string, record: ProcessExitRecord): void;
+  /** Directory of the runtime's state where the options name none; default `/run/berth/runc`. */
+  readonly runcRoot?: string | undefined;
+}
+
+/** How a process ended, to be kept. */
+export interface ProcessExitRecord {
+  readonly id: string;
+  readonly execId: string;
+  readonly pid: number;
+  readonly exitStatus: number;
+  readonly exitedAt: Date;
+}

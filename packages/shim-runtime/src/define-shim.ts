@@ -1,0 +1,74 @@
+import type { MessageInitShape, DescMessage } from "@bufbuild/protobuf";
+import type { Any } from "@bufbuild/protobuf/wkt";
+import type { ServiceImpl } from "@connectrpc/connect";
+import type { Task } from "@berth/api/containerd/task/v3/task";
+import type { Logger } from "@berth/core/log";
+import type { ChildReaper } from "@berth/linux/process";
+
+/** How a process ended, as kept in its container's bundle. */
+export interface ExitRecord {
+  /** Id of the container. */
+  readonly id: string;
+  /** Empty for init. */
+  readonly execId: string;
+  readonly pid: number;
+  readonly exitStatus: number;
+  readonly exitedAt: Date;
+}
+
+/** What a shim's tasks are given. */
+export interface ShimContext {
+  readonly namespace: string;
+  /** Takes every child of the process; `node:child_process` must not be used beside it. */
+  readonly reaper: ChildReaper;
+  readonly log: Logger;
+  /** This sends an event to the daemon: in the order of the calls, again when it does not arrive, without waiting. */
+  publish<D extends DescMessage>(topic: string, schema: D, event: MessageInitShape<D>): void;
+  /** This keeps the end of a process in the bundle; to be called before the exit event is published. */
+  recordExit(bundle: string, record: ExitRecord): void;
+}
+
+/** The containers of one shim process. */
+export interface ShimTasks extends AsyncDisposable {
+  /** Task v2 and v3 have the same messages and are both served by it. `shutdown` is answered by the runtime. */
+  readonly service: Omit<ServiceImpl<typeof Task>, "shutdown">;
+  /** How many containers are there; the process does not end before it is zero. */
+  readonly size: number;
+}
+
+/** A container whose shim has died. */
+export interface DeadContainer {
+  readonly namespace: string;
+  readonly id: string;
+  readonly bundle: string;
+  readonly log: Logger;
+}
+
+/** What a runtime says of itself. */
+export interface RuntimeFacts {
+  readonly options?: Any;
+  /** What the OCI runtime can do, as its `features` command puts it. */
+  readonly features?: Any;
+  readonly annotations?: Record<string, string>;
+}
+
+/** A kind of shim. Everything is loaded by the action that needs it: import lazily. */
+export interface ShimDefinition {
+  /** Name of the runtime: `io.containerd.berth.v2`. */
+  readonly name: string;
+  readonly version: string;
+  readonly revision?: string;
+  /** This describes the runtime, given the options of the `-info` call. */
+  info?(options: Any | undefined): Promise<RuntimeFacts>;
+  createTasks(context: ShimContext): Promise<ShimTasks>;
+  /** This removes what a container left when its shim died: processes, mounts, the state of the runtime. */
+  cleanUp(container: DeadContainer): Promise<Pick<ExitRecord, "pid" | "exitStatus" | "exitedAt">>;
+  /** This reads from the runtime options which cgroup the shim itself shall be in. */
+  shimCgroup?(options: Any): Promise<string | undefined>;
+  joinCgroup?(pid: number, cgroup: string): Promise<void>;
+}
+
+/** This only checks the type. */
+export function defineShim(definition: ShimDefinition): ShimDefinition {
+  return definition;
+}

@@ -1,0 +1,39 @@
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { invalidArgument, systemErrorCode, wrapError } from "@berth/errors";
+
+import type { ExitRecord } from "./define-shim.ts";
+
+function recordPath(bundle: string, execId: string): string {
+  if (/[/\0]/.test(execId)) throw invalidArgument(`exec id ${JSON.stringify(execId)}: not a file name`);
+  return join(bundle, "exits", execId === "" ? "init.json" : `exec.${execId}.json`);
+}
+
+/** This writes the end of a process into the bundle, complete or not at all. A bundle that is gone needs no record. */
+export function writeExitRecord(bundle: string, record: ExitRecord): void {
+  const path = recordPath(bundle, record.execId);
+  try {
+    mkdirSync(join(bundle, "exits"), { mode: 0o700 });
+  } catch (error) {
+    if (systemErrorCode(error) === "ENOENT") return;
+    if (systemErrorCode(error) !== "EEXIST") throw wrapError(error, `record exit of ${record.id}`);
+  }
+  writeFileSync(`${path}.tmp`, JSON.stringify(record), { mode: 0o600 });
+  renameSync(`${path}.tmp`, path);
+}
+
+/** This reads what {@link writeExitRecord} wrote; `undefined` where the process has not ended, or nobody saw it. */
+export function findExitRecord(bundle: string, execId = ""): ExitRecord | undefined {
+  try {
+    // written by this package, by rename; what else is there fails the checks below
+    const record = JSON.parse(readFileSync(recordPath(bundle, execId), "utf8")) as Record<keyof ExitRecord, unknown>;
+    const { id, pid, exitStatus, exitedAt } = record;
+    if (typeof id !== "string" || typeof pid !== "number" || typeof exitStatus !== "number") return undefined;
+    const date = new Date(String(exitedAt));
+    return Number.isNaN(date.getTime()) ? undefined : { id, execId, pid, exitStatus, exitedAt: date };
+  } catch (error) {
+    if (systemErrorCode(error) === "ENOENT" || error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}

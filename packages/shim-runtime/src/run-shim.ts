@@ -1,0 +1,79 @@
+import { writeSync } from "node:fs";
+import { basename } from "node:path";
+
+import { invalidArgument, messageOf } from "@berth/errors";
+
+import type { ShimDefinition } from "./define-shim.ts";
+import { parseShimEnvironment } from "./environment.ts";
+import { parseShimFlags, type ShimFlags } from "./flags.ts";
+
+/** What a shim was called with. */
+export interface RunShimOptions {
+  /** The words after the name of the program; default: those of this process. */
+  readonly args?: readonly string[];
+  readonly env?: NodeJS.ProcessEnv;
+}
+
+/**
+ * This does what the command line asks: `start`, `delete`, `-info`, `-v`, or without an action serve until the last
+ * container is gone. It returns the exit status; what the daemon reads is on the standard output and nothing else is.
+ *
+ * Each action loads only what it needs.
+ */
+export async function runShim(definition: ShimDefinition, options: RunShimOptions = {}): Promise<number> {
+  try {
+    const flags = parseShimFlags(options.args ?? process.argv.slice(2));
+    print(await dispatch(definition, flags, options.env ?? process.env));
+    return 0;
+  } catch (error) {
+    warn(`${basename(process.argv[1] ?? definition.name)}: ${messageOf(error)}\n`);
+    return 1;
+  }
+}
+
+async function dispatch(
+  definition: ShimDefinition,
+  flags: ShimFlags,
+  env: NodeJS.ProcessEnv,
+): Promise<Uint8Array | string | undefined> {
+  if (flags.version) return versionText(definition);
+  if (flags.info) return await (await import("./info-action.ts")).infoAction({ definition });
+  const environment = parseShimEnvironment(env);
+  if (flags.namespace === "") throw invalidArgument("shim namespace cannot be empty");
+  const input = { definition, flags: { ...flags, address: flags.address || environment.grpcAddress }, environment };
+  switch (flags.action) {
+    case "start":
+      requireId(flags);
+      return await (await import("./start-action.ts")).startAction(input);
+    case "delete":
+      requireId(flags);
+      return await (await import("./delete-action.ts")).deleteAction(input);
+    case "":
+      await (await import("./serve-action.ts")).serveAction(input);
+      return undefined;
+    default:
+      throw invalidArgument(`unknown action ${JSON.stringify(flags.action)}`);
+  }
+}
+
+/** The id becomes part of paths. */
+function requireId({ id }: ShimFlags): void {
+  if (!/^[A-Za-z0-9]+(?:[-._][A-Za-z0-9]+)*$/.test(id)) throw invalidArgument(`container id ${JSON.stringify(id)} is invalid`);
+}
+
+function versionText({ name, version, revision = "" }: ShimDefinition): string {
+  return `${name}:\n  Version:  ${version}\n  Revision: ${revision}\n  Node version: ${process.version}\n`;
+}
+
+function print(output: Uint8Array | string | undefined): void {
+  const bytes = typeof output === "string" ? new TextEncoder().encode(output) : output;
+  for (let sent = 0; bytes && sent < bytes.length; ) sent += writeSync(1, bytes, sent);
+}
+
+function warn(text: string): void {
+  try {
+    writeSync(2, text);
+  } catch {
+    // nobody listens; the exit status tells
+  }
+}

@@ -1,0 +1,109 @@
+import { createHash, randomBytes } from "node:crypto";
+import { chmodSync, linkSync, mkdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { connect, createServer, type Server, type Socket } from "node:net";
+import { dirname, join } from "node:path";
+
+import { invalidArgument, systemErrorCode } from "@berth/errors";
+
+const CONNECT_TIMEOUT_MS = 100;
+const MAX_PATH_BYTES = 106;
+
+/** This returns the path of the socket of a group. @throws invalid_argument - the kernel takes no path of that length */
+export function socketPath(directory: string, grpcAddress: string, namespace: string, group: string): string {
+  const name = createHash("sha256").update([grpcAddress, namespace, group].join("/")).digest("hex");
+  const path = join(directory, name);
+  if (Buffer.byteLength(path) > MAX_PATH_BYTES) throw invalidArgument(`socket path ${path}: longer than ${MAX_PATH_BYTES} bytes`);
+  return path;
+}
+
+/** This connects to a socket; `undefined` where nobody listens. */
+export function connectSocket(path: string): Promise<Socket | undefined> {
+  const { promise, resolve } = Promise.withResolvers<Socket | undefined>();
+  const socket = connect({ path });
+  socket.setTimeout(CONNECT_TIMEOUT_MS);
+  const fail = (): void => {
+    socket.destroy();
+    resolve(undefined);
+  };
+  socket.once("timeout", fail).once("error", fail);
+  socket.once("connect", () => {
+    socket.setTimeout(0).off("timeout", fail);
+    resolve(socket);
+  });
+  return promise;
+}
+
+/**
+ * This listens at a path that was free, mode 0600 from the first moment on; `undefined` when another one was faster.
+ *
+ * The socket is bound under a name of its own and linked into place: linking fails where something is, and when this
+ * process ends, libuv removes the first name, not the one that a child goes on serving.
+ */
+export async function claimSocket(path: string): Promise<Server | undefined> {
+  const directory = dirname(path);
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  const temporary = join(directory, randomBytes(8).toString("hex"));
+  const server = createServer();
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  server.once("error", reject).listen({ path: temporary }, resolve);
+  await promise;
+  try {
+    chmodSync(temporary, 0o600);
+    linkSync(temporary, path);
+    return server;
+  } catch (error) {
+    server.close();
+    if (systemErrorCode(error) === "EEXIST") return undefined;
+    throw error;
+  } finally {
+    rmSync(temporary, { force: true });
+  }
+}
+
+/** This returns the descriptor of a listener, to be inherited by a child. */
+export function listenerFd(server: Server): number {
+  // private: Node passes a listener to its own forks only, and those bring an IPC channel along
+  const handle = (server as unknown as { readonly _handle?: { readonly fd?: unknown } })._handle;
+  if (typeof handle?.fd !== "number" || handle.fd < 0) throw invalidArgument("listener has no open descriptor");
+  return handle.fd;
+}
+
+/** This removes a socket that nobody listens on, and leaves one alone that has just been put in its place. */
+export async function removeStaleSocket(path: string): Promise<void> {
+  const aside = `${path.slice(0, -16)}${randomBytes(8).toString("hex")}`;
+  try {
+    renameSync(path, aside);
+  } catch (error) {
+    if (systemErrorCode(error) === "ENOENT") return;
+    throw error;
+  }
+  const living = await connectSocket(aside);
+  living?.destroy();
+  if (living) restore(aside, path);
+  rmSync(aside, { force: true });
+}
+
+function restore(aside: string, path: string): void {
+  try {
+    linkSync(aside, path);
+  } catch (error) {
+    // a third one has taken the place: the one set aside ends by itself when it stays without containers
+    if (systemErrorCode(error) !== "EEXIST") throw error;
+  }
+}
+
+/** A socket file as it was when it was looked at, to be removed only while it still is the same one. */
+export interface SocketFile {
+  readonly path: string;
+  remove(): void;
+}
+
+/** This remembers a socket file by its inode. */
+export function ownSocketFile(path: string): SocketFile {
+  const own = statSync(path);
+  const remove = (): void => {
+    const present = statSync(path, { throwIfNoEntry: false });
+    if (present?.ino === own.ino && present.dev === own.dev) rmSync(path, { force: true });
+  };
+  return { path, remove };
+}

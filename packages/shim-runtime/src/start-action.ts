@@ -1,0 +1,80 @@
+import { unavailable } from "@berth/errors";
+
+import type { ShimDefinition } from "./define-shim.ts";
+import type { ShimEnvironment } from "./environment.ts";
+import type { ShimFlags } from "./flags.ts";
+import { groupNames } from "./grouping.ts";
+import { launchShim } from "./launch-shim.ts";
+import { claimSocket, connectSocket, removeStaleSocket, socketPath } from "./socket-file.ts";
+import { readStdin } from "./stdin-bytes.ts";
+import { formatTextAnswer, type ShimEndpoint } from "./text-answer.ts";
+
+/** What an action works on. */
+export interface ActionInput {
+  readonly definition: ShimDefinition;
+  readonly flags: ShimFlags;
+  readonly environment: ShimEnvironment;
+}
+
+const API_VERSION = 3;
+const ATTEMPTS = 20;
+
+/**
+ * This finds a shim with room for a container, or starts one, and returns what is to be printed.
+ *
+ * Where the shim lives already nothing is started: that path loads neither native code nor the shim itself.
+ */
+export async function startAction(input: ActionInput): Promise<Uint8Array> {
+  const bytes = await readStdin();
+  if (bytes.length === 0) return new TextEncoder().encode(formatTextAnswer(await place(input, {}), input.environment.maxVersion));
+  const { formatBootstrapAnswer, parseBootstrapInput } = await import("./bootstrap.ts");
+  const { form, params, options } = parseBootstrapInput(bytes, input.flags);
+  const shimCgroup = options && (await input.definition.shimCgroup?.(options));
+  const endpoint = await place(input, {
+    shimCgroup: shimCgroup || undefined,
+    socketDir: params?.socketDir || undefined,
+    ttrpcAddress: params?.containerdTtrpcAddress || undefined,
+  });
+  return formatBootstrapAnswer(form, endpoint, input.environment.maxVersion);
+}
+
+/** What the standard input decides. */
+interface Placement {
+  readonly shimCgroup?: string | undefined;
+  readonly socketDir?: string | undefined;
+  readonly ttrpcAddress?: string | undefined;
+}
+
+async function place(input: ActionInput, placement: Placement): Promise<ShimEndpoint> {
+  const { flags, environment } = input;
+  const bundle = flags.bundle || process.cwd();
+  const { grouping } = environment;
+  for (const group of groupNames({ grouping, id: flags.id, bundle, shimCgroup: placement.shimCgroup })) {
+    const path = socketPath(placement.socketDir ?? environment.socketDir, flags.address, flags.namespace, group);
+    if (await join(input, placement, path, bundle)) return { version: API_VERSION, address: `unix://${path}`, protocol: "ttrpc" };
+  }
+  throw unavailable(`no shim takes container ${flags.id}`);
+}
+
+/** This brings a container to the shim of a socket, which is started where there is none; `false` when it is full. */
+async function join(input: ActionInput, placement: Placement, path: string, bundle: string): Promise<boolean> {
+  const pooled = input.environment.grouping === "pool";
+  for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
+    const socket = await connectSocket(path);
+    if (!socket) {
+      await removeStaleSocket(path);
+      const listener = await claimSocket(path);
+      if (!listener) continue;
+      await launchShim({ ...input, ...placement, bundle, path, listener });
+      return true;
+    }
+    if (!pooled) {
+      socket.destroy();
+      return true;
+    }
+    const { askPool } = await import("./ask-pool.ts");
+    const accepted = await askPool(socket, { id: input.flags.id, bundle });
+    if (accepted !== undefined) return accepted;
+  }
+  throw unavailable(`shim socket ${path}: no shim stays there`);
+}
