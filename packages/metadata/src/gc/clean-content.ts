@@ -1,0 +1,56 @@
+import type { Logger } from "@berth/core/log";
+import { isNotFound } from "@berth/errors";
+import type { Digest } from "@berth/oci";
+
+import type { RecordIndex } from "../database/record-index.ts";
+import { blobs, ingests } from "../database/tables.ts";
+import type { BackendContent } from "../stores/backend-content.ts";
+import type { OrphanPolicy } from "./backend-key.ts";
+import { isOrphan } from "./backend-key.ts";
+
+/** This removes the blobs and ingests of the backend that no namespace knows. Writers go on meanwhile. */
+export async function cleanContent(
+  index: RecordIndex,
+  backend: BackendContent,
+  policy: OrphanPolicy,
+  log: Logger,
+  signal?: AbortSignal,
+): Promise<number> {
+  let removed = 0;
+  for await (const { digest, createdAt } of backend.store.list({ signal })) {
+    if (isKnown(index, digest) || backend.isPinned(digest)) continue;
+    if (!backend.forsaken.has(digest) && createdAt >= policy.startedAt) continue;
+    // No await since the look at records and pins: whoever wants the blob from here on waits for its removal.
+    if (await remove(() => backend.remove(digest), log, { digest })) removed++;
+    backend.forsaken.delete(digest);
+  }
+  for (const digest of backend.forsaken) if (isKnown(index, digest)) backend.forsaken.delete(digest);
+  for (const { ref, startedAt } of await Array.fromAsync(backend.store.listStatuses({ signal }))) {
+    // Read anew for each: an ingest gets its record while the list is read.
+    if (backend.ingestsInFlight.has(ref) || knownIngests(index).has(ref)) continue;
+    if (!isOrphan(policy, ref, startedAt)) continue;
+    if (await remove(() => backend.store.abort(ref), log, { ref })) removed++;
+  }
+  return removed;
+}
+
+function isKnown(index: RecordIndex, digest: Digest): boolean {
+  if (index.buckets(blobs).some((bucket) => bucket.has(digest))) return true;
+  return index.buckets(ingests).some((bucket) => bucket.entries().some(([, { expected }]) => expected === digest));
+}
+
+function knownIngests(index: RecordIndex): Set<string> {
+  const refs = new Set<string>();
+  for (const bucket of index.buckets(ingests)) for (const [, { backendRef }] of bucket.entries()) refs.add(backendRef);
+  return refs;
+}
+
+async function remove(call: () => Promise<void>, log: Logger, fields: Record<string, string>): Promise<boolean> {
+  try {
+    await call();
+    return true;
+  } catch (error) {
+    if (!isNotFound(error)) log.warn("failed to remove garbage from content store", { ...fields, error });
+    return false;
+  }
+}

@@ -1,0 +1,51 @@
+import type { ContentStore } from "@berth/core/content";
+import type { EventPublisher } from "@berth/core/events";
+import type { Logger } from "@berth/core/log";
+import { silentLogger } from "@berth/core/log";
+import type { Snapshotter } from "@berth/core/snapshots";
+
+import { MetadataDatabase } from "./database/metadata-database.ts";
+import { Collector } from "./gc/collector.ts";
+import { Metadata } from "./metadata.ts";
+import type { SharingPolicy } from "./stores/backend-content.ts";
+import { BackendContent } from "./stores/backend-content.ts";
+import { BackendSnapshotter } from "./stores/backend-snapshotter.ts";
+
+/** What {@link openMetadata} needs. */
+export interface MetadataOptions {
+  /** Path of the database file; its directory must exist. */
+  readonly path: string;
+  readonly content: ContentStore;
+  /** By the name under which clients know them. */
+  readonly snapshotters: ReadonlyMap<string, Snapshotter>;
+  readonly events: EventPublisher;
+  /** `shared` by default. */
+  readonly sharingPolicy?: SharingPolicy;
+  /** Commits are answered before they are on disk; false by default. */
+  readonly noSync?: boolean;
+  readonly log?: Logger;
+  /**
+   * Called once when the database cannot be trusted any more, after a failed fsync: the process must end, the next start
+   * recovers. Every update fails from then on.
+   */
+  readonly fatal: (error: Error) => void;
+  /** When this process began, milliseconds since 1970; what backends hold since then without a record is left alone. */
+  readonly startedAt?: number;
+}
+
+/**
+ * This opens the metadata database, or makes it. The backends stay the caller's. Dispose the result before them.
+ *
+ * @throws failed_precondition - the database was written by a newer version
+ */
+export async function openMetadata(options: MetadataOptions): Promise<Metadata> {
+  const { log = silentLogger, path, events, fatal } = options;
+  const database = await MetadataDatabase.open({ path, events, fatal, log, noSync: options.noSync ?? false });
+  const content = new BackendContent(options.content, options.sharingPolicy ?? "shared");
+  const snapshotters = new Map(
+    [...options.snapshotters].map(([name, snapshotter]) => [name, new BackendSnapshotter(name, snapshotter)]),
+  );
+  const startedAt = options.startedAt ?? performance.timeOrigin;
+  const collector = new Collector({ database, content, snapshotters, startedAt, log });
+  return new Metadata({ database, content, snapshotters, collector });
+}

@@ -1,0 +1,53 @@
+import { Code, codeOf, messageOf } from "@berth/errors";
+import { z } from "zod";
+
+import { parseGoDuration } from "./gc/go-duration.ts";
+import type { GcSchedulerOptions } from "./gc/scheduler.ts";
+
+/** Table of `metadata.v1 bolt`. */
+export const metadataConfig = z.strictObject({
+  content_sharing_policy: z.enum(["shared", "isolated"]).default("shared"),
+  /** Commits are answered before they are on disk: for tests of other things only. */
+  no_sync: z.boolean().default(false),
+});
+
+const duration = z.string().superRefine((text, context) => {
+  try {
+    parseGoDuration(text);
+  } catch (error) {
+    if (codeOf(error) !== Code.InvalidArgument) throw error;
+    context.addIssue({ code: "custom", message: messageOf(error) });
+  }
+});
+
+/** Table of `gc.v1 scheduler`. */
+export const schedulerConfig = z.strictObject({
+  pause_threshold: z.number().default(0.02),
+  deletion_threshold: z.int().default(0),
+  mutation_threshold: z.int().default(100),
+  schedule_delay: duration.default("0s"),
+  startup_delay: duration.default("100ms"),
+});
+
+type SchedulerConfig = z.infer<typeof schedulerConfig>;
+
+/** This returns the options of a scheduler that is configured so. */
+export function schedulerOptions(config: SchedulerConfig): GcSchedulerOptions {
+  return {
+    pauseThreshold: config.pause_threshold,
+    deletionThreshold: config.deletion_threshold,
+    mutationThreshold: config.mutation_threshold,
+    scheduleDelayMs: parseGoDuration(config.schedule_delay),
+    startupDelayMs: parseGoDuration(config.startup_delay),
+  };
+}
+
+/** This returns what introspection shows of a scheduler, under containerd's names. */
+export function schedulerExports(config: SchedulerConfig): ReadonlyMap<string, string> {
+  return new Map([
+    ["PauseThreshold", String(config.pause_threshold)],
+    ["DeletionThreshold", String(config.deletion_threshold)],
+    ["MutationThreshold", String(config.mutation_threshold)],
+    ["ScheduleDelay", config.schedule_delay],
+  ]);
+}

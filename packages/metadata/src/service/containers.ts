@@ -1,0 +1,89 @@
+import { create } from "@bufbuild/protobuf";
+import type { Any } from "@bufbuild/protobuf/wkt";
+import { AnySchema } from "@bufbuild/protobuf/wkt";
+import type { ServiceImpl } from "@connectrpc/connect";
+import type { Containers, Container as ProtoContainer } from "@berth/api/containerd/services/containers/v1/containers";
+import { ContainerSchema } from "@berth/api/containerd/services/containers/v1/containers";
+import type { AnyValue } from "@berth/core/any";
+import type { Container, ContainerSpec } from "@berth/core/containers";
+import { fromProtoLabels, toProtoLabels } from "@berth/core/labels";
+import { invalidArgument } from "@berth/errors";
+
+import { toProtoTimeMs } from "./proto-time.ts";
+import type { StoresOf } from "./scope.ts";
+
+/** This serves `containerd.services.containers.v1.Containers` over any container store. */
+export function createContainersService(storesOf: StoresOf): ServiceImpl<typeof Containers> {
+  return {
+    async get({ id }, context) {
+      const container = await storesOf(context).containers.get(id, { signal: context.signal });
+      return { container: toProtoContainer(container) };
+    },
+    async list({ filters }, context) {
+      const containers: ProtoContainer[] = [];
+      const listed = storesOf(context).containers.list({ filters, signal: context.signal });
+      for await (const container of listed) containers.push(toProtoContainer(container));
+      return { containers };
+    },
+    async *listStream({ filters }, context) {
+      const listed = storesOf(context).containers.list({ filters, signal: context.signal });
+      for await (const container of listed) yield { container: toProtoContainer(container) };
+    },
+    async create({ container }, context) {
+      const options = { signal: context.signal };
+      const created = await storesOf(context).containers.create(fromProtoContainer(container), options);
+      return { container: toProtoContainer(created) };
+    },
+    async update({ container, updateMask }, context) {
+      const options = { fieldpaths: updateMask?.paths ?? [], signal: context.signal };
+      const updated = await storesOf(context).containers.update(fromProtoContainer(container), options);
+      return { container: toProtoContainer(updated) };
+    },
+    async delete({ id }, context) {
+      await storesOf(context).containers.delete(id, { signal: context.signal });
+      return {};
+    },
+  };
+}
+
+/** This makes the message of a container. */
+export function toProtoContainer(container: Container): ProtoContainer {
+  const { id, labels, image, runtime, spec, snapshotter, snapshotKey, extensions, sandboxId } = container;
+  const protoExtensions: Record<string, Any> = Object.create(null);
+  for (const [name, value] of extensions) protoExtensions[name] = create(AnySchema, value);
+  return create(ContainerSchema, {
+    id,
+    labels: toProtoLabels(labels),
+    image,
+    runtime: { name: runtime.name, ...(runtime.options === undefined ? {} : { options: runtime.options }) },
+    ...(spec === undefined ? {} : { spec }),
+    snapshotter,
+    snapshotKey,
+    extensions: protoExtensions,
+    sandbox: sandboxId,
+    createdAt: toProtoTimeMs(container.createdAt),
+    updatedAt: toProtoTimeMs(container.updatedAt),
+  });
+}
+
+/** This reads the message of a container. @throws invalid_argument - there is none */
+export function fromProtoContainer(container: ProtoContainer | undefined): ContainerSpec {
+  if (container === undefined) throw invalidArgument("container must be given");
+  const { id, labels, image, runtime, spec, snapshotter, snapshotKey, extensions, sandbox } = container;
+  const { options } = runtime ?? {};
+  return {
+    id,
+    labels: fromProtoLabels(labels),
+    image,
+    runtime: { name: runtime?.name ?? "", ...(options === undefined ? {} : { options: fromAny(options) }) },
+    ...(spec === undefined ? {} : { spec: fromAny(spec) }),
+    snapshotter,
+    snapshotKey,
+    extensions: new Map(Object.entries(extensions).map(([name, value]) => [name, fromAny(value)])),
+    sandboxId: sandbox,
+  };
+}
+
+function fromAny({ typeUrl, value }: Any): AnyValue {
+  return { typeUrl, value };
+}
