@@ -5,7 +5,8 @@ import { Code } from "@berth/errors";
 import { formatDigest, parseDigest } from "@berth/oci";
 import { expect } from "vitest";
 
-import { type ContentSubject, expectCode, readAll, sample, sha256, store } from "./content-subject.ts";
+import { expectCode } from "./expect-code.ts";
+import { type ContentSubject, readAll, sample, sha256, store } from "./content-subject.ts";
 import type { ConformanceCase } from "./run-conformance.ts";
 
 const missing = parseDigest(`sha256:${"0".repeat(64)}`);

@@ -2,7 +2,8 @@ import type { Labels } from "@berth/core/labels";
 import { Code } from "@berth/errors";
 import { expect } from "vitest";
 
-import { type ContentSubject, expectCode, sample, store } from "./content-subject.ts";
+import { expectCode } from "./expect-code.ts";
+import { type ContentSubject, sample, store } from "./content-subject.ts";
 import type { ConformanceCase } from "./run-conformance.ts";
 
 const labels = (entries: Record<string, string>): Labels => new Map(Object.entries(entries));

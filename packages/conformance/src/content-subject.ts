@@ -1,9 +1,7 @@
 import { createHash, randomBytes } from "node:crypto";
 
 import type { ContentStore } from "@berth/core/content";
-import { codeOf } from "@berth/errors";
 import { type Digest, formatDigest } from "@berth/oci";
-import { expect } from "vitest";
 
 /** A content store under test. */
 export interface ContentSubject extends AsyncDisposable {
@@ -39,14 +37,4 @@ export async function store(subject: ContentSubject, content: Sample = sample())
 export async function readAll(subject: ContentSubject, digest: Digest): Promise<Uint8Array> {
   await using reader = await subject.store.reader(digest);
   return reader.readAt(0, reader.size);
-}
-
-/** This asserts that a promise rejects with a code. */
-export async function expectCode(promise: Promise<unknown>, code: number): Promise<void> {
-  const outcome = await promise.then(
-    (value) => ({ value }),
-    (error: unknown) => ({ error }),
-  );
-  if (!("error" in outcome)) expect.fail(`resolved with ${JSON.stringify(outcome.value)}, expected code ${code}`);
-  expect(codeOf(outcome.error), String(outcome.error)).toBe(code);
 }

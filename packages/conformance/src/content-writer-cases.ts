@@ -1,7 +1,8 @@
 import { Code } from "@berth/errors";
 import { expect } from "vitest";
 
-import { type ContentSubject, expectCode, readAll, sample, sha256, store } from "./content-subject.ts";
+import { expectCode } from "./expect-code.ts";
+import { type ContentSubject, readAll, sample, sha256, store } from "./content-subject.ts";
 import type { ConformanceCase } from "./run-conformance.ts";
 
 /** Rules of ingests and their writers. */

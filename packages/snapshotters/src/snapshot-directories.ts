@@ -1,0 +1,112 @@
+import { randomUUID } from "node:crypto";
+import { mkdir, readdir, rename } from "node:fs/promises";
+import { basename, join } from "node:path";
+
+import type { CallOptions } from "@berth/core/any";
+import { type Logger, silentLogger } from "@berth/core/log";
+import { messageOf } from "@berth/errors";
+
+import { removeTree } from "./files/remove-tree.ts";
+
+/** Options of {@link SnapshotDirectories.open}. */
+export interface SnapshotDirectoriesOptions {
+  /** Holds one directory per snapshot, named by its id. */
+  readonly path: string;
+  readonly log?: Logger;
+}
+
+/**
+ * The directories of the snapshots of one driver. One is made under a temporary name and renamed; those that the store does
+ * not know, because a crash or a removal left them, are removed by {@link SnapshotDirectories.cleanup}.
+ */
+export class SnapshotDirectories {
+  readonly #path: string;
+  readonly #log: Logger;
+  /** Names that `cleanup` must leave alone: the store will know them in a moment. */
+  readonly #unfinished = new Set<string>();
+
+  private constructor(options: SnapshotDirectoriesOptions) {
+    this.#path = options.path;
+    this.#log = options.log ?? silentLogger;
+  }
+
+  /** This makes the directory that holds them, mode 0700. */
+  static async open(options: SnapshotDirectoriesOptions): Promise<SnapshotDirectories> {
+    await mkdir(options.path, { recursive: true, mode: 0o700 });
+    return new SnapshotDirectories(options);
+  }
+
+  /** This is the directory of a snapshot. */
+  of(id: number): string {
+    return join(this.#path, String(id));
+  }
+
+  /** This lists the ids that have a directory. */
+  async ids(): Promise<number[]> {
+    return (await readdir(this.#path)).flatMap((name) => parseId(name) ?? []);
+  }
+
+  /**
+   * This makes the directory of `id` and fills it by `fill` before it gets its name. When it fails, nothing is left. Disposing the
+   * result removes the directory; {@link adopted} says that the store knows it.
+   */
+  async create(id: number, fill: (path: string) => Promise<void>): Promise<AsyncDisposable> {
+    const path = this.of(id);
+    const temporary = join(this.#path, `new-${randomUUID()}`);
+    const names = [basename(path), basename(temporary)];
+    for (const name of names) this.#unfinished.add(name);
+    try {
+      await mkdir(temporary, { mode: 0o700 });
+      await fill(temporary);
+      await rename(temporary, path);
+    } catch (error) {
+      await this.#discard(temporary);
+      this.#unfinished.delete(basename(path));
+      throw error;
+    } finally {
+      this.#unfinished.delete(basename(temporary));
+    }
+    return {
+      [Symbol.asyncDispose]: async () => {
+        await this.#discard(path);
+        this.adopted(id);
+      },
+    };
+  }
+
+  /** This says that from now on the store tells whether the directory of `id` is wanted. */
+  adopted(id: number): void {
+    this.#unfinished.delete(String(id));
+  }
+
+  /** This removes the directory of a snapshot; a failure is logged, and the next cleanup tries again. */
+  async remove(id: number): Promise<void> {
+    await this.#discard(this.of(id));
+  }
+
+  /** This removes every directory whose id is not in `known`, which is asked after the directories were listed. */
+  async cleanup(known: () => ReadonlySet<number>, options: CallOptions = {}): Promise<void> {
+    const names = await readdir(this.#path);
+    const ids = known();
+    const litter = names.filter((name) => !this.#unfinished.has(name) && !ids.has(parseId(name) ?? -1));
+    for (const name of litter) {
+      const path = join(this.#path, name);
+      try {
+        await removeTree(path, options);
+      } catch (error) {
+        options.signal?.throwIfAborted();
+        this.#log.warn("failed to remove directory", { path, error: messageOf(error) });
+      }
+    }
+  }
+
+  async #discard(path: string): Promise<void> {
+    await removeTree(path).catch((error: unknown) => {
+      this.#log.warn("failed to remove directory", { path, error: messageOf(error) });
+    });
+  }
+}
+
+function parseId(name: string): number | undefined {
+  return /^[1-9]\d{0,15}$/.test(name) ? Number(name) : undefined;
+}
