@@ -57,10 +57,7 @@ export function applyToDescriptor(fd: number, header: TarHeader, warn: Warn): vo
   fchmodSync(fd, header.mode);
 }
 
-/**
- * This applies owner, extended attributes, mode and times to a name, whatever it is; a link is never followed and has no
- * mode. Hard links come here, which may be a name of anything.
- */
+/** This applies owner, extended attributes, mode and times to a name that is no file or directory; a link is never followed. */
 export function applyToName(directory: OpenDirectory, base: string, header: TarHeader, warn: Warn): void {
   const name = toNative(base);
   fchownat(directory.fd, name, header.uid, header.gid);

@@ -106,14 +106,24 @@ export class LayerWriter implements TarHandlers, Disposable {
 
   /** Sets the times of directories, which making files in them has changed. To be called once, behind the last entry. */
   finish(): void {
-    for (const [path, { access, modified }] of this.#directoryTimes) {
+    for (const [path, times] of this.#directoryTimes) {
       this.#root.beginEntry();
-      const { directory, base } = splitPath(path);
-      const parent = this.#root.findDirectory(directory);
-      // Deleted or replaced by a later entry.
-      if (parent === undefined || statIn(parent, base)?.isDirectory() !== true) continue;
-      utimensat(parent.fd, toNative(base), access, modified);
+      try {
+        this.#setDirectoryTimes(path, times);
+      } catch (error) {
+        // A later entry put a file, or a link in a circle, where a directory above was.
+        if (!["ENOTDIR", "ELOOP"].includes(systemErrorCode(error) ?? ""))
+          throw wrapError(error, `apply ${printable(path)}`);
+      }
     }
+  }
+
+  #setDirectoryTimes(path: string, { access, modified }: EntryTimes): void {
+    const { directory, base } = splitPath(path);
+    const parent = this.#root.findDirectory(directory);
+    // Deleted or replaced by a later entry.
+    if (parent === undefined || statIn(parent, base)?.isDirectory() !== true) return;
+    utimensat(parent.fd, toNative(base), access, modified);
   }
 
   [Symbol.dispose](): void {
@@ -164,8 +174,10 @@ export class LayerWriter implements TarHandlers, Disposable {
         break;
       }
       case "link":
+        // No attributes: they are those of the file, which has them from its own entry. Changing the owner, even to what it
+        // is, would take its capabilities away.
         this.#createLink(directory, base, header);
-        break;
+        return;
       case "char":
       case "block":
       case "fifo":
