@@ -66,17 +66,18 @@ export class SessionKeeper {
       settings: { initialWindowSize: WINDOW_BYTES, enablePush: false },
       maxSessionMemory: 1024,
     });
-    const timer = setTimeout(() => {
+    let timer: NodeJS.Timeout | undefined = setTimeout(() => {
       reject(unavailable(`connect to ${this.#path}: no answer within ${this.#connectTimeoutMs} ms`));
       session.destroy();
     }, this.#connectTimeoutMs);
     session.on("error", (error) => {
-      reject(unavailable(`connect to ${this.#path}: ${messageOf(error)}`, { cause: error }));
+      if (timer !== undefined) reject(unavailable(`connect to ${this.#path}: ${messageOf(error)}`, { cause: error }));
     });
     session.once("connect", () => resolve(session));
     const drop = (): void => {
       if (this.#session === session) this.#session = undefined;
-      reject(unavailable(`connect to ${this.#path}: connection closed`));
+      // An error made for nobody would cost a short-lived process 20 ms: it loads what is behind `Headers`.
+      if (timer !== undefined) reject(unavailable(`connect to ${this.#path}: connection closed`));
     };
     session.once("goaway", drop);
     session.once("close", drop);
@@ -84,6 +85,7 @@ export class SessionKeeper {
       await promise;
     } finally {
       clearTimeout(timer);
+      timer = undefined;
     }
     session.setLocalWindowSize(SESSION_WINDOW_BYTES);
     return this.#adopt(session);

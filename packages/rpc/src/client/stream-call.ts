@@ -39,7 +39,9 @@ export async function callStream<I extends DescMessage, O extends DescMessage>(
     stream: true,
     service: method.parent,
     method,
-    header: metadataOf(request.headers),
+    get header() {
+      return metadataOf(request.headers);
+    },
     // Trailers exist after the last message: they are made when asked for.
     get trailer() {
       return metadataOf(request.trailers);

@@ -11,6 +11,7 @@ import type { StreamResponse, Transport, UnaryResponse } from "@connectrpc/conne
 import { canceled, deadlineExceeded } from "@berth/errors";
 
 import type { HeadersInit } from "../wire/headers-init.ts";
+import { headerPairs } from "../wire/headers-init.ts";
 import type { WireHeaders } from "../wire/status.ts";
 import { formatGrpcTimeout } from "../wire/timeout.ts";
 import type { CallLimits } from "./grpc-request.ts";
@@ -142,7 +143,7 @@ class GrpcUnixTransport implements UnixTransport {
       ...this.#fixedHeaders,
     };
     if (timeoutMs !== undefined) headers["grpc-timeout"] = formatGrpcTimeout(timeoutMs);
-    if (init !== undefined) new Headers(init).forEach((value, name) => (headers[name] = value));
+    if (init !== undefined) for (const [name, value] of headerPairs(init)) headers[name] = value;
     return headers;
   }
 }

@@ -7,7 +7,7 @@ import type { WireHeaders } from "../wire/status.ts";
 import { metadataOf } from "../wire/status.ts";
 
 /** The reason of a signal whose call has been answered: made once, since an error per call costs more than the call. */
-const CALL_IS_OVER = canceled("the call is over");
+let callIsOver: ConnectError | undefined;
 
 /** What is known of a call when it arrives. */
 export interface CallFacts {
@@ -36,6 +36,7 @@ export class CallContext implements HandlerContext {
   #values: ContextValues | undefined;
   #controller: AbortController | undefined;
   #abortReason: ConnectError | undefined;
+  #isFinished = false;
 
   constructor(facts: CallFacts) {
     this.method = facts.method;
@@ -53,6 +54,7 @@ export class CallContext implements HandlerContext {
   get signal(): AbortSignal {
     if (this.#controller === undefined) {
       this.#controller = new AbortController();
+      if (this.#isFinished) this.finish();
       if (this.#abortReason !== undefined) this.#controller.abort(this.#abortReason);
     }
     return this.#controller.signal;
@@ -103,7 +105,9 @@ export class CallContext implements HandlerContext {
 
   /** This ends the call: its signal is aborted, as Connect does, so that work begun under it stops. */
   finish(): void {
-    this.abort(CALL_IS_OVER);
+    // A signal that nobody has asked for needs no reason yet.
+    if (this.#controller !== undefined) this.abort((callIsOver ??= canceled("the call is over")));
+    else this.#isFinished = true;
   }
 }
 

@@ -1,5 +1,3 @@
-import { gunzip } from "node:zlib";
-
 import { internal, resourceExhausted, unimplemented } from "@berth/errors";
 
 /**
@@ -23,8 +21,10 @@ export async function decompress(
   return await inflate(data, maxBytes);
 }
 
-function inflate(data: Uint8Array, maxBytes: number): Promise<Uint8Array> {
-  return new Promise((resolve, reject) => {
+async function inflate(data: Uint8Array, maxBytes: number): Promise<Uint8Array> {
+  // Loaded when the first compressed message comes: nearly no client sends one, and a command would pay for it at its start.
+  const { gunzip } = await import("node:zlib");
+  return await new Promise((resolve, reject) => {
     gunzip(data, { maxOutputLength: Math.max(1, maxBytes) }, (error, output) => {
       if (error === null) resolve(new Uint8Array(output.buffer, output.byteOffset, output.length));
       else if ("code" in error && error.code === "ERR_BUFFER_TOO_LARGE") {

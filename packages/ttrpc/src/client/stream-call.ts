@@ -28,8 +28,12 @@ export async function callStream<I extends DescMessage, O extends DescMessage>(
     stream: true,
     service: method.parent,
     method,
-    header: new Headers(),
-    trailer: new Headers(),
+    get header() {
+      return new Headers();
+    },
+    get trailer() {
+      return new Headers();
+    },
     message: stream.messages,
   };
 }

@@ -7,7 +7,12 @@ import type { MetadataPair } from "../wire/metadata.ts";
 import { fromMetadata } from "../wire/metadata.ts";
 
 /** The reason of a signal whose call has been answered: made once, since an error per call costs more than the call. */
-export const CALL_IS_OVER = canceled("the call is over");
+let callIsOver: ConnectError | undefined;
+
+/** The reason with which a call that has been answered is ended. */
+export function callIsOverError(): ConnectError {
+  return (callIsOver ??= canceled("the call is over"));
+}
 
 /** A `HandlerContext` whose parts are made when a handler first asks for them. */
 export class CallContext implements HandlerContext {
@@ -22,6 +27,7 @@ export class CallContext implements HandlerContext {
   #values: ContextValues | undefined;
   #controller: AbortController | undefined;
   #abortReason: ConnectError | undefined;
+  #isFinished = false;
 
   constructor(method: DescMethod, metadata: readonly MetadataPair[], timeoutMs: number | undefined) {
     this.method = method;
@@ -40,6 +46,7 @@ export class CallContext implements HandlerContext {
   get signal(): AbortSignal {
     if (this.#controller === undefined) {
       this.#controller = new AbortController();
+      if (this.#isFinished) this.finish();
       if (this.#abortReason !== undefined) this.#controller.abort(this.#abortReason);
     }
     return this.#controller.signal;
@@ -50,6 +57,11 @@ export class CallContext implements HandlerContext {
 
   get requestHeader(): Headers {
     return (this.#requestHeader ??= fromMetadata(this.#metadata));
+  }
+
+  /** This returns one value of the metadata without making the whole `Headers`. */
+  findMetadata(key: string): string | undefined {
+    return this.#metadata.find((pair) => pair.key.toLowerCase() === key)?.value;
   }
 
   /** ttrpc sends no headers with its answers: what a handler puts here goes nowhere. */
@@ -75,6 +87,8 @@ export class CallContext implements HandlerContext {
 
   /** This ends the call: its signal is aborted, so that work begun under it stops. */
   finish(): void {
-    this.abort(CALL_IS_OVER);
+    // A signal that nobody has asked for needs no reason yet.
+    if (this.#controller !== undefined) this.abort(callIsOverError());
+    else this.#isFinished = true;
   }
 }

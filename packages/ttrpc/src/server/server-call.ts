@@ -10,7 +10,7 @@ import type { FrameConnection } from "../wire/frame-connection.ts";
 import { decodeMessage, encodeMessage } from "../wire/message.ts";
 import { MessageQueue } from "../wire/message-queue.ts";
 import { toConnectError, toProtoStatus } from "../wire/status.ts";
-import { CALL_IS_OVER, CallContext } from "./call-context.ts";
+import { CallContext, callIsOverError } from "./call-context.ts";
 
 type AnyMessage = MessageShape<DescMessage>;
 type AnyInit = MessageInitShape<DescMessage>;
@@ -187,7 +187,7 @@ export class ServerCall {
     clearTimeout(this.#deadline);
     this.#context.finish();
     // A handler that reads on after its answer must not take that for the end of the stream.
-    this.#input?.abort(CALL_IS_OVER);
+    this.#input?.abort(callIsOverError());
     this.#onEnd();
   }
 }

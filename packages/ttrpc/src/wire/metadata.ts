@@ -1,16 +1,14 @@
 import type { KeyValue } from "@berth/api/ttrpc/ttrpc";
 
 import type { HeadersInit } from "./headers-init.ts";
+import { headerPairs } from "./headers-init.ts";
 
 /** A key and its value as they go into a request; a repeated key is several of them. */
 export type MetadataPair = Pick<KeyValue, "key" | "value">;
 
 /** This writes headers as metadata; keys are lower case. */
 export function toMetadata(init: HeadersInit | undefined): MetadataPair[] {
-  if (init === undefined) return [];
-  const pairs: MetadataPair[] = [];
-  new Headers(init).forEach((value, key) => pairs.push({ key, value }));
-  return pairs;
+  return init === undefined ? [] : headerPairs(init).map(([key, value]) => ({ key, value }));
 }
 
 /** This reads metadata as headers; pairs that no header can hold are left out. */
