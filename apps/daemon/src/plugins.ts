@@ -1,9 +1,24 @@
+import { join } from "node:path";
+
 import { contentPlugin, contentServicePlugin } from "@berth/content/plugin";
+import { createWalkingPlugin, diffServicePlugin } from "@berth/diff/plugin";
 import { eventsServicePlugin, exchangePlugin, ttrpcEventsServicePlugin } from "@berth/events/plugin";
 import { deprecationsPlugin, healthPlugin, introspectionPlugin, versionPlugin } from "@berth/introspection/plugin";
+import {
+  containersServicePlugin,
+  gcPlugin,
+  imagesServicePlugin,
+  leasePlugin,
+  leasesServicePlugin,
+  metadataPlugin,
+  namespacesServicePlugin,
+} from "@berth/metadata/plugin";
 import type { Plugin } from "@berth/plugin-core";
+import { shimManagerPlugin, taskRuntimePlugin, tasksServicePlugin } from "@berth/runtime/plugin";
+import { btrfsPlugin, nativePlugin, overlayfsPlugin, snapshotServicePlugin } from "@berth/snapshotters/plugin";
 
 import type { DaemonConfig } from "./config/daemon-config.ts";
+import { findOwnShim } from "./own-shim.ts";
 import { grpcServerPlugin } from "./servers/grpc-server-plugin.ts";
 import { ttrpcServerPlugin } from "./servers/ttrpc-server-plugin.ts";
 import { REVISION, VERSION } from "./version.ts";
@@ -16,9 +31,29 @@ export function daemonPlugins(config: DaemonConfig): readonly Plugin[] {
     contentPlugin,
     deprecationsPlugin,
     exchangePlugin,
+    btrfsPlugin,
+    nativePlugin,
+    overlayfsPlugin,
+    metadataPlugin,
+    gcPlugin,
+    createWalkingPlugin({ temporaryDirectory: join(config.root, "tmpmounts") }),
+    shimManagerPlugin({
+      ownShim: findOwnShim(),
+      version: VERSION,
+      debug: config.debug.level === "debug" || config.debug.level === "trace",
+    }),
+    taskRuntimePlugin,
+    containersServicePlugin,
     contentServicePlugin,
+    diffServicePlugin,
     eventsServicePlugin,
+    imagesServicePlugin,
     introspectionPlugin,
+    leasePlugin,
+    leasesServicePlugin,
+    namespacesServicePlugin,
+    snapshotServicePlugin,
+    tasksServicePlugin,
     versionPlugin({ version: VERSION, revision: REVISION }),
     healthPlugin,
     ttrpcEventsServicePlugin,
