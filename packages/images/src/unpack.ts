@@ -105,7 +105,7 @@ async function unpackTogether(layers: readonly LayerToUnpack[], options: UnpackO
     applied.catch(() => {});
     pending.set(prepared, applied);
   }
-  for (const [prepared, applied] of [...pending]) {
+  for (const [prepared, applied] of pending) {
     await applied;
     await commitLayer(prepared, options, prepared.layer.parent);
     pending.delete(prepared);

@@ -1,0 +1,169 @@
+import type { AnyValue, CallOptions } from "@berth/core/any";
+import type { Container } from "@berth/core/containers";
+import type { Labels } from "@berth/core/labels";
+import { MAX_LABEL_BYTES, noLabels } from "@berth/core/labels";
+import type { Mount } from "@berth/core/mount";
+import type { Snapshotter } from "@berth/core/snapshots";
+import { isNotFound } from "@berth/errors";
+import type { ResolvedImage } from "@berth/images";
+import { resolveImage, unpack } from "@berth/images";
+import type { PlatformMatcher } from "@berth/oci";
+import { hostPlatform, only } from "@berth/oci";
+import type { RuntimeSpec, SpecOption, UserFiles } from "@berth/oci/spec";
+import { encodeSpec, generateSpec, withDefaultUnixDevices, withImageConfig } from "@berth/oci/spec";
+
+import type { Client } from "./client.ts";
+
+/** What the spec of a container may depend on. */
+export interface SpecContext {
+  /** Absent for a container that is not made from an image. */
+  readonly image?: ResolvedImage;
+  /** `/etc/passwd` and `/etc/group` of the root file system. */
+  readonly userFiles: UserFiles;
+}
+
+/** Options of {@link createContainer}. */
+export interface CreateContainerOptions extends CallOptions {
+  readonly id: string;
+  /** Name of an image; it is unpacked if it is not yet. Absent: the spec names a directory as its root. */
+  readonly image?: string;
+  readonly snapshotter: string;
+  readonly platform?: PlatformMatcher;
+  readonly runtime: { readonly name: string; readonly options?: AnyValue };
+  /** Changes of the default spec, after those that the image makes. */
+  readonly spec?: (context: SpecContext) => readonly SpecOption[];
+  /** This spec instead of a generated one. */
+  readonly wholeSpec?: RuntimeSpec;
+  /**
+   * Reads the user files of a root file system that is not mounted. Without it users are known by number only, and a name
+   * in the image's configuration fails with not_found.
+   */
+  readonly readUserFiles?: (mounts: readonly Mount[]) => Promise<UserFiles>;
+  readonly labels?: Labels;
+  readonly snapshotLabels?: Labels;
+  readonly extensions?: ReadonlyMap<string, AnyValue>;
+  readonly sandboxId?: string;
+  /** Reach the disk before the unpacking of an image ends. */
+  readonly syncFs?: boolean;
+}
+
+const STOP_SIGNAL_LABEL = "io.containerd.image.config.stop-signal";
+
+/**
+ * This makes the record of a container and, from an image, its writable snapshot, whose key is the container's id. After a
+ * failure neither is left.
+ *
+ * @throws already_exists - the container, or a snapshot of that key
+ * @throws not_found - the image, or the user in its configuration
+ */
+export async function createContainer(client: Client, options: CreateContainerOptions): Promise<Container> {
+  return await client.withLease(async (leased) => {
+    await using undo = new AsyncDisposableStack();
+    const rootfs = options.image === undefined ? undefined : await prepareRootfs(leased, options.image, options, undo);
+    const container = await leased.containers.create(recordOf(leased, options, rootfs), options);
+    undo.move();
+    return container;
+  }, options);
+}
+
+interface Rootfs {
+  readonly image: ResolvedImage;
+  readonly imageLabels: Labels;
+  readonly userFiles: UserFiles;
+}
+
+async function prepareRootfs(
+  leased: Client,
+  name: string,
+  options: CreateContainerOptions,
+  undo: AsyncDisposableStack,
+): Promise<Rootfs> {
+  const { id, signal } = options;
+  const snapshotter = leased.snapshotter(options.snapshotter);
+  const { target, labels } = await leased.images.get(name, { signal });
+  const platform = options.platform ?? only(hostPlatform());
+  const image = await resolveImage(leased.content, target, platform, { signal });
+  if (!(await isCommitted(snapshotter, image.chainId, options))) {
+    await unpack(target, {
+      content: leased.content,
+      snapshotter,
+      snapshotterName: options.snapshotter,
+      applier: leased.diff,
+      platform,
+      signal,
+      ...(options.syncFs === undefined ? {} : { syncFs: options.syncFs }),
+    });
+  }
+  const mounts = await snapshotter.prepare(id, image.chainId, { labels: options.snapshotLabels ?? noLabels, signal });
+  undo.defer(() => snapshotter.remove(id));
+  return { image, imageLabels: labels, userFiles: (await options.readUserFiles?.(mounts)) ?? {} };
+}
+
+async function isCommitted(snapshotter: Snapshotter, chainId: string, options: CallOptions): Promise<boolean> {
+  if (chainId === "") return true;
+  try {
+    return (await snapshotter.stat(chainId, options)).kind === "committed";
+  } catch (error) {
+    if (isNotFound(error)) return false;
+    throw error;
+  }
+}
+
+function recordOf(client: Client, options: CreateContainerOptions, rootfs: Rootfs | undefined) {
+  const { id, labels = noLabels } = options;
+  return {
+    id,
+    labels: rootfs === undefined ? labels : new Map([...imageLabels(rootfs), ...labels]),
+    image: options.image ?? "",
+    runtime: options.runtime,
+    spec: encodeSpec(options.wholeSpec ?? specOf(client, options, rootfs)),
+    snapshotter: rootfs === undefined ? "" : options.snapshotter,
+    snapshotKey: rootfs === undefined ? "" : id,
+    extensions: options.extensions ?? new Map<string, AnyValue>(),
+    sandboxId: options.sandboxId ?? "",
+  };
+}
+
+function specOf(client: Client, options: CreateContainerOptions, rootfs: Rootfs | undefined): RuntimeSpec {
+  const userFiles = rootfs?.userFiles ?? {};
+  const context = rootfs === undefined ? { userFiles } : { userFiles, image: rootfs.image };
+  const fromImage = rootfs === undefined ? [] : [withImageConfig(rootfs.image.config.config, userFiles)];
+  return generateSpec({
+    namespace: client.namespace,
+    id: options.id,
+    options: [withDefaultUnixDevices, ...fromImage, ...(options.spec?.(context) ?? [])],
+  });
+}
+
+/** Labels of the image's configuration, then of the image's record; reserved and oversized ones are left out. */
+function imageLabels({ image, imageLabels: recorded }: Rootfs): ReadonlyMap<string, string> {
+  const { Labels: configured = {}, StopSignal = "" } = image.config.config;
+  const fits = ([key, value]: readonly [string, string]): boolean =>
+    Buffer.byteLength(key) + Buffer.byteLength(value) <= MAX_LABEL_BYTES && !isReserved(key);
+  return new Map([
+    ...[...Object.entries(configured), ...recorded].filter(fits),
+    [STOP_SIGNAL_LABEL, StopSignal === "" ? "SIGTERM" : StopSignal],
+  ]);
+}
+
+/** An image must not steer the daemon (restart policies, garbage collection) through labels that it brings along. */
+function isReserved(key: string): boolean {
+  return key.startsWith("containerd.io/") || key.startsWith("io.cri-containerd");
+}
+
+/** This removes a container's record and its snapshot. Its task must be gone. @throws not_found */
+export async function removeContainer(
+  client: Client,
+  id: string,
+  options: CallOptions & { readonly keepSnapshot?: boolean } = {},
+): Promise<void> {
+  const { snapshotter, snapshotKey } = await client.containers.get(id, options);
+  if (snapshotKey !== "" && options.keepSnapshot !== true) {
+    try {
+      await client.snapshotter(snapshotter).remove(snapshotKey, options);
+    } catch (error) {
+      if (!isNotFound(error)) throw error;
+    }
+  }
+  await client.containers.delete(id, options);
+}

@@ -1,0 +1,197 @@
+import type { AnyValue, CallOptions } from "@berth/core/any";
+import type { Container } from "@berth/core/containers";
+import type { ExitStatus, ProcessIo } from "@berth/core/runtime";
+import { invalidArgument, isNotFound } from "@berth/errors";
+import type { SpecProcess } from "@berth/oci/spec";
+import { encodeProcess } from "@berth/oci/spec";
+
+import type { Client } from "./client.ts";
+import type { CreateContainerOptions } from "./create-container.ts";
+import { createContainer, removeContainer } from "./create-container.ts";
+import type { RemoteTask } from "./tasks-client.ts";
+
+/**
+ * Where a process's streams go. Whoever runs a process makes it (FIFOs need a native call, which this package has not) and
+ * the process's handle disposes it.
+ */
+export interface AttachedIo extends AsyncDisposable {
+  readonly paths: ProcessIo;
+  /** Called when the process has ended: resolves when its output has been read to the end. */
+  drained?(): Promise<void>;
+}
+
+/** No streams at all. */
+export const nullIo: AttachedIo = {
+  paths: { stdin: "", stdout: "", stderr: "", terminal: false },
+  async [Symbol.asyncDispose]() {},
+};
+
+/** Options of {@link startTask}. */
+export interface StartTaskOptions extends CallOptions {
+  readonly io: AttachedIo;
+  /** Options of the task, for runc a `containerd.runc.v1.Options`. */
+  readonly taskOptions?: AnyValue;
+  readonly runtimePath?: string;
+  /** Called between create and start, with the pid of the process that waits to become init. */
+  readonly beforeStart?: (task: RemoteTask) => Promise<void>;
+}
+
+const SIGKILL = 9;
+/** A process that does not end when killed is the kernel's problem; the caller is told and goes on. */
+const KILL_TIMEOUT_MS = 10_000;
+
+/**
+ * A process that was started. Disposing it kills what still runs and removes it; after `finish` there is nothing left to do.
+ */
+export class RunningProcess implements AsyncDisposable {
+  readonly task: RemoteTask;
+  readonly pid: number;
+  /** Empty for init. */
+  readonly execId: string;
+  /** Resolves when the process has ended. */
+  readonly exited: Promise<ExitStatus>;
+  readonly #io: AttachedIo;
+  #removed = false;
+
+  /** Made by {@link startTask} and {@link startExec}. */
+  constructor(task: RemoteTask, started: { pid: number; execId: string; exited: Promise<ExitStatus>; io: AttachedIo }) {
+    this.task = task;
+    this.pid = started.pid;
+    this.execId = started.execId;
+    this.exited = started.exited;
+    this.#io = started.io;
+  }
+
+  /** This waits for the end of the process and of its output, removes it, and returns its exit status. */
+  async finish(options?: CallOptions): Promise<number> {
+    const { exitStatus } = await this.exited;
+    await this.#io.drained?.();
+    await this.#remove(options);
+    await this.#io[Symbol.asyncDispose]();
+    return exitStatus;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (!this.#removed) {
+      // The caller's signal may have ended `exited` without the process having ended.
+      const { execId } = this;
+      const signal = AbortSignal.timeout(KILL_TIMEOUT_MS);
+      await ignoreNotFound(this.task.kill({ execId, signalNumber: SIGKILL, all: execId === "", signal }));
+      await ignoreNotFound(this.task.wait({ execId, signal }));
+      await this.#remove({ signal });
+    }
+    await this.#io[Symbol.asyncDispose]();
+  }
+
+  async #remove(options?: CallOptions): Promise<void> {
+    if (this.#removed) return;
+    await ignoreNotFound(
+      this.execId === "" ? this.task.delete(options) : this.task.deleteProcess(this.execId, options),
+    );
+    this.#removed = true;
+  }
+}
+
+/**
+ * This makes and starts the task of a container. After a failure the task is gone and `io` disposed.
+ *
+ * @throws already_exists - it has a task; not_found - it has no record
+ */
+export async function startTask(
+  client: Client,
+  container: Container,
+  options: StartTaskOptions,
+): Promise<RunningProcess> {
+  await using undo = new AsyncDisposableStack();
+  undo.use(options.io);
+  const { snapshotter, snapshotKey } = container;
+  const rootfs = snapshotKey === "" ? [] : await client.snapshotter(snapshotter).mounts(snapshotKey, options);
+  const task = await client.tasks.create(container.id, {
+    io: options.io.paths,
+    rootfs,
+    signal: options.signal,
+    ...(options.taskOptions === undefined ? {} : { options: options.taskOptions }),
+    ...(options.runtimePath === undefined ? {} : { runtimePath: options.runtimePath }),
+  });
+  undo.defer(() => discard(task));
+  await options.beforeStart?.(task);
+  // Waiting begins before the start, so that a process which ends at once is not missed.
+  const exited = quiet(task.wait({ signal: options.signal }));
+  await task.start(options);
+  undo.move();
+  return new RunningProcess(task, { pid: task.pid, execId: "", exited, io: options.io });
+}
+
+/** Options of {@link startExec}. */
+export interface StartExecOptions extends CallOptions {
+  readonly execId: string;
+  readonly process: SpecProcess;
+  readonly io: AttachedIo;
+}
+
+/** This starts another process in a running task. After a failure it is gone and `io` disposed. @throws not_found, already_exists */
+export async function startExec(client: Client, id: string, options: StartExecOptions): Promise<RunningProcess> {
+  const { execId, io, process, signal } = options;
+  await using undo = new AsyncDisposableStack();
+  undo.use(io);
+  const task = client.tasks.task(id);
+  await task.exec(execId, { spec: encodeProcess(process), io: io.paths, signal });
+  undo.defer(async () => void (await ignoreNotFound(task.deleteProcess(execId))));
+  const exited = quiet(task.wait({ execId, signal }));
+  const pid = await task.start({ execId, signal });
+  undo.move();
+  return new RunningProcess(task, { pid, execId, exited, io });
+}
+
+/** Options of {@link run}. */
+export interface RunOptions extends CreateContainerOptions, Omit<StartTaskOptions, "io"> {
+  /** Makes the streams, once the container is there. */
+  readonly io: () => Promise<AttachedIo>;
+  /** Remove the container when the process has ended. */
+  readonly remove?: boolean;
+  /** Called when the process runs: to resize its terminal, to pass on signals. */
+  readonly onStarted?: (process: RunningProcess) => void;
+}
+
+/**
+ * This makes a container, runs it to its end and returns the exit status. The task is always removed; the container when
+ * `remove` is set, or when it could not be started.
+ *
+ * @throws as `createContainer` and `startTask`; canceled - aborted: the process was killed
+ */
+export async function run(client: Client, options: RunOptions): Promise<number> {
+  if (options.id === "") throw invalidArgument("id of the container must not be empty");
+  await using undo = new AsyncDisposableStack();
+  const container = await createContainer(client, options);
+  undo.defer(async () => void (await ignoreNotFound(removeContainer(client, container.id))));
+  const io = await options.io();
+  await using process = await startTask(client, container, { ...options, io });
+  const keep = options.remove === true ? undefined : undo.move();
+  options.onStarted?.(process);
+  const status = await process.finish(options);
+  // Kept on purpose: what `move` returned is dropped without being disposed.
+  void keep;
+  return status;
+}
+
+async function discard(task: RemoteTask): Promise<void> {
+  const signal = AbortSignal.timeout(KILL_TIMEOUT_MS);
+  await ignoreNotFound(task.kill({ signalNumber: SIGKILL, all: true, signal }));
+  await ignoreNotFound(task.wait({ signal }));
+  await ignoreNotFound(task.delete({ signal }));
+}
+
+async function ignoreNotFound<T>(call: Promise<T>): Promise<T | undefined> {
+  try {
+    return await call;
+  } catch (error) {
+    if (isNotFound(error)) return undefined;
+    throw error;
+  }
+}
+
+/** Marks a promise as looked after, although whoever awaits it comes later. */
+function quiet<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => {});
+  return promise;
+}
