@@ -216,6 +216,8 @@ export class LocalShimManager implements ShimManager, AsyncDisposable {
     const own: string[] = [];
     const { grouping, maxContainersPerShim, poolSocketDir, env = [] } = this.options;
     if (this.isOwn(binary)) {
+      // containerd says 2 to all shims, whatever it speaks; ours takes the word at its value.
+      own.push("MAX_SHIM_VERSION=3");
       if (grouping !== undefined) own.push(`BERTH_SHIM_GROUPING=${grouping}`);
       if (maxContainersPerShim !== undefined) own.push(`BERTH_SHIM_MAX_CONTAINERS=${maxContainersPerShim}`);
       if (poolSocketDir !== undefined) own.push(`BERTH_SHIM_SOCKET_DIR=${poolSocketDir}`);

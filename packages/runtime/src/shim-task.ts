@@ -71,8 +71,8 @@ export class ShimTask implements Task {
       ...io,
       ...optionalAny("options", effectiveOptions(options)),
     };
-    const { pid } = await this.#call((tasks, rpc) => tasks.create(request, rpc), options, SLOW_MS);
-    return pid;
+    const limits = { signal: options.signal, timeoutMs: SLOW_MS };
+    return (await this.connection.call((tasks, rpc) => tasks.create(request, rpc), limits)).pid;
   }
 
   /** This asks the shim whether it is there, and in which version. */

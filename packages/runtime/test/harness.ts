@@ -1,0 +1,230 @@
+import { copyFile, mkdir, symlink, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+
+import { TaskExitSchema } from "@berth/api/containerd/events/task";
+import { Events } from "@berth/api/containerd/services/events/ttrpc/v1/events";
+import type { EventEnvelope, EventExchange } from "@berth/core/events";
+import { type Namespace, parseNamespace } from "@berth/core/namespaces";
+import type { ExitStatus, TaskCreateOptions } from "@berth/core/runtime";
+import { fromProtoTimestampNs, nowNs } from "@berth/core/timestamp";
+import { debianPath, debianTool, temporaryDirectory } from "@berth/testing";
+import { createTtrpcServer } from "@berth/ttrpc";
+import { fromBinary } from "@bufbuild/protobuf";
+
+import { LocalShimManager, type ShimManagerOptions } from "../src/shim-manager.ts";
+import { openTaskRuntime, type ShimTaskRuntime } from "../src/task-runtime.ts";
+
+/** An exchange that keeps what it was given, for tests of what was sent; it filters by topic only. */
+export class RecordingExchange implements EventExchange {
+  readonly sent: EventEnvelope[] = [];
+  readonly #readers = new Set<(envelope: EventEnvelope) => void>();
+
+  async publish(namespace: Namespace, topic: string, event: EventEnvelope["event"]): Promise<void> {
+    await this.forward({ timestampNs: nowNs(), namespace, topic, event });
+  }
+
+  async forward(envelope: EventEnvelope): Promise<void> {
+    this.sent.push(envelope);
+    for (const read of this.#readers) read(envelope);
+  }
+
+  async *subscribe({ filters = [], signal }: { filters?: readonly string[]; signal?: AbortSignal | undefined } = {}) {
+    const queue: EventEnvelope[] = [];
+    let wake = Promise.withResolvers<void>();
+    const read = (envelope: EventEnvelope): void => {
+      if (filters.length === 0 || filters.includes(`topic==${envelope.topic}`)) queue.push(envelope);
+      wake.resolve();
+    };
+    this.#readers.add(read);
+    signal?.addEventListener("abort", () => wake.resolve());
+    try {
+      while (signal?.aborted !== true) {
+        yield* queue.splice(0);
+        await wake.promise;
+        wake = Promise.withResolvers();
+      }
+    } finally {
+      this.#readers.delete(read);
+    }
+  }
+
+  topics(): string[] {
+    return this.sent.map(({ topic }) => topic);
+  }
+
+  exits(): (ExitStatus & { id: string; containerId: string })[] {
+    return this.sent
+      .filter(({ topic }) => topic === "/tasks/exit")
+      .map(({ event }) => fromBinary(TaskExitSchema, event.value))
+      .map(({ id, containerId, pid, exitStatus, exitedAt }) => {
+        return { id, containerId, pid, exitStatus, exitedAtNs: fromProtoTimestampNs(exitedAt) };
+      });
+  }
+}
+
+/** A daemon as far as tasks need one. */
+export interface Harness extends AsyncDisposable {
+  readonly namespace: Namespace;
+  readonly events: RecordingExchange;
+  readonly directory: string;
+  readonly stateDir: string;
+  readonly runtime: ShimTaskRuntime;
+  readonly shims: LocalShimManager;
+  /** This lets go of everything, as a daemon that stops; the socket for events closes too. */
+  stop(): Promise<void>;
+  /** This starts again on the same directories. */
+  restart(): Promise<void>;
+  options(args: readonly string[], change?: Partial<TaskCreateOptions>): TaskCreateOptions;
+}
+
+/** This starts a runtime with a shim, in directories of its own. */
+export async function startHarness(shim: Pick<ShimManagerOptions, "defaultShim"> & Partial<ShimManagerOptions>) {
+  const stack = new AsyncDisposableStack();
+  const directory = stack.use(await temporaryDirectory("runtime")).path;
+  const rootfs = join(directory, "image");
+  await makeRootfs(rootfs);
+  const harness = new RuntimeHarness(directory, rootfs, shim, stack);
+  await harness.restart();
+  return harness;
+}
+
+class RuntimeHarness implements Harness {
+  readonly namespace = parseNamespace("testing");
+  readonly events = new RecordingExchange();
+  readonly directory: string;
+  readonly stateDir: string;
+  readonly #rootfs: string;
+  readonly #shim: Pick<ShimManagerOptions, "defaultShim"> & Partial<ShimManagerOptions>;
+  readonly #stack: AsyncDisposableStack;
+  #running: { runtime: ShimTaskRuntime; shims: LocalShimManager; stack: AsyncDisposableStack } | undefined;
+
+  constructor(
+    directory: string,
+    rootfs: string,
+    shim: Pick<ShimManagerOptions, "defaultShim">,
+    stack: AsyncDisposableStack,
+  ) {
+    this.directory = directory;
+    this.stateDir = join(directory, "state");
+    this.#rootfs = rootfs;
+    this.#shim = shim;
+    this.#stack = stack;
+  }
+
+  get runtime(): ShimTaskRuntime {
+    return this.#current().runtime;
+  }
+
+  get shims(): LocalShimManager {
+    return this.#current().shims;
+  }
+
+  async stop(): Promise<void> {
+    await this.#running?.stack.disposeAsync();
+    this.#running = undefined;
+  }
+
+  async restart(): Promise<void> {
+    await this.stop();
+    const stack = new AsyncDisposableStack();
+    const ttrpcAddress = join(this.directory, "d.sock.ttrpc");
+    const server = stack.use(createTtrpcServer());
+    server.register(Events, {
+      forward: async ({ envelope }) => {
+        if (envelope?.event === undefined) throw new Error("no event");
+        const { timestamp, namespace, topic, event } = envelope;
+        await this.events.forward({
+          timestampNs: fromProtoTimestampNs(timestamp),
+          namespace: parseNamespace(namespace),
+          topic,
+          event,
+        });
+        return {};
+      },
+    });
+    stack.use(await server.listen(ttrpcAddress));
+    const shims = stack.use(
+      new LocalShimManager({
+        grpcAddress: join(this.directory, "d.sock"),
+        ttrpcAddress,
+        env: [
+          `PATH=${debianPath()}`,
+          "BERTH_SHIM_LINGER_MS=200",
+          `BERTH_SHIM_RUNC_ROOT=${join(this.directory, "runc")}`,
+        ],
+        ...this.#shim,
+      }),
+    );
+    const { stateDir, events } = this;
+    const runtime = await openTaskRuntime({ shims, events, stateDir, rootDir: join(this.directory, "root") });
+    stack.use(runtime);
+    this.#running = { runtime, shims, stack };
+  }
+
+  options(args: readonly string[], change: Partial<TaskCreateOptions> = {}): TaskCreateOptions {
+    return {
+      spec: {
+        typeUrl: "types.containerd.io/opencontainers/runtime-spec/1/Spec",
+        value: new TextEncoder().encode(JSON.stringify(specOf(args))),
+      },
+      io: { stdin: "", stdout: "", stderr: "", terminal: false },
+      rootfs: [{ type: "bind", source: this.#rootfs, target: "", options: ["rbind", "rw"] }],
+      checkpoint: "",
+      runtime: "io.containerd.runc.v2",
+      sandboxId: "",
+      ...change,
+    };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const task of this.#running?.runtime.list(this.namespace) ?? []) {
+      await task.kill({ signalNumber: 9, all: true }).catch(() => {});
+      await task.wait({ signal: AbortSignal.timeout(5000) }).catch(() => {});
+      await this.runtime.delete(this.namespace, task.id).catch(() => {});
+    }
+    await this.stop();
+    await this.#stack.disposeAsync();
+  }
+
+  #current(): { runtime: ShimTaskRuntime; shims: LocalShimManager } {
+    if (this.#running === undefined) throw new Error("the harness is stopped");
+    return this.#running;
+  }
+}
+
+/** The process of an exec. */
+export function processSpec(args: readonly string[]) {
+  const process = { terminal: false, user: { uid: 0, gid: 0 }, args, env: ["PATH=/bin"], cwd: "/" };
+  const value = new TextEncoder().encode(JSON.stringify(process));
+  return { typeUrl: "types.containerd.io/opencontainers/runtime-spec/1/Process", value };
+}
+
+function specOf(args: readonly string[]) {
+  return {
+    ociVersion: "1.0.2",
+    process: { terminal: false, user: { uid: 0, gid: 0 }, args, env: ["PATH=/bin"], cwd: "/" },
+    root: { path: "rootfs" },
+    mounts: [{ destination: "/proc", type: "proc", source: "proc" }],
+    linux: {
+      cgroupsPath: `/berth-test-${process.pid}-${containers++}`,
+      namespaces: [{ type: "pid" }, { type: "ipc" }, { type: "uts" }, { type: "mount" }, { type: "network" }],
+    },
+  };
+}
+
+let containers = 0;
+
+/** This writes a launcher that runs berth's shim from source, without a build. */
+export async function ownShim(directory: string): Promise<string> {
+  const path = join(directory, "containerd-shim-berth-v2");
+  const main = join(import.meta.dirname, "..", "..", "..", "apps", "shim", "src", "main.ts");
+  const command = `exec '${process.execPath}' --conditions=@berth/source --disable-warning=ExperimentalWarning '${main}' "$@"`;
+  await writeFile(path, `#!/bin/sh\n${command}\n`, { mode: 0o755 });
+  return path;
+}
+
+async function makeRootfs(rootfs: string): Promise<void> {
+  for (const name of ["bin", "proc", "dev", "sys", "tmp"]) await mkdir(join(rootfs, name), { recursive: true });
+  await copyFile(debianTool("busybox"), join(rootfs, "bin", "busybox"));
+  for (const name of ["sh", "sleep", "true", "echo", "cat"]) await symlink("busybox", join(rootfs, "bin", name));
+}
