@@ -17,11 +17,11 @@ import type {
 import { failedPrecondition, invalidArgument, wrapError } from "@berth/errors";
 
 import { DurableDirectory } from "./durable-directory.ts";
-import { diskUsage } from "./files/disk-usage.ts";
 import { SnapshotDirectories } from "./snapshot-directories.ts";
 import { filterSnapshots } from "./store/filter-snapshots.ts";
 import { snapshotInfo, type SnapshotRecord } from "./store/snapshot-record.ts";
 import { SnapshotStore } from "./store/snapshot-store.ts";
+import { TreeWorkers } from "./tree-workers.ts";
 
 /** What a driver is told of a snapshot whose directory it fills. */
 export interface DirectoryRequest {
@@ -58,22 +58,24 @@ export interface DirectorySnapshotterOptions {
 /** This opens a snapshotter whose driver keeps each snapshot in a directory. */
 export async function openDirectorySnapshotter(
   options: DirectorySnapshotterOptions,
-  makeDriver: (directories: SnapshotDirectories) => DirectoryDriver,
+  makeDriver: (directories: SnapshotDirectories, trees: TreeWorkers) => DirectoryDriver,
 ): Promise<Snapshotter> {
   const { root, log = silentLogger, syncFs = true, syncRemove = false } = options;
   await mkdir(root, { recursive: true, mode: 0o700 });
   await using opened = new AsyncDisposableStack();
-  const directories = await SnapshotDirectories.open({ path: join(root, "snapshots"), log });
+  const trees = opened.use(new TreeWorkers());
+  const directories = await SnapshotDirectories.open({ path: join(root, "snapshots"), trees, log });
   const usedIds = await directories.ids();
   const store = opened.use(await SnapshotStore.open({ path: join(root, "metadata.mdb"), log, usedIds }));
   const durable = opened.use(await DurableDirectory.open(root, { active: () => store.activeIds(), enabled: syncFs }));
-  const driver = makeDriver(directories);
-  return new DirectorySnapshotter({ driver, directories, durable, store, syncRemove, owned: opened.move() });
+  const driver = makeDriver(directories, trees);
+  return new DirectorySnapshotter({ driver, directories, trees, durable, store, syncRemove, owned: opened.move() });
 }
 
 interface Parts {
   readonly driver: DirectoryDriver;
   readonly directories: SnapshotDirectories;
+  readonly trees: TreeWorkers;
   readonly durable: DurableDirectory;
   readonly store: SnapshotStore;
   readonly syncRemove: boolean;
@@ -105,7 +107,9 @@ class DirectorySnapshotter implements Snapshotter {
 
   async usage(key: string, options: CallOptions = {}): Promise<SnapshotUsage> {
     const record = this.#store.get(key);
-    return record.kind === "active" ? diskUsage(this.#driver.contentPath(record.id), options) : record.usage;
+    return record.kind === "active"
+      ? this.#parts.trees.usage(this.#driver.contentPath(record.id), options)
+      : record.usage;
   }
 
   async mounts(key: string): Promise<readonly Mount[]> {
@@ -130,7 +134,7 @@ class DirectorySnapshotter implements Snapshotter {
       throw invalidArgument(`commit snapshot ${key} on ${parent}: this snapshotter cannot rebase`);
     }
     try {
-      const usage = await diskUsage(this.#driver.contentPath(active.id), { signal });
+      const usage = await this.#parts.trees.usage(this.#driver.contentPath(active.id), { signal });
       await this.#parts.durable.sync(active.id);
       signal?.throwIfAborted();
       await this.#store.commit({ key, name, usage, labels, parent });

@@ -1,10 +1,9 @@
 export type { DirectoryDriver, DirectoryRequest, DirectorySnapshotterOptions } from "./directory-snapshotter.ts";
 export { openDirectorySnapshotter } from "./directory-snapshotter.ts";
-export { copyTree } from "./files/copy-tree.ts";
-export { diskUsage } from "./files/disk-usage.ts";
-export { removeTree } from "./files/remove-tree.ts";
 export { SnapshotDirectories } from "./snapshot-directories.ts";
 export type { SnapshotRecord } from "./store/snapshot-record.ts";
 export type { NewSnapshot, SnapshotCommit } from "./store/snapshot-store.ts";
 export { SnapshotStore } from "./store/snapshot-store.ts";
 export { SyncGroup } from "./sync-group.ts";
+export type { TreeWorkersOptions } from "./tree-workers.ts";
+export { TreeWorkers } from "./tree-workers.ts";

@@ -10,9 +10,9 @@ import {
   type DirectorySnapshotterOptions,
   openDirectorySnapshotter,
 } from "./directory-snapshotter.ts";
-import { copyTree } from "./files/copy-tree.ts";
 import type { SnapshotDirectories } from "./snapshot-directories.ts";
 import type { SnapshotRecord } from "./store/snapshot-record.ts";
+import type { TreeWorkers } from "./tree-workers.ts";
 
 /** Options of {@link openNativeSnapshotter}. */
 export type NativeSnapshotterOptions = Omit<DirectorySnapshotterOptions, "syncRemove">;
@@ -24,15 +24,20 @@ export type NativeSnapshotterOptions = Omit<DirectorySnapshotterOptions, "syncRe
  * @see containerd plugins/snapshots/native
  */
 export function openNativeSnapshotter(options: NativeSnapshotterOptions): Promise<Snapshotter> {
-  return openDirectorySnapshotter({ ...options, syncRemove: true }, (directories) => new NativeDriver(directories));
+  return openDirectorySnapshotter(
+    { ...options, syncRemove: true },
+    (directories, trees) => new NativeDriver(directories, trees),
+  );
 }
 
 class NativeDriver implements DirectoryDriver {
   readonly rebase = false;
   readonly #directories: SnapshotDirectories;
+  readonly #trees: TreeWorkers;
 
-  constructor(directories: SnapshotDirectories) {
+  constructor(directories: SnapshotDirectories, trees: TreeWorkers) {
     this.#directories = directories;
+    this.#trees = trees;
   }
 
   filler({ kind, parent }: DirectoryRequest): ((path: string, options: CallOptions) => Promise<void>) | undefined {
@@ -40,7 +45,7 @@ class NativeDriver implements DirectoryDriver {
     if (kind === "view" && parent !== undefined) return undefined;
     return async (path, options) => {
       await chmod(path, 0o755);
-      if (parent !== undefined) await copyTree(this.contentPath(parent.id), path, options);
+      if (parent !== undefined) await this.#trees.copy(this.contentPath(parent.id), path, options);
     };
   }
 

@@ -6,12 +6,13 @@ import type { CallOptions } from "@berth/core/any";
 import { type Logger, silentLogger } from "@berth/core/log";
 import { messageOf } from "@berth/errors";
 
-import { removeTree } from "./files/remove-tree.ts";
+import type { TreeWorkers } from "./tree-workers.ts";
 
 /** Options of {@link SnapshotDirectories.open}. */
 export interface SnapshotDirectoriesOptions {
   /** Holds one directory per snapshot, named by its id. */
   readonly path: string;
+  readonly trees: TreeWorkers;
   readonly log?: Logger;
 }
 
@@ -21,12 +22,14 @@ export interface SnapshotDirectoriesOptions {
  */
 export class SnapshotDirectories {
   readonly #path: string;
+  readonly #trees: TreeWorkers;
   readonly #log: Logger;
   /** Names that `cleanup` must leave alone: the store will know them in a moment. */
   readonly #unfinished = new Set<string>();
 
   private constructor(options: SnapshotDirectoriesOptions) {
     this.#path = options.path;
+    this.#trees = options.trees;
     this.#log = options.log ?? silentLogger;
   }
 
@@ -92,7 +95,7 @@ export class SnapshotDirectories {
     for (const name of litter) {
       const path = join(this.#path, name);
       try {
-        await removeTree(path, options);
+        await this.#trees.remove(path, options);
       } catch (error) {
         options.signal?.throwIfAborted();
         this.#log.warn("failed to remove directory", { path, error: messageOf(error) });
@@ -101,7 +104,7 @@ export class SnapshotDirectories {
   }
 
   async #discard(path: string): Promise<void> {
-    await removeTree(path).catch((error: unknown) => {
+    await this.#trees.remove(path).catch((error: unknown) => {
       this.#log.warn("failed to remove directory", { path, error: messageOf(error) });
     });
   }

@@ -1,36 +1,33 @@
-import { readdir, rmdir, unlink } from "node:fs/promises";
-
-import type { CallOptions } from "@berth/core/any";
-import { systemErrorCode } from "@berth/errors";
+import { readdirSync, rmdirSync, unlinkSync } from "node:fs";
 
 import { type BytePath, joinBytes, withShortPath } from "./byte-path.ts";
-import { forEachConcurrently } from "./for-each-concurrently.ts";
-
-const LANES = 8;
+import { errnoName } from "./errno-name.ts";
+import type { Checkpoint } from "./tree-job.ts";
 
 /**
  * This removes a tree of any depth and with any names; one that is not there is fine. Links are removed, never followed.
+ * It blocks the thread.
  *
  * `fs.rm` cannot do it: it fails on trees deeper than a path may be long and on names that are not UTF-8.
  */
-export async function removeTree(path: string | BytePath, options: CallOptions = {}): Promise<void> {
+export function removeTree(path: string, checkpoint: Checkpoint): void {
   const bytes = Buffer.from(path);
   try {
-    await removeDirectory(bytes, options);
+    removeDirectory(bytes, checkpoint);
   } catch (error) {
-    if (systemErrorCode(error) === "ENOTDIR") await unlink(bytes);
-    else if (systemErrorCode(error) !== "ENOENT") throw error;
+    if (errnoName(error) === "ENOTDIR") unlinkSync(bytes);
+    else if (errnoName(error) !== "ENOENT") throw error;
   }
 }
 
-async function removeDirectory(directory: BytePath, options: CallOptions): Promise<void> {
-  options.signal?.throwIfAborted();
-  await withShortPath(directory, async (base) => {
-    const entries = await readdir(base, { encoding: "buffer", withFileTypes: true });
-    await forEachConcurrently(entries, LANES, async (entry) => {
-      if (!entry.isDirectory()) await unlink(joinBytes(base, entry.name));
-    });
-    for (const entry of entries) if (entry.isDirectory()) await removeDirectory(joinBytes(base, entry.name), options);
+function removeDirectory(directory: BytePath, checkpoint: Checkpoint): void {
+  checkpoint();
+  withShortPath(directory, (base) => {
+    for (const entry of readdirSync(base, { encoding: "buffer", withFileTypes: true })) {
+      const path = joinBytes(base, entry.name);
+      if (entry.isDirectory()) removeDirectory(path, checkpoint);
+      else unlinkSync(path);
+    }
   });
-  await rmdir(directory);
+  rmdirSync(directory);
 }
