@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { dirname } from "node:path";
 
 import type { AnyValue, CallOptions } from "@berth/core/any";
@@ -14,6 +15,7 @@ import { type ShimConnection, ShimConnections } from "./shim-connection.ts";
 import { parseBootstrapAnswer } from "./shim-endpoint.ts";
 import { shimEnvironment } from "./shim-environment.ts";
 import { joinPool, poolGroup } from "./shim-pool.ts";
+import { Turns } from "./turns.ts";
 import { firstForm, type StartForm, startInput } from "./start-input.ts";
 
 /** How shim processes are distributed over containers; the words are those of `BERTH_SHIM_GROUPING`. */
@@ -62,6 +64,7 @@ export class LocalShimManager implements ShimManager, AsyncDisposable {
   readonly #reaper = new ChildReaper({ mode: "registered" });
   readonly #binaries = new Map<string, string>();
   readonly #forms = new Map<string, StartForm>();
+  readonly #deletes = new Turns(Math.max(2, availableParallelism()));
   readonly #poolStarts = new Map<string, Promise<ShimConnection>>();
 
   constructor(options: ShimManagerOptions) {
@@ -112,8 +115,9 @@ export class LocalShimManager implements ShimManager, AsyncDisposable {
     }
   }
 
-  /** This runs `delete` of a binary for a bundle whose shim is dead. */
+  /** This runs `delete` of a binary for a bundle whose shim is dead; a few at a time, for a pool leaves many at once. */
   async runDelete(bundle: Bundle, binary: string, limits: CallOptions & { timeoutMs: number }): Promise<ShimOutput> {
+    using _turn = await this.#deletes.acquire();
     return await this.#run(bundle, binary, {
       args: ["-bundle", bundle.path, ...this.#debugFlag(), "delete"],
       stdin: new Uint8Array(0),

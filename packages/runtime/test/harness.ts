@@ -1,5 +1,6 @@
 import { copyFile, mkdir, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 
 import { TaskExitSchema } from "@berth/api/containerd/events/task";
 import { Events } from "@berth/api/containerd/services/events/ttrpc/v1/events";
@@ -147,12 +148,13 @@ class RuntimeHarness implements Harness {
       new LocalShimManager({
         grpcAddress: join(this.directory, "d.sock"),
         ttrpcAddress,
+        ...this.#shim,
         env: [
           `PATH=${debianPath()}`,
           "BERTH_SHIM_LINGER_MS=200",
           `BERTH_SHIM_RUNC_ROOT=${join(this.directory, "runc")}`,
+          ...(this.#shim.env ?? []),
         ],
-        ...this.#shim,
       }),
     );
     const { stateDir, events } = this;
@@ -213,6 +215,15 @@ function specOf(args: readonly string[]) {
 }
 
 let containers = 0;
+
+/** This waits until something is so. */
+export async function eventually(check: () => boolean, limitMs = 5000): Promise<void> {
+  const end = Date.now() + limitMs;
+  while (!check()) {
+    if (Date.now() > end) throw new Error("did not happen in time");
+    await sleep(20);
+  }
+}
 
 /** This writes a launcher that runs berth's shim from source, without a build. */
 export async function ownShim(directory: string): Promise<string> {

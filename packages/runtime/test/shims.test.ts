@@ -6,7 +6,7 @@ import { codeName, codeOf } from "@berth/errors";
 import { debianTool, temporaryDirectory } from "@berth/testing";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
-import { type Harness, ownShim, processSpec, startHarness } from "./harness.ts";
+import { eventually, type Harness, ownShim, processSpec, startHarness } from "./harness.ts";
 
 let harness: Harness;
 let shimPath: string;
@@ -17,14 +17,6 @@ async function codeThrown(work: Promise<unknown>): Promise<string> {
     () => "ok",
     (error: unknown) => codeName(codeOf(error)),
   );
-}
-
-async function eventually(check: () => boolean, limitMs = 5000): Promise<void> {
-  const end = Date.now() + limitMs;
-  while (!check()) {
-    if (Date.now() > end) throw new Error("did not happen in time");
-    await sleep(20);
-  }
 }
 
 const run = (id: string, args: readonly string[]) =>

@@ -1,0 +1,22 @@
+import { expect, it } from "vitest";
+
+import { Turns } from "./turns.ts";
+
+it("Turns lets no more than its limit in, in order", async () => {
+  const turns = new Turns(2);
+  const entered: number[] = [];
+  const held: Disposable[] = [];
+  const work = [1, 2, 3, 4].map(async (n) => {
+    held.push(await turns.acquire());
+    entered.push(n);
+  });
+  await Promise.all(work.slice(0, 2));
+  expect(entered).toEqual([1, 2]);
+  held[0]?.[Symbol.dispose]();
+  held[0]?.[Symbol.dispose]();
+  await work[2];
+  expect(entered).toEqual([1, 2, 3]);
+  held[1]?.[Symbol.dispose]();
+  await work[3];
+  expect(entered).toEqual([1, 2, 3, 4]);
+});

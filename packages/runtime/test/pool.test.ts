@@ -1,0 +1,96 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+
+import { temporaryDirectory } from "@berth/testing";
+import { afterAll, beforeAll, expect, it } from "vitest";
+
+import { eventually, type Harness, ownShim, startHarness } from "./harness.ts";
+
+let stack: AsyncDisposableStack;
+let shim: string;
+
+beforeAll(async () => {
+  stack = new AsyncDisposableStack();
+  shim = await ownShim(stack.use(await temporaryDirectory("shim")).path);
+});
+
+afterAll(() => stack.disposeAsync());
+
+async function start(change: Partial<Parameters<typeof startHarness>[0]> = {}): Promise<Harness> {
+  const sockets = await temporaryDirectory("sockets");
+  stack.use(sockets);
+  return await startHarness({ defaultShim: shim, pooling: true, poolSocketDir: sockets.path, ...change });
+}
+
+const addressOf = async (harness: Harness, id: string): Promise<string> =>
+  JSON.parse(await readFile(join(harness.stateDir, "testing", id, "bootstrap.json"), "utf8")).address;
+
+const run = async (harness: Harness, id: string, args: readonly string[], change = {}): Promise<number> => {
+  const task = await harness.runtime.create(harness.namespace, id, harness.options(args, change));
+  return await task.start();
+};
+
+it("containers made at once share shims up to the cap, and the next shim takes the rest", async () => {
+  await using harness = await start({ maxContainersPerShim: 2 });
+  const ids = ["p1", "p2", "p3"];
+  await Promise.all(ids.map((id) => run(harness, id, ["sleep", "1000"])));
+  const addresses = await Promise.all(ids.map((id) => addressOf(harness, id)));
+  expect(new Set(addresses).size).toBe(2);
+});
+
+it("the death of a pool is the end of each of its containers, told once", async () => {
+  await using harness = await start();
+  const ids = ["d1", "d2", "d3"];
+  const pids = await Promise.all(ids.map((id) => run(harness, id, ["sleep", "1000"])));
+  const shimPid = await parentOf(pids[0] ?? 0);
+  const waits = ids.map((id) => harness.runtime.get(harness.namespace, id).wait());
+  process.kill(shimPid, "SIGKILL");
+  expect((await Promise.all(waits)).map(({ exitStatus }) => exitStatus)).toEqual([137, 137, 137]);
+  await eventually(() => harness.events.topics().filter((topic) => topic === "/tasks/delete").length === 3);
+  expect(
+    harness.events
+      .exits()
+      .map(({ id }) => id)
+      .toSorted(),
+  ).toEqual(ids);
+  expect(harness.runtime.list(harness.namespace)).toEqual([]);
+  // The socket of the dead shim must not be in the way of the next.
+  await run(harness, "d4", ["sleep", "1000"]);
+});
+
+it("an exit that nobody saw, of a shim that died since, is listed, told once, and can be waited for and deleted", async () => {
+  await using harness = await start();
+  const living = await run(harness, "e1", ["sleep", "1000"]);
+  await run(harness, "e2", ["sh", "-c", "sleep 0.3; exit 5"]);
+  const shimPid = await parentOf(living);
+  await harness.stop();
+  await sleep(700);
+  process.kill(shimPid, "SIGKILL");
+  await harness.restart();
+  expect(harness.runtime.list(harness.namespace).map(({ id }) => id)).toEqual(["e2"]);
+  const task = harness.runtime.get(harness.namespace, "e2");
+  expect(await task.state()).toMatchObject({ id: "e2", status: "stopped", exitStatus: 5 });
+  expect((await task.wait()).exitStatus).toBe(5);
+  await expect(task.kill({ signalNumber: 9 })).rejects.toMatchObject({ code: 5 });
+  await harness.restart();
+  expect(harness.events.exits()).toMatchObject([{ containerId: "e2", exitStatus: 5 }]);
+  expect(await harness.runtime.delete(harness.namespace, "e2")).toMatchObject({ exitStatus: 5 });
+  expect(harness.runtime.list(harness.namespace)).toEqual([]);
+  expect(harness.events.topics().at(-1)).toBe("/tasks/delete");
+});
+
+it("a task joins the shim of its sandbox when that speaks version 3", async () => {
+  await using harness = await start({ pooling: false, env: ["MAX_SHIM_VERSION=3", "BERTH_SHIM_GROUPING=container"] });
+  await run(harness, "sb", ["sleep", "1000"]);
+  await run(harness, "in", ["sleep", "1000"], { sandboxId: "sb" });
+  await run(harness, "out", ["sleep", "1000"], { sandboxId: "none" });
+  expect(await addressOf(harness, "in")).toBe(await addressOf(harness, "sb"));
+  expect(await addressOf(harness, "out")).not.toBe(await addressOf(harness, "sb"));
+  expect(await readFile(join(harness.stateDir, "testing", "in", "sandbox"), "utf8")).toBe("sb");
+});
+
+async function parentOf(pid: number): Promise<number> {
+  const status = await readFile(`/proc/${pid}/status`, "utf8");
+  return Number(/^PPid:\s*(\d+)/m.exec(status)?.[1]);
+}
