@@ -52,7 +52,8 @@ export function shimManagerPlugin({ ownShim, ...facts }: RuntimePluginOptions): 
           maxContainersPerShim: config.max_containers_per_shim,
           poolSocketDir: config.socket_dir || shortEnough(join(dirname(stateDir), "s")),
           socketDir: config.socket_dir,
-          env: config.env,
+          // Beside the sockets of the shims: two daemons on one machine must not see each other's containers.
+          env: [`BERTH_SHIM_RUNC_ROOT=${join(dirname(stateDir), "runc")}`, ...config.env],
           log,
         }),
       );
