@@ -34,8 +34,9 @@ export interface DatabaseOptions {
 
 /** Is told of each update, see {@link MetadataDatabase.watch}. */
 export interface UpdateWatcher {
-  /** Called inside of each update, after its callback: what it changes, even if the commit should fail later. */
-  executed?(mutations: readonly Mutation[]): void;
+  /** Called inside of each update, after its callback: what it changes and whether that may
+   * make garbage, even if the commit should fail later. */
+  executed?(mutations: readonly Mutation[], dirty: boolean): void;
   /** Called after each commit, with whether it may have made garbage. */
   committed?(dirty: boolean): void;
 }
@@ -179,7 +180,7 @@ export class MetadataDatabase implements AsyncDisposable {
     const { mutations, events, dirty } = tx;
     const executed: Executed = { mutations, events, dirty, state: "executed", applied: Promise.withResolvers() };
     this.#executed.push(executed);
-    for (const watcher of this.#watchers) watcher.executed?.(mutations);
+    for (const watcher of this.#watchers) watcher.executed?.(mutations, dirty);
     return executed;
   }
 

@@ -1,8 +1,10 @@
 import type { CallOptions } from "@berth/core/any";
 import type { Logger } from "@berth/core/log";
+import { parseDigest } from "@berth/oci";
 
 import type { MetadataDatabase } from "../database/metadata-database.ts";
 import type { Bucket } from "../database/record-index.ts";
+import type { Table } from "../database/table.ts";
 import { blobs, containers, images, ingests, leases, snapshots } from "../database/tables.ts";
 import type { BackendContent } from "../stores/backend-content.ts";
 import type { BackendSnapshotter } from "../stores/backend-snapshotter.ts";
@@ -11,7 +13,6 @@ import { cleanSnapshotter } from "./clean-snapshotter.ts";
 import { inSlices, Marker } from "./marker.ts";
 import type { ReferenceRules } from "./references.ts";
 import { referenceRules } from "./references.ts";
-import type { Swept } from "./sweep.ts";
 import { findUnmarked, sweep } from "./sweep.ts";
 
 /** What one collection did. */
@@ -57,7 +58,13 @@ export class Collector {
       options.content.isRefLocked(namespace, ref),
     );
     this.#dirtySnapshotters = new Set(options.snapshotters.keys());
-    options.database.watch({ executed: (mutations) => mutations.forEach((mutation) => this.#noteRemoval(mutation)) });
+    options.database.watch({
+      executed: (mutations, dirty) => {
+        // A commit of a blob or a snapshot removes a record too, but leaves nothing behind: its update is not dirty.
+        const removals = dirty ? mutations.filter(({ record }) => record === undefined) : [];
+        for (const { table, path } of removals) this.#noteRemoval(table, path.group, path.key);
+      },
+    });
   }
 
   /** This collects once, beginning after the call; calls that wait for the same beginning share one run. */
@@ -85,10 +92,10 @@ export class Collector {
     const metadataMs = performance.now() - begin;
     const removedFromBackends = await this.#cleanBackends();
     const totalMs = performance.now() - begin;
-    return { metadataMs, totalMs, marked, removed: swept.records, removedFromBackends };
+    return { metadataMs, totalMs, marked, removed: swept, removedFromBackends };
   }
 
-  async #markAndSweep(): Promise<{ marked: number; swept: Swept }> {
+  async #markAndSweep(): Promise<{ marked: number; swept: ReadonlyMap<string, number> }> {
     const { database } = this.#options;
     const marker = new Marker(database.index, this.#rules);
     using _watch = database.watch({ executed: (mutations) => mutations.forEach((each) => marker.markWritten(each)) });
@@ -96,9 +103,14 @@ export class Collector {
     await marker.drain();
     const candidates = await findUnmarked(database.index, marker);
     if (candidates.length === 0) {
-      return { marked: marker.count, swept: { records: new Map(), snapshotters: new Set(), digests: new Set() } };
+      return { marked: marker.count, swept: new Map() };
     }
-    const swept = await database.update((tx) => sweep(tx, marker, candidates));
+    const removed = await database.update((tx) => sweep(tx, marker, candidates));
+    const swept = new Map<string, number>();
+    for (const { bucket, key } of removed) {
+      swept.set(bucket.table.name, (swept.get(bucket.table.name) ?? 0) + 1);
+      this.#noteRemoval(bucket.table, bucket.group, key);
+    }
     return { marked: marker.count, swept };
   }
 
@@ -146,18 +158,10 @@ export class Collector {
     }
   }
 
-  #noteRemoval({
-    table,
-    path,
-    record,
-  }: {
-    table: { prefix: number };
-    path: { group: string };
-    record?: unknown;
-  }): void {
-    if (record !== undefined) return;
-    if (table.prefix === snapshots.prefix) this.#dirtySnapshotters.add(path.group);
-    if (table.prefix === blobs.prefix || table.prefix === ingests.prefix) this.#contentDirty = true;
+  #noteRemoval({ prefix }: Table<unknown>, group: string, key: string): void {
+    if (prefix === snapshots.prefix) this.#dirtySnapshotters.add(group);
+    if (prefix === ingests.prefix || prefix === blobs.prefix) this.#contentDirty = true;
+    if (prefix === blobs.prefix) this.#options.content.forsaken.add(parseDigest(key));
   }
 }
 

@@ -1,7 +1,7 @@
 import type { CallOptions } from "@berth/core/any";
 import type { Logger } from "@berth/core/log";
 import { silentLogger } from "@berth/core/log";
-import { wrapError } from "@berth/errors";
+import { unavailable, wrapError } from "@berth/errors";
 
 import type { Metadata } from "../metadata.ts";
 import type { GcStats } from "./collector.ts";
@@ -69,6 +69,7 @@ export class GcScheduler implements Disposable {
   /** This asks for a collection and resolves when one that began after the call has ended. */
   async collect({ signal }: CallOptions = {}): Promise<void> {
     signal?.throwIfAborted();
+    if (this.#stopped) throw unavailable("garbage collector has stopped");
     const waiter = Promise.withResolvers<void>();
     const abort = (): void => waiter.reject(signal?.reason);
     signal?.addEventListener("abort", abort, { once: true });
@@ -87,8 +88,7 @@ export class GcScheduler implements Disposable {
     this.#stopped = true;
     this.#resources.dispose();
     clearTimeout(this.#timer?.handle);
-    const reason = new DOMException("garbage collector is stopping", "AbortError");
-    for (const waiter of this.#waiters.splice(0)) waiter.reject(reason);
+    for (const waiter of this.#waiters.splice(0)) waiter.reject(unavailable("garbage collector is stopping"));
   }
 
   #note(dirty: boolean): void {
@@ -107,8 +107,10 @@ export class GcScheduler implements Disposable {
       (deletionThreshold === 0 && this.#deletions > 0) ||
       (mutationThreshold > 0 && this.#mutations >= mutationThreshold);
     if (!this.#triggered && !deleted && (planned || !changed)) return;
-    if (this.#timer !== undefined && this.#timer.at <= performance.now() + scheduleDelayMs) return;
-    this.#arm(scheduleDelayMs);
+    // A change alone waits as long as it would for the next of regular runs.
+    const delayMs = this.#triggered || deleted || this.#lastAt === 0 ? scheduleDelayMs : this.#intervalMs;
+    if (this.#timer !== undefined && this.#timer.at <= performance.now() + delayMs) return;
+    this.#arm(delayMs);
   }
 
   #arm(delayMs: number): void {
@@ -122,10 +124,8 @@ export class GcScheduler implements Disposable {
   async #fire(): Promise<void> {
     const plannedAt = this.#timer?.at ?? performance.now();
     this.#timer = undefined;
-    if (!this.#isWorthwhile()) {
-      this.#arm(this.#intervalMs);
-      return;
-    }
+    // Nothing to do: the next change plans a run, so that an idle daemon does not wake up.
+    if (!this.#isWorthwhile()) return;
     const waiters = this.#waiters.splice(0);
     this.#running = true;
     this.#triggered = false;

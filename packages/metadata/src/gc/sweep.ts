@@ -43,27 +43,15 @@ function* allRecords(index: RecordIndex): Generator<Candidate, undefined> {
   }
 }
 
-/** What a sweep removed, by kind. */
-export interface Swept {
-  readonly records: Map<string, number>;
-  readonly snapshotters: Set<string>;
-  readonly digests: Set<string>;
-}
-
-/** This removes the candidates that nobody has written or referred to since they were found. */
-export function sweep(tx: Transaction, marker: Marker, candidates: readonly Candidate[]): Swept {
-  const swept: Swept = { records: new Map(), snapshotters: new Set(), digests: new Set() };
+/** This removes the candidates that nobody has written or referred to since they were found, and returns those. */
+export function sweep(tx: Transaction, marker: Marker, candidates: readonly Candidate[]): Candidate[] {
   marker.drainNow();
-  for (const { bucket, key } of candidates) {
+  return candidates.filter(({ bucket, key }) => {
     const path = { namespace: bucket.namespace, group: bucket.group, key };
-    if (marker.isMarked(bucket, key) || !tx.has(bucket.table, path)) continue;
+    if (marker.isMarked(bucket, key) || !tx.has(bucket.table, path)) return false;
     removeRecord(tx, bucket.table, path);
-    const { name } = bucket.table;
-    swept.records.set(name, (swept.records.get(name) ?? 0) + 1);
-    if (bucket.table.prefix === snapshots.prefix) swept.snapshotters.add(bucket.group);
-    if (bucket.table.prefix === blobs.prefix) swept.digests.add(key);
-  }
-  return swept;
+    return true;
+  });
 }
 
 function removeRecord(tx: Transaction, table: Table<unknown>, path: RecordPath): void {

@@ -76,7 +76,6 @@ export class NamespacedContent implements ContentStore {
       tx.markDirty();
       tx.emit(namespace, "/content/delete", ContentDeleteSchema, { digest });
     }, options);
-    this.#backend.forsaken.add(digest);
   }
 
   async reader(digest: Digest, options: CallOptions = {}): Promise<ContentReader> {

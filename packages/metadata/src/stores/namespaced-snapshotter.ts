@@ -94,6 +94,7 @@ export class NamespacedSnapshotter implements Snapshotter {
 
   async remove(key: string, options: CallOptions = {}): Promise<void> {
     const { name } = this.#backend;
+    this.#require(key);
     await this.#scope.database.update((tx) => {
       const record = tx.get(snapshots, this.#path(key));
       if (record === undefined) throw notFound(`snapshot ${JSON.stringify(key)}`);

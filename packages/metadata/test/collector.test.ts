@@ -1,0 +1,361 @@
+import type { NamespacedStores } from "@berth/core/metadata";
+import { parseNamespace } from "@berth/core/namespaces";
+import type { Digest } from "@berth/oci";
+import { formatDigest, parseDigest } from "@berth/oci";
+import { describe, expect, it } from "vitest";
+
+import type { Storage } from "./daemon-storage.ts";
+import { openStorage, putText } from "./daemon-storage.ts";
+
+const PAST = "2001-01-01T00:00:00Z";
+const FUTURE = "2999-01-01T00:00:00+01:00";
+
+const labels = (entries: Record<string, string>) => new Map(Object.entries(entries));
+const target = (digest: string) => ({ mediaType: "m", digest: parseDigest(digest), size: 1 });
+
+async function putImage(stores: NamespacedStores, digest: string, extra: Record<string, string> = {}, name = "image") {
+  await stores.images.create({ name, labels: labels(extra), target: target(digest) });
+}
+
+async function commitSnapshot(stores: NamespacedStores, name: string, parent = "", extra: Record<string, string> = {}) {
+  const snapshotter = stores.snapshotter("native");
+  await snapshotter.prepare(`prepare-${name}`, parent);
+  await snapshotter.commit(name, `prepare-${name}`, { labels: labels(extra) });
+}
+
+async function putContainer(stores: NamespacedStores, snapshotKey: string, extra: Record<string, string> = {}) {
+  await stores.containers.create({
+    id: "container",
+    labels: labels(extra),
+    image: "",
+    runtime: { name: "r" },
+    spec: { typeUrl: "t", value: new Uint8Array(0) },
+    snapshotter: snapshotKey === "" ? "" : "native",
+    snapshotKey,
+    extensions: new Map(),
+    sandboxId: "",
+  });
+}
+
+/** This fails unless the bytes of a blob are there. */
+async function requireBytes({ content }: NamespacedStores, digest: Digest): Promise<void> {
+  await using reader = await content.reader(digest);
+  expect((await reader.readAt(0, reader.size)).length).toBe(reader.size);
+}
+
+/** What is there: blobs by their text, snapshots, images, leases and ingests by their names. */
+async function survivors(storage: Storage, texts: ReadonlyMap<string, string>): Promise<string[]> {
+  const { stores } = storage;
+  const found: string[] = [];
+  for await (const { digest } of stores.content.list()) found.push(texts.get(digest) ?? digest);
+  for await (const { name } of stores.snapshotter("native").list()) found.push(name);
+  for await (const { name } of stores.images.list()) found.push(name);
+  for await (const { id } of stores.leases.list()) found.push(id);
+  for await (const { ref } of stores.content.listStatuses()) found.push(ref);
+  return found.toSorted();
+}
+
+interface Case {
+  readonly name: string;
+  /** Builds a scene; `put` stores a text as a blob and returns its digest. */
+  readonly build: (
+    storage: Storage,
+    put: (text: string, labels?: Record<string, string>) => Promise<string>,
+  ) => Promise<void>;
+  readonly left: readonly string[];
+}
+
+const cases: readonly Case[] = [
+  { name: "a blob without reference goes", build: async (_, put) => void (await put("lonely")), left: [] },
+  {
+    name: "a blob with gc.root stays, whatever the value",
+    build: async (_, put) => void (await put("root", { "containerd.io/gc.root": "no" })),
+    left: ["root"],
+  },
+  {
+    name: "an image holds its target and what labels of blobs refer to",
+    build: async ({ stores }, put) => {
+      const config = await put("config");
+      const layer = await put("layer");
+      const other = await put("other");
+      const manifest = await put("manifest", {
+        "containerd.io/gc.ref.content.config": config,
+        "containerd.io/gc.ref.content.l.0": layer,
+        "containerd.io/gc.ref.content/x": other,
+        "containerd.io/gc.ref.contents": await put("not referred to"),
+      });
+      await putImage(stores, manifest);
+    },
+    left: ["config", "image", "layer", "manifest", "other"],
+  },
+  {
+    name: "blobs that refer to each other without a root go",
+    build: async ({ stores }, put) => {
+      const one = await put("one");
+      const two = await put("two", { "containerd.io/gc.ref.content": one });
+      await stores.content.update({
+        digest: parseDigest(one),
+        labels: labels({ "containerd.io/gc.ref.content": two }),
+      });
+    },
+    left: [],
+  },
+  {
+    name: "an expired image goes with what it held",
+    build: async ({ stores }, put) => putImage(stores, await put("manifest"), { "containerd.io/gc.expire": PAST }),
+    left: [],
+  },
+  {
+    name: "an image that expires later stays, and so does one whose time cannot be read",
+    build: async ({ stores }, put) => {
+      await putImage(stores, await put("a"), { "containerd.io/gc.expire": FUTURE }, "later");
+      await putImage(stores, await put("b"), { "containerd.io/gc.expire": "tomorrow" }, "never");
+    },
+    left: ["a", "b", "later", "never"],
+  },
+  {
+    name: "an expired image stays that another object refers to",
+    build: async ({ stores }, put) => {
+      await putImage(stores, await put("a"), { "containerd.io/gc.expire": PAST }, "old");
+      await putImage(stores, await put("b"), { "containerd.io/gc.ref.image.x": "old" }, "new");
+    },
+    left: ["a", "b", "new", "old"],
+  },
+  {
+    name: "an image holds snapshots of the snapshotter that a label names, with their parents",
+    build: async ({ stores }, put) => {
+      await commitSnapshot(stores, "base");
+      await commitSnapshot(stores, "top", "base");
+      await commitSnapshot(stores, "aside", "base");
+      const config = await put("config", { "containerd.io/gc.ref.snapshot.native": "top" });
+      await putImage(stores, config, { "containerd.io/gc.ref.snapshot.other": "aside" });
+    },
+    left: ["base", "config", "image", "top"],
+  },
+  {
+    name: "a container holds its snapshot and what its labels refer to",
+    build: async ({ stores }, put) => {
+      await commitSnapshot(stores, "base");
+      await stores.snapshotter("native").prepare("rw", "base");
+      await stores.snapshotter("native").prepare("unused", "base");
+      await commitSnapshot(stores, "labelled");
+      const content = await put("content");
+      await putContainer(stores, "rw", {
+        "containerd.io/gc.ref.snapshot.native/x": "labelled",
+        "containerd.io/gc.ref.content.a": content,
+      });
+    },
+    left: ["base", "content", "labelled", "rw"],
+  },
+  {
+    name: "a snapshot with gc.root stays, with its parent",
+    build: async ({ stores }) => {
+      await commitSnapshot(stores, "base");
+      await commitSnapshot(stores, "top", "base", { "containerd.io/gc.root": "x" });
+    },
+    left: ["base", "top"],
+  },
+  {
+    name: "a lease holds what was made through it, and all that this refers to",
+    build: async ({ stores, leased }, put) => {
+      await stores.leases.create({ id: "lease", labels: new Map() });
+      const layer = await put("layer");
+      await putText(leased("lease").content, "manifest", { "containerd.io/gc.ref.content": layer });
+      await commitSnapshot(leased("lease"), "base");
+      await commitSnapshot(leased("lease"), "top", "base");
+      await (await leased("lease").content.writer("ingest"))[Symbol.asyncDispose]();
+    },
+    left: ["base", "ingest", "layer", "lease", "manifest", "top"],
+  },
+  {
+    name: "an expired lease holds nothing, its ingests neither",
+    build: async ({ stores, leased }) => {
+      await stores.leases.create({ id: "lease", labels: labels({ "containerd.io/gc.expire": PAST }) });
+      await putText(leased("lease").content, "blob");
+      await (await leased("lease").content.writer("ingest"))[Symbol.asyncDispose]();
+    },
+    left: [],
+  },
+  {
+    name: "a flat lease holds only what it names: parents of snapshots and targets of images besides",
+    build: async ({ stores, leased }, put) => {
+      await stores.leases.create({ id: "flat", labels: labels({ "containerd.io/gc.flat": FUTURE }) });
+      const layer = await put("layer");
+      const top = await putText(leased("flat").content, "index", { "containerd.io/gc.ref.content": layer });
+      await commitSnapshot(stores, "base");
+      const config = await put("config");
+      await commitSnapshot(stores, "top", "base", { "containerd.io/gc.ref.content": config });
+      await stores.leases.addResource("flat", { type: "snapshots/native", id: "top" });
+      const image = await put("target", { "containerd.io/gc.ref.content": top });
+      await putImage(stores, image, { "containerd.io/gc.expire": PAST });
+      await stores.leases.addResource("flat", { type: "images", id: "image" });
+    },
+    left: ["base", "flat", "image", "index", "target", "top"],
+  },
+  {
+    name: "what is reached flatly first and fully later keeps what it refers to",
+    build: async ({ stores, leased }, put) => {
+      await stores.leases.create({ id: "flat", labels: labels({ "containerd.io/gc.flat": "1" }) });
+      const layer = await put("layer");
+      const manifest = await putText(leased("flat").content, "manifest", { "containerd.io/gc.ref.content": layer });
+      await putImage(stores, manifest);
+    },
+    left: ["flat", "image", "layer", "manifest"],
+  },
+  {
+    name: "an ingest without a lease lives for a day, and an open one as long as it is open",
+    build: async ({ stores }) => void (await (await stores.content.writer("ingest"))[Symbol.asyncDispose]()),
+    left: ["ingest"],
+  },
+];
+
+describe("Metadata.collect", () => {
+  it.each(cases)("$name", async ({ build, left }) => {
+    await using storage = await openStorage();
+    const texts = new Map<string, string>();
+    await build(storage, async (text, extra = {}) => {
+      const digest = await putText(storage.stores.content, text, extra);
+      texts.set(digest, text);
+      return digest;
+    });
+    for await (const { digest } of storage.stores.content.list()) {
+      await using reader = await storage.stores.content.reader(digest);
+      texts.set(digest, new TextDecoder().decode(await reader.readAt(0, reader.size)));
+    }
+    await storage.metadata.collect();
+    expect(await survivors(storage, texts)).toEqual(left);
+    // The backends hold exactly what the records name.
+    const blobs = await Array.fromAsync(storage.content.list());
+    expect(blobs.map(({ digest }) => digest)).toEqual(
+      (await Array.fromAsync(storage.stores.content.list())).map(({ digest }) => digest),
+    );
+    const snapshots = await Array.fromAsync(storage.stores.snapshotter("native").list());
+    expect(await Array.fromAsync(storage.native.list())).toHaveLength(snapshots.length);
+    expect(await Array.fromAsync(storage.content.listStatuses())).toHaveLength(left.includes("ingest") ? 1 : 0);
+  });
+
+  it("takes what lost its last reference, and says so", async () => {
+    await using storage = await openStorage();
+    await putImage(
+      storage.stores,
+      await putText(storage.stores.content, "x"),
+      { "containerd.io/gc.expire": PAST },
+      "a",
+    );
+    await storage.stores.snapshotter("native").prepare("s", "");
+    storage.events.length = 0;
+    const stats = await storage.metadata.collect();
+    expect(Object.fromEntries(stats.removed)).toEqual({ images: 1, snapshots: 1, content: 1 });
+    expect(stats.removedFromBackends).toBe(2);
+    expect(storage.events.map(({ topic }) => topic).toSorted()).toEqual(["/images/delete", "/snapshot/remove"]);
+  });
+
+  it("keeps a blob for one namespace that another has let go", async () => {
+    await using storage = await openStorage();
+    const digest = await putText(storage.stores.content, "x", { "containerd.io/gc.root": "1" });
+    const other = storage.metadata.namespace(parseNamespace("other")).content;
+    await putText(other, "x");
+    await storage.metadata.collect();
+    expect((await Array.fromAsync(other.list())).length).toBe(0);
+    await using reader = await storage.stores.content.reader(digest);
+    expect(reader.size).toBe(1);
+  });
+
+  it("deletes with sync answer when the bytes are gone", async () => {
+    await using storage = await openStorage();
+    await putImage(storage.stores, await putText(storage.stores.content, "x"));
+    await storage.stores.images.delete("image", { sync: true });
+    expect(await Array.fromAsync(storage.content.list())).toEqual([]);
+  });
+
+  it("removes from backends what an earlier process left, and nothing that somebody else makes now", async () => {
+    await using storage = await openStorage({ startedAt: Date.now() - 60_000 });
+    await putText(storage.content, "somebody else's").catch(() => {});
+    await storage.native.prepare("foreign", "");
+    await storage.metadata.collect();
+    expect(await Array.fromAsync(storage.content.list())).toHaveLength(1);
+    expect(await Array.fromAsync(storage.native.list())).toHaveLength(1);
+  });
+
+  it("removes orphans that are older than this process, children before parents", async () => {
+    await using storage = await openStorage({ startedAt: Date.now() + 60_000 });
+    await putText(storage.content, "orphan").catch(() => {});
+    await (await storage.content.writer("orphaned ingest"))[Symbol.asyncDispose]();
+    await storage.native.prepare("z", "");
+    await storage.native.commit("base", "z");
+    await storage.native.prepare("a", "base");
+    const stats = await storage.metadata.collect();
+    expect(stats.removedFromBackends).toBe(4);
+    expect(await Array.fromAsync(storage.native.list())).toEqual([]);
+    expect(await Array.fromAsync(storage.content.listStatuses())).toEqual([]);
+  });
+});
+
+describe("Metadata.collect beside writers", () => {
+  it("never takes what a lease holds, however writes and collections fall together", async () => {
+    await using storage = await openStorage();
+    const { stores, leased, metadata } = storage;
+    await stores.leases.create({ id: "lease", labels: new Map() });
+    let done = false;
+    const collecting = (async () => {
+      while (!done) await metadata.collect();
+    })();
+    const held = leased("lease");
+    await Promise.all(
+      Array.from({ length: 8 }, async (_, worker) => {
+        for (let round = 0; round < 12; round++) {
+          const name = `${worker}-${round}`;
+          const digest = await putText(held.content, name);
+          await commitSnapshot(held, `s${name}`, round === 0 ? "" : `s${worker}-${round - 1}`);
+          await putImage(stores, digest, { "containerd.io/gc.ref.snapshot.native": `s${name}` }, name);
+          // From here the image holds both.
+          await stores.leases.deleteResource("lease", { type: "content", id: digest });
+        }
+      }),
+    );
+    done = true;
+    await collecting;
+    await metadata.collect();
+    expect((await Array.fromAsync(stores.content.list())).length).toBe(96);
+    expect((await Array.fromAsync(stores.snapshotter("native").list())).length).toBe(96);
+    for await (const { digest } of stores.content.list()) await requireBytes(stores, digest);
+  });
+
+  it("never loses a blob whose last record goes while another namespace commits it", async () => {
+    await using storage = await openStorage();
+    const { metadata } = storage;
+    const other = metadata.namespace(parseNamespace("other"));
+    for (let round = 0; round < 30; round++) {
+      const digest = await putText(storage.stores.content, `r${round}`);
+      const root = { "containerd.io/gc.root": "1" };
+      const [, taken] = await Promise.all([
+        storage.stores.content.delete(digest).then(() => metadata.collect()),
+        putText(other.content, `r${round}`, root).catch(() => undefined),
+      ]);
+      if (taken !== undefined) await requireBytes(other, digest);
+    }
+  });
+
+  it("does not hold the event loop for long, nor writers up, with many records", async () => {
+    await using storage = await openStorage({ noSync: true });
+    const { metadata, stores } = storage;
+    const count = 20_000;
+    const made: Promise<unknown>[] = [];
+    for (let index = 0; index < count; index++) {
+      const digest = formatDigest("sha256", index.toString(16).padStart(64, "0"));
+      const extra = { [`containerd.io/gc.ref.content.${index}`]: digest };
+      made.push(stores.images.create({ name: `i${index}`, labels: labels(extra), target: target(digest) }));
+    }
+    await Promise.all(made);
+    let longestMs = 0;
+    let last = performance.now();
+    const timer = setInterval(() => {
+      longestMs = Math.max(longestMs, performance.now() - last);
+      last = performance.now();
+    }, 1);
+    const stats = await metadata.collect();
+    clearInterval(timer);
+    expect(stats.marked).toBeGreaterThanOrEqual(count);
+    expect(longestMs).toBeLessThan(50);
+  });
+});

@@ -1,0 +1,74 @@
+import { createHash } from "node:crypto";
+
+import { createLocalContentStore } from "@berth/content";
+import type { ContentStore } from "@berth/core/content";
+import { writeBlob } from "@berth/core/content";
+import type { NamespacedStores } from "@berth/core/metadata";
+import { parseNamespace } from "@berth/core/namespaces";
+import type { Snapshotter } from "@berth/core/snapshots";
+import type { Digest } from "@berth/oci";
+import { formatDigest } from "@berth/oci";
+import { openNativeSnapshotter } from "@berth/snapshotters/native";
+
+import type { Metadata, MetadataOptions } from "../src/index.ts";
+import { openMetadata } from "../src/index.ts";
+import { temporaryDirectory } from "./temporary-directory.ts";
+
+/** A metadata store over real backends below one directory. */
+export interface Storage extends AsyncDisposable {
+  readonly metadata: Metadata;
+  readonly content: ContentStore;
+  readonly native: Snapshotter;
+  readonly events: { readonly namespace: string; readonly topic: string }[];
+  /** Stores of the namespace `test`. */
+  readonly stores: NamespacedStores;
+  leased(lease: string): NamespacedStores;
+}
+
+export const testNamespace = parseNamespace("test");
+
+/** This opens storage in a directory of its own, or in `root`, which then stays. */
+export async function openStorage(
+  options: Partial<MetadataOptions> & { readonly root?: string } = {},
+): Promise<Storage> {
+  await using made = new AsyncDisposableStack();
+  const root = options.root ?? made.use(await temporaryDirectory()).path;
+  const content = await createLocalContentStore({ root: `${root}/content` });
+  const native = made.use(await openNativeSnapshotter({ root: `${root}/native` }));
+  const events: { namespace: string; topic: string }[] = [];
+  const metadata = made.use(
+    await openMetadata({
+      path: `${root}/meta.mdb`,
+      content,
+      snapshotters: new Map([["native", native]]),
+      events: { publish: async (namespace, topic) => void events.push({ namespace, topic }) },
+      fatal: (error) => {
+        throw error;
+      },
+      ...options,
+    }),
+  );
+  const owned = made.move();
+  return {
+    metadata,
+    content,
+    native,
+    events,
+    stores: metadata.namespace(testNamespace),
+    leased: (lease) => metadata.namespace(testNamespace, { lease }),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+/** This stores a text as a blob and returns its digest. */
+export async function putText(
+  store: ContentStore,
+  text: string,
+  labels: Readonly<Record<string, string>> = {},
+): Promise<Digest> {
+  const bytes = new TextEncoder().encode(text);
+  const digest = formatDigest("sha256", createHash("sha256").update(bytes).digest("hex"));
+  await writeBlob(store, `put-${digest}`, [bytes], { digest, size: bytes.length });
+  await store.update({ digest, labels: new Map(Object.entries(labels)) });
+  return digest;
+}

@@ -1,0 +1,198 @@
+import { readFile } from "node:fs/promises";
+
+import type { Image } from "@berth/core/images";
+import { silentLogger } from "@berth/core/log";
+import type { Namespace } from "@berth/core/namespaces";
+import { Code, codeOf } from "@berth/errors";
+import { parseDigest } from "@berth/oci";
+import { ImageCreateSchema } from "@berth/api/containerd/services/images/v1/events";
+import { DatabaseHeaderSchema } from "@berth/api/berth/metadata/v1/database";
+import { create, toBinary } from "@bufbuild/protobuf";
+import fc from "fast-check";
+import { open } from "lmdb";
+import { describe, expect, it } from "vitest";
+
+import { MetadataDatabase } from "../src/database/metadata-database.ts";
+import { compareBytes } from "../src/database/record-index.ts";
+import { decodeRecordKey, encodeRecordKey, recordRange } from "../src/database/record-key.ts";
+import { images, leaseResources } from "../src/database/tables.ts";
+import { testNamespace } from "./daemon-storage.ts";
+import { temporaryDirectory } from "./temporary-directory.ts";
+
+const published: string[] = [];
+
+function openDatabase(path: string): Promise<MetadataDatabase> {
+  return MetadataDatabase.open({
+    path,
+    noSync: false,
+    log: silentLogger,
+    events: { publish: async (_namespace: Namespace, topic: string) => void published.push(topic) },
+    fatal: (error) => {
+      throw error;
+    },
+  });
+}
+
+function image(name: string): Image {
+  const target = { mediaType: "m", digest: parseDigest(`sha256:${"a".repeat(64)}`), size: 1 };
+  return { name, labels: new Map([["__proto__", "x"]]), target, createdAt: 1, updatedAt: 2 };
+}
+
+const at = (key: string, group = "") => ({ namespace: testNamespace, group, key });
+
+describe("MetadataDatabase", () => {
+  it("reads back what was committed, long keys and odd labels included", async () => {
+    await using directory = await temporaryDirectory();
+    const path = `${directory.path}/meta.mdb`;
+    const names = ["a", "ü".repeat(400), "x".repeat(1024), `${"x".repeat(5000)}1`, `${"x".repeat(5000)}2`, "nul\0"];
+    const group = "g".repeat(300);
+    {
+      await using database = await openDatabase(path);
+      await database.update((tx) => names.forEach((name) => tx.put(images, at(name), image(name))));
+      await database.update((tx) => {
+        tx.put(leaseResources, at("k", group), { type: "images", id: "i" });
+        expect(tx.list(leaseResources, testNamespace, group)).toHaveLength(1);
+        expect(tx.list(leaseResources, testNamespace, "g")).toHaveLength(0);
+      });
+    }
+    await using database = await openDatabase(path);
+    const { index } = database;
+    expect(index.bucket(images, testNamespace).sorted()).toEqual(names.toSorted(compareBytes).map(image));
+    expect(index.bucket(leaseResources, testNamespace, group).get("k")).toEqual({ type: "images", id: "i" });
+  });
+
+  it("keeps nothing of an update that throws: no record, no event, nothing in the index", async () => {
+    await using directory = await temporaryDirectory();
+    await using database = await openDatabase(`${directory.path}/meta.mdb`);
+    published.length = 0;
+    const good = database.update((tx) => tx.put(images, at("good"), image("good")));
+    const bad = database.update((tx) => {
+      tx.put(images, at("bad"), image("bad"));
+      tx.emit(testNamespace, "/images/create", ImageCreateSchema, { name: "bad" });
+      throw new Error("no");
+    });
+    await expect(bad).rejects.toThrow("no");
+    await good;
+    await database.update((tx) =>
+      expect([tx.has(images, at("bad")), tx.has(images, at("good"))]).toEqual([false, true]),
+    );
+    expect(
+      database.index
+        .bucket(images, testNamespace)
+        .sorted()
+        .map(({ name }) => name),
+    ).toEqual(["good"]);
+    expect(published).toEqual([]);
+  });
+
+  it("lets updates see those before them, and the index only what is committed", async () => {
+    await using directory = await temporaryDirectory();
+    await using database = await openDatabase(`${directory.path}/meta.mdb`);
+    const first = database.update((tx) => tx.put(images, at("a"), image("a")));
+    const second = database.update((tx) => {
+      expect(tx.get(images, at("a"))).toEqual(image("a"));
+      expect(database.index.bucket(images, testNamespace).has("a")).toBe(false);
+    });
+    await Promise.all([first, second]);
+    expect(database.index.bucket(images, testNamespace).has("a")).toBe(true);
+  });
+
+  it("shares commits among concurrent updates", async () => {
+    await using directory = await temporaryDirectory();
+    await using database = await openDatabase(`${directory.path}/meta.mdb`);
+    const before = await lastTransaction(`${directory.path}/meta.mdb`);
+    await Promise.all(
+      Array.from({ length: 100 }, (_, index) =>
+        database.update((tx) => tx.put(images, at(`${index}`), image(`${index}`))),
+      ),
+    );
+    expect((await lastTransaction(`${directory.path}/meta.mdb`)) - before).toBeLessThan(10);
+    expect(database.index.bucket(images, testNamespace).size).toBe(100);
+  });
+
+  it("refuses an async callback at compile time, and the use of a transaction that is over", async () => {
+    await using directory = await temporaryDirectory();
+    await using database = await openDatabase(`${directory.path}/meta.mdb`);
+    // @ts-expect-error -- an async callback must not compile
+    await database.update(async () => 1);
+    const kept = await database.update((tx) => ({ tx }));
+    expect(() => kept.tx.has(images, at("a"))).toThrow();
+  });
+
+  it("never gives out a sequence number twice, over a restart too", async () => {
+    await using directory = await temporaryDirectory();
+    const seen = new Set<bigint>();
+    for (let run = 0; run < 3; run++) {
+      await using database = await openDatabase(`${directory.path}/meta.mdb`);
+      const numbers = await Promise.all(Array.from({ length: 1500 }, () => database.nextSequence()));
+      for (const number of numbers) {
+        expect(number).toBeGreaterThanOrEqual(database.firstSequence);
+        expect(seen.has(number)).toBe(false);
+        seen.add(number);
+      }
+    }
+  });
+
+  it("refuses a database of a newer version and leaves it alone", async () => {
+    await using directory = await temporaryDirectory();
+    const path = `${directory.path}/meta.mdb`;
+    const newer = open<Uint8Array, Uint8Array>({ path, noSubdir: true, encoding: "binary", keyEncoding: "binary" });
+    await newer.put(
+      Uint8Array.of(0),
+      toBinary(DatabaseHeaderSchema, create(DatabaseHeaderSchema, { schemaVersion: 99, sequenceLimit: 1n })),
+    );
+    await newer.close();
+    const bytes = await readFile(path);
+    const error: unknown = await openDatabase(path).catch((reason: unknown) => reason);
+    expect(codeOf(error)).toBe(Code.FailedPrecondition);
+    expect(await readFile(path)).toEqual(bytes);
+  });
+});
+
+describe("encodeRecordKey", () => {
+  // Strings from the wire are valid UTF-8.
+  const text = fc.string({ unit: "grapheme", maxLength: 1200 }).map((value) => value.toWellFormed());
+  const path = fc.record({ namespace: fc.string({ maxLength: 20 }), group: text, key: text });
+
+  it("is the inverse of decodeRecordKey, where the key is literal", () => {
+    fc.assert(
+      fc.property(path, (each) => {
+        const { key, long } = encodeRecordKey(9, each);
+        expect(key.length).toBeLessThanOrEqual(1024 + 64);
+        expect(decodeRecordKey(key)).toEqual(long ? undefined : each);
+      }),
+    );
+  });
+
+  it("keeps paths apart, and within the range of their group", () => {
+    fc.assert(
+      fc.property(path, path, (one, other) => {
+        const key = Buffer.from(encodeRecordKey(9, one).key);
+        const same = one.namespace === other.namespace && one.group === other.group;
+        const range = recordRange(9, other.namespace, other.group);
+        expect(key.compare(range.start) >= 0 && key.compare(range.end) < 0).toBe(same);
+        if (!same || one.key !== other.key) expect(key.equals(encodeRecordKey(9, other).key)).toBe(false);
+      }),
+    );
+  });
+});
+
+describe("compareBytes", () => {
+  it("orders as UTF-8 bytes do", () => {
+    const text = fc.string({ unit: "binary" });
+    fc.assert(
+      fc.property(text, text, (a, b) => {
+        expect(Math.sign(compareBytes(a, b))).toBe(Buffer.from(a).compare(Buffer.from(b)));
+      }),
+    );
+  });
+});
+
+/** This returns how many transactions the database has seen. */
+async function lastTransaction(path: string): Promise<number> {
+  const database = open({ path, noSubdir: true, readOnly: true });
+  // The declared type of the statistics is empty.
+  const { lastTxnId } = database.getStats() as { lastTxnId: number };
+  await database.close();
+  return lastTxnId;
+}
