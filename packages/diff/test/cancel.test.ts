@@ -23,9 +23,9 @@ beforeEach(() => {
 });
 
 afterEach(() => {
-  expect(readFileSync("/proc/self/mounts", "utf8")).not.toContain(fixture.directory);
-  expect(readdirSync(fixture.directory).filter((name) => name.startsWith("berth-mount-"))).toEqual([]);
-  fixture[Symbol.dispose]();
+  using own = fixture;
+  expect(readFileSync("/proc/self/mounts", "utf8")).not.toContain(own.directory);
+  expect(readdirSync(own.directory).filter((name) => name.startsWith("berth-mount-"))).toEqual([]);
 });
 
 const grown = (path: string): boolean => existsSync(path) && statSync(path).size > 1_000_000;

@@ -25,9 +25,9 @@ beforeEach(() => {
 });
 
 afterEach(() => {
+  using directory = fixture;
   // Whatever the archive held, nothing outside the root was made, changed or deleted.
-  expect(describeTree(join(fixture.directory, "outside"))).toEqual(outside);
-  fixture[Symbol.dispose]();
+  expect(describeTree(join(directory.directory, "outside"))).toEqual(outside);
 });
 
 afterAll(() => engine[Symbol.asyncDispose]());
