@@ -75,8 +75,14 @@ async function start(name: string, program: string, socket: string, options: Dae
     await untilReady(child, address, logFile);
     return child;
   };
+  const ctr: PeerDaemon["ctr"] = (args, runOptions = {}) =>
+    runProgram(debianTool("ctr"), ["--address", address, ...args], {
+      ...runOptions,
+      env: { ...env, ...runOptions.env },
+    });
   let child = await launch();
   stack.defer(() => stopChild(child, "SIGTERM"));
+  stack.defer(() => removeTasks(ctr));
   const owned = stack.move();
   return {
     address,
@@ -85,11 +91,7 @@ async function start(name: string, program: string, socket: string, options: Dae
     get pid() {
       return child.pid ?? 0;
     },
-    ctr: (args, runOptions = {}) =>
-      runProgram(debianTool("ctr"), ["--address", address, ...args], {
-        ...runOptions,
-        env: { ...env, ...runOptions.env },
-      }),
+    ctr,
     log: () => readFile(logFile, "utf8"),
     async restart({ signal = "SIGTERM", whileDown } = {}) {
       await stopChild(child, signal);
@@ -98,6 +100,16 @@ async function start(name: string, program: string, socket: string, options: Dae
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
+}
+
+/** Containers outlive their daemon, and their mounts keep its directories from being removed. */
+async function removeTasks(ctr: PeerDaemon["ctr"]): Promise<void> {
+  const namespaces = await ctr(["namespaces", "ls", "-q"], { timeoutMs: 5000 });
+  for (const namespace of namespaces.stdout.split("\n").filter(Boolean)) {
+    const tasks = await ctr(["-n", namespace, "task", "ls", "-q"], { timeoutMs: 5000 });
+    const ids = tasks.stdout.split("\n").filter(Boolean);
+    for (const id of ids) await ctr(["-n", namespace, "task", "rm", "-f", id], { timeoutMs: 10_000 });
+  }
 }
 
 function configuration({
