@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { gzipSync, zstdCompressSync } from "node:zlib";
+import { constants, gzipSync, zstdCompressSync } from "node:zlib";
 
 import { codeName, codeOf } from "@berth/errors";
 import fc from "fast-check";
@@ -15,6 +15,9 @@ async function* pieces(bytes: Uint8Array, size: number): AsyncGenerator<Uint8Arr
 async function plain(bytes: Uint8Array, size = 1000, budgets = {}): Promise<Buffer> {
   return Buffer.concat(await Array.fromAsync(decompress(pieces(bytes, size), { budgets })));
 }
+
+/** Every other frame ends in a checksum. */
+const zstdOptions = (i: number) => ({ params: { [constants.ZSTD_c_checksumFlag]: i % 2 } });
 
 const skippable = Buffer.from([0x5f, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3]);
 
@@ -36,7 +39,8 @@ describe("detectCompression", () => {
 describe("decompress", () => {
   const pack = {
     gzip: (parts: readonly Uint8Array[]) => Buffer.concat(parts.map((part) => gzipSync(part))),
-    zstd: (parts: readonly Uint8Array[]) => Buffer.concat(parts.flatMap((part) => [skippable, zstdCompressSync(part)])),
+    zstd: (parts: readonly Uint8Array[]) =>
+      Buffer.concat(parts.flatMap((part, i) => [skippable, zstdCompressSync(part, zstdOptions(i))])),
     none: (parts: readonly Uint8Array[]) => Buffer.concat(parts),
   };
 

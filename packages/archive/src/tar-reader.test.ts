@@ -227,6 +227,54 @@ describe("TarReader", () => {
     expect(failure(archive)).toBe(undefined);
   });
 
+  const sparse = (map: string, size: number, stored: number): Buffer => {
+    const records = (
+      [
+        ["GNU.sparse.size", String(size)],
+        ["GNU.sparse.map", map],
+      ] as const
+    ).map(([key, value]) => ({
+      key,
+      value: Buffer.from(value),
+    }));
+    const body = formatPaxRecords(records);
+    const extension = retype(Buffer.from(formatTarHeader({ path: "pax", type: "file", size: body.length })), "x");
+    const header = formatTarHeader({ path: "sparse", type: "file", size: stored });
+    const content = Buffer.alloc(stored, 1);
+    return Buffer.concat([
+      extension,
+      body,
+      tarPadding(body.length),
+      header,
+      content,
+      tarPadding(stored),
+      TAR_END_MARKER,
+    ]);
+  };
+
+  it.each([
+    ["in order", "0,10,50,10", 100, 20, undefined],
+    ["with empty segments", "0,10,50,10,100,0", 100, 20, undefined],
+    ["of nothing but a hole", "", 100, 0, undefined],
+    ["that overlaps", "0,10,5,10", 100, 20, "invalid_argument"],
+    ["out of order", "50,10,0,10", 100, 20, "invalid_argument"],
+    ["that ends behind the file", "0,10,95,10", 100, 20, "invalid_argument"],
+    ["of more than is stored", "0,10,50,10", 100, 19, "invalid_argument"],
+    ["of less than is stored", "0,10,50,10", 100, 21, "invalid_argument"],
+    ["without a length", "0,10,50", 100, 10, "invalid_argument"],
+    ["of no numbers", "0,1e1", 100, 10, "invalid_argument"],
+    ["beyond 2^53", "0,9007199254740993", 100, 10, "invalid_argument"],
+    ["of a file beyond its budget", "", 2 ** 45, 0, "resource_exhausted"],
+  ])("takes a sparse map %s for what it is", (_, map, size, stored, code) => {
+    expect(failure(sparse(map, size, stored))).toBe(code);
+  });
+
+  it("puts sparse content where it belongs", () => {
+    const [one] = read(sparse("5,10,50,10", 100, 20), [1600, 2055, 2060]);
+    const expected = Buffer.alloc(100).fill(1, 5, 15).fill(1, 50, 60);
+    expect(Buffer.from(one?.content ?? [])).toEqual(expected);
+  });
+
   it("does not take an extension header that is larger than its budget", () => {
     const huge = formatTarHeader({ path: "x", type: "file", size: 2 ** 33 - 1 });
     expect(failure(retype(Buffer.from(huge), "x"))).toBe("resource_exhausted");
