@@ -41,10 +41,10 @@ export function formatMountFlag(mount: SpecMount): string {
 
 /** This adds mounts after those that are there; older ones at the same destinations are taken out. */
 export function withMounts(mounts: readonly SpecMount[]): SpecOption {
-  const taken = new Set(mounts.map(({ destination }) => posix.normalize(destination)));
+  const taken = new Set(mounts.map(({ destination }) => placeOf(destination)));
   return (spec) => ({
     ...spec,
-    mounts: [...(spec.mounts ?? []).filter(({ destination }) => !taken.has(posix.normalize(destination))), ...mounts],
+    mounts: [...(spec.mounts ?? []).filter(({ destination }) => !taken.has(placeOf(destination))), ...mounts],
   });
 }
 
@@ -58,6 +58,11 @@ export function withWritableMounts(type: "sysfs" | "cgroup"): SpecOption {
         : mount,
     ),
   });
+}
+
+function placeOf(destination: string): string {
+  const place = posix.normalize(destination);
+  return place.length > 1 && place.endsWith("/") ? place.slice(0, -1) : place;
 }
 
 function splitCsv(text: string): string[] {
