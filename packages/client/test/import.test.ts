@@ -5,12 +5,11 @@ import { gzipSync, zstdCompressSync } from "node:zlib";
 
 import type { TarEntryWithContent } from "@berth/archive";
 import { writeTar } from "@berth/archive";
-import { codeOf } from "@berth/errors";
+import { Code, codeOf } from "@berth/errors";
 import { checkImage, imagePlatforms, imageSize, isUnpacked } from "@berth/images";
 import { hostPlatform, only, onlyStrict } from "@berth/oci";
 import { buildImage, sha256, startContainerd } from "@berth/testing";
 import type { PeerDaemon } from "@berth/testing";
-import { Code } from "@connectrpc/connect";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
 import { importImage, unpackImage } from "../src/import-image.ts";

@@ -2,11 +2,10 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { codeOf } from "@berth/errors";
+import { Code, codeOf } from "@berth/errors";
 import { withEnv, withProcessArgs } from "@berth/oci/spec";
 import { BUSYBOX_IMAGE, busyboxImage, startContainerd } from "@berth/testing";
 import type { PeerDaemon } from "@berth/testing";
-import { Code } from "@connectrpc/connect";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
 import { importImage } from "../src/import-image.ts";
