@@ -59,9 +59,15 @@ export class ExitLedger implements AsyncDisposable {
 
   async #watch(): Promise<void> {
     const { signal } = this.#stop;
-    // A flood of other events must not end this subscription; exits alone cannot fill its queue.
-    for await (const envelope of this.#events.subscribe({ filters: ["topic==/tasks/exit"], signal })) {
-      await this.#note(envelope).catch((error: unknown) => this.#log.warn("cannot note exit", { error }));
+    while (!signal.aborted) {
+      try {
+        for await (const envelope of this.#events.subscribe({ filters: ["topic==/tasks/exit"], signal })) {
+          await this.#note(envelope).catch((error: unknown) => this.#log.warn("cannot note exit", { error }));
+        }
+      } catch (error) {
+        // Too many exits at once for the queue: an unmarked one may be told twice after a restart, which is better than never.
+        this.#log.warn("exit events were missed", { error });
+      }
     }
   }
 

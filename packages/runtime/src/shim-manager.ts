@@ -89,11 +89,15 @@ export class LocalShimManager implements ShimManager, AsyncDisposable {
    * This gives a bundle a shim: a place in a running one of ours, or a process of its own. It writes `shim-binary-path` and
    * `bootstrap.json`, and returns the connection, which the caller disposes.
    *
-   * @throws what the shim printed - it did not start; deadline_exceeded - it took too long and was killed
+   * The signal does not reach a `start` that runs: killed half way it could leave a shim that nobody knows. Its deadline does.
+   *
+   * @throws unknown - it did not start, with what it printed
+   * @throws deadline_exceeded - it took too long and was killed
    */
   async start(bundle: Bundle, binary: string, { options, signal }: StartOptions = {}): Promise<ShimConnection> {
     await bundle.writeShimPath(binary);
-    if (!this.#isPooled(binary)) return await this.#startProcess(bundle, binary, { options, signal });
+    signal?.throwIfAborted();
+    if (!this.#isPooled(binary)) return await this.#startProcess(bundle, binary, options);
     // One `start` at a time for a namespace's pools: those who come meanwhile find room in what it made.
     const key = `${bundle.namespace}/${poolGroup(0, options)}`;
     for (;;) {
@@ -106,7 +110,7 @@ export class LocalShimManager implements ShimManager, AsyncDisposable {
       if (running === undefined) break;
       await running.catch(() => undefined);
     }
-    const starting = this.#startProcess(bundle, binary, { options, signal });
+    const starting = this.#startProcess(bundle, binary, options);
     this.#poolStarts.set(key, starting);
     try {
       return await starting;
@@ -135,13 +139,13 @@ export class LocalShimManager implements ShimManager, AsyncDisposable {
     return pooling === true && binary === defaultShim && (grouping ?? "pool") === "pool";
   }
 
-  async #startProcess(bundle: Bundle, binary: string, options: StartOptions): Promise<ShimConnection> {
+  async #startProcess(bundle: Bundle, binary: string, options: AnyValue | undefined): Promise<ShimConnection> {
     const endpoint = parseBootstrapAnswer(await this.#runStart(bundle, binary, options));
     await bundle.writeEndpoint(endpoint);
     return await this.connections.connect(endpoint, bundle.namespace, CONNECT_TIMEOUT_MS);
   }
 
-  async #runStart(bundle: Bundle, binary: string, options: StartOptions): Promise<Uint8Array> {
+  async #runStart(bundle: Bundle, binary: string, options: AnyValue | undefined): Promise<Uint8Array> {
     const known = this.#forms.get(binary);
     const first = known ?? firstForm(binary);
     const answer = await this.#tryStart(bundle, binary, first, options);
@@ -159,7 +163,7 @@ export class LocalShimManager implements ShimManager, AsyncDisposable {
     return retried.stdout;
   }
 
-  async #tryStart(bundle: Bundle, binary: string, form: StartForm, start: StartOptions): Promise<ShimOutput> {
+  async #tryStart(bundle: Bundle, binary: string, form: StartForm, options: AnyValue | undefined): Promise<ShimOutput> {
     const stdin = startInput(form, {
       id: bundle.id,
       namespace: bundle.namespace,
@@ -169,14 +173,13 @@ export class LocalShimManager implements ShimManager, AsyncDisposable {
       grpcAddress: this.options.grpcAddress,
       publishBinary: this.#publishBinary,
       socketDir: this.options.socketDir || (this.isOwn(binary) ? this.options.poolSocketDir : undefined),
-      options: start.options,
+      options,
     });
     return await this.#run(bundle, binary, {
       args: [...this.#debugFlag(), "start"],
       stdin,
       combine: true,
       timeoutMs: this.options.startTimeoutMs ?? 30_000,
-      signal: start.signal,
     });
   }
 

@@ -140,6 +140,7 @@ export class ShimTaskRuntime implements TaskRuntime, AsyncDisposable {
     resources.use(connection);
     const task = new ShimTask({ bundle, binary, connection, resources });
     try {
+      options.signal?.throwIfAborted();
       await task.create(options);
     } catch (error) {
       await this.#abandon(task);

@@ -39,7 +39,7 @@ export class RecordingExchange implements EventExchange {
     this.#readers.add(read);
     signal?.addEventListener("abort", () => wake.resolve());
     try {
-      while (signal?.aborted !== true) {
+      while (!isAborted(signal)) {
         yield* queue.splice(0);
         await wake.promise;
         wake = Promise.withResolvers();
@@ -61,6 +61,10 @@ export class RecordingExchange implements EventExchange {
         return { id, containerId, pid, exitStatus, exitedAtNs: fromProtoTimestampNs(exitedAt) };
       });
   }
+}
+
+function isAborted(signal: AbortSignal | undefined): boolean {
+  return signal?.aborted === true;
 }
 
 /** A daemon as far as tasks need one. */
