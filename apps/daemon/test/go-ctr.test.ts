@@ -163,8 +163,7 @@ describe("Go ctr", () => {
     expect(await ctr("task", "metrics", "d1")).toContain("d1");
     await ctr("task", "kill", "-s", "SIGKILL", "d1");
     await expect.poll(async () => rows(await ctr("task", "ls"))[0]?.at(-1)).toBe("STOPPED");
-    // Go's ctr ends with the exit status of the task that it removes.
-    expect((await run(["task", "rm", "d1"])).code).toBe(137);
+    expect((await run(["task", "rm", "d1"])).stderr).toContain("exit with non-zero exit code 137");
     await ctr("container", "rm", "d1");
     expect(await ctr("container", "ls", "-q")).toBe("");
   });
@@ -175,7 +174,7 @@ describe("Go ctr", () => {
     await daemon.restart({ signal: "SIGKILL", whileDown: () => sleep(1500) });
     const states = Object.fromEntries(rows(await ctr("task", "ls")).map(([id, , status]) => [id, status]));
     expect(states).toEqual({ stays: "RUNNING", ends: "STOPPED" });
-    expect((await run(["task", "rm", "ends"])).code).toBe(5);
+    expect((await run(["task", "rm", "ends"])).stderr).toContain("exit with non-zero exit code 5");
     expect(await ctr("task", "exec", "--exec-id", "after", "stays", "echo", "still here")).toBe("still here\n");
     await ctr("task", "kill", "-s", "SIGKILL", "stays");
     await expect.poll(async () => rows(await ctr("task", "ls"))[0]?.at(-1)).toBe("STOPPED");

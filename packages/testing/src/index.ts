@@ -5,6 +5,8 @@ export type { DaemonOptions, PeerDaemon } from "./peers/daemon.ts";
 export { startBerthd, startContainerd } from "./peers/daemon.ts";
 export type { DebianTool } from "./peers/debian-tools.ts";
 export { debianPath, debianTool, launcher } from "./peers/debian-tools.ts";
+export type { TreeEntry } from "./peers/list-tree.ts";
+export { listTree } from "./peers/list-tree.ts";
 export type { ProgramOptions, ProgramResult } from "./run-program.ts";
 export { runProgram } from "./run-program.ts";
 export type { TemporaryDirectory } from "./temporary-directory.ts";

@@ -1,0 +1,73 @@
+import { dirname } from "node:path";
+
+import type { PeerDaemon } from "@berth/testing";
+import { BUSYBOX_IMAGE, busyboxImage, debianTool, launcher, startBerthd, startContainerd } from "@berth/testing";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+
+const SHIM_DIRECTORY = dirname(launcher("containerd-shim-berth-v2"));
+
+/** Daemon and shim of different makes, held together only by containerd's shim protocol. */
+describe.each([
+  ["Debian's Go shim under berthd", () => startBerthd(), debianTool("containerd-shim-runc-v2")],
+  [
+    "berth's shim under Debian's containerd",
+    () => startContainerd({ path: [SHIM_DIRECTORY] }),
+    "io.containerd.berth.v2",
+  ],
+  ["berth's shim under berthd", () => startBerthd(), "io.containerd.runc.v2"],
+])("%s", { timeout: 60_000 }, (_, start, runtime) => {
+  const stack = new AsyncDisposableStack();
+  let daemon: PeerDaemon;
+  const run = (...args: string[]) => daemon.ctr(["run", "--runtime", runtime, ...args], { timeoutMs: 30_000 });
+
+  beforeAll(async () => {
+    daemon = stack.use(await start());
+    await daemon.ctr(["image", "import", "-"], { input: (await busyboxImage()).archive });
+  });
+  afterAll(() => stack.disposeAsync());
+
+  const taskStatus = async (id: string): Promise<string | undefined> => {
+    const { stdout } = await daemon.ctr(["task", "ls"]);
+    const row = stdout.split("\n").find((line) => line.startsWith(`${id} `));
+    return row?.trim().split(/\s+/).at(-1);
+  };
+
+  it("runs with output", async () => {
+    expect(await run("--rm", BUSYBOX_IMAGE, "out", "echo", "hello")).toMatchObject({ code: 0, stdout: "hello\n" });
+  });
+
+  it("passes standard error and the exit code on", async () => {
+    const result = await run("--rm", BUSYBOX_IMAGE, "err", "sh", "-c", "echo oops >&2; exit 42");
+    expect(result).toMatchObject({ code: 42, stdout: "" });
+    expect(result.stderr).toContain("oops");
+  });
+
+  it("reports a command that is not there", async () => {
+    const { code, stderr } = await run("--rm", BUSYBOX_IMAGE, "none", "/no/such/program");
+    expect(code).toBe(1);
+    expect(stderr).toContain("no such file or directory");
+    expect((await daemon.ctr(["task", "ls", "-q"])).stdout).toBe("");
+  });
+
+  it("executes in a running container", async () => {
+    expect((await run("-d", BUSYBOX_IMAGE, "long", "sleep", "1000")).code).toBe(0);
+    const exec = await daemon.ctr(["task", "exec", "--exec-id", "e1", "long", "sh", "-c", "echo inside; exit 4"]);
+    expect(exec).toMatchObject({ code: 4, stdout: "inside\n" });
+    expect(await taskStatus("long")).toBe("RUNNING");
+  });
+
+  it("pauses and resumes", async () => {
+    await daemon.ctr(["task", "pause", "long"]);
+    expect(await taskStatus("long")).toBe("PAUSED");
+    await daemon.ctr(["task", "resume", "long"]);
+    expect(await taskStatus("long")).toBe("RUNNING");
+  });
+
+  it("kills and deletes", async () => {
+    expect((await daemon.ctr(["task", "kill", "-s", "SIGKILL", "long"])).code).toBe(0);
+    await expect.poll(() => taskStatus("long")).toBe("STOPPED");
+    expect((await daemon.ctr(["task", "rm", "long"])).stderr).toContain("exit with non-zero exit code 137");
+    expect((await daemon.ctr(["container", "rm", "long"])).code).toBe(0);
+    expect((await daemon.ctr(["task", "ls", "-q"])).stdout).toBe("");
+  });
+});
