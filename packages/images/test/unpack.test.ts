@@ -1,0 +1,151 @@
+import type { Applier } from "@berth/core/diff";
+import type { Mount } from "@berth/core/mount";
+import type { SnapshotCommitOptions, SnapshotInfo, SnapshotOptions, Snapshotter } from "@berth/core/snapshots";
+import { alreadyExists, Code, codeOf, invalidArgument, notFound } from "@berth/errors";
+import type { Descriptor } from "@berth/oci";
+import { allPlatforms } from "@berth/oci";
+import { buildImage } from "@berth/testing";
+import type { BuiltImage } from "@berth/testing";
+import { beforeAll, describe, expect, it } from "vitest";
+
+import type { UnpackOptions } from "../src/index.ts";
+import { importArchive, unpack } from "../src/index.ts";
+import { MemoryContentStore } from "./memory-content-store.ts";
+
+interface Record {
+  kind: "active" | "committed";
+  parent: string;
+  labels: ReadonlyMap<string, string>;
+}
+
+/** Keeps only what unpacking asks for, and the order of the calls. */
+class MemorySnapshotter implements Pick<Snapshotter, "stat" | "prepare" | "commit" | "remove"> {
+  readonly records = new Map<string, Record>();
+  readonly calls: string[] = [];
+
+  async stat(key: string): Promise<SnapshotInfo> {
+    const record = this.records.get(key);
+    if (record === undefined) throw notFound(key);
+    return { ...record, name: key, createdAt: 0, updatedAt: 0 };
+  }
+
+  async prepare(key: string, parent: string, options?: SnapshotOptions): Promise<readonly Mount[]> {
+    if (parent !== "" && this.records.get(parent)?.kind !== "committed") throw notFound(parent);
+    this.records.set(key, { kind: "active", parent, labels: options?.labels ?? new Map() });
+    return [{ type: "bind", source: `/fs/${key}`, target: "", options: ["rw", "rbind"] }];
+  }
+
+  async commit(name: string, key: string, options?: SnapshotCommitOptions): Promise<void> {
+    if (this.records.has(name)) throw alreadyExists(name);
+    const record = this.records.get(key);
+    if (record === undefined) throw notFound(key);
+    this.records.delete(key);
+    const parent = options?.parent ?? record.parent;
+    this.records.set(name, { kind: "committed", parent, labels: options?.labels ?? new Map() });
+    this.calls.push(name);
+  }
+
+  async remove(key: string): Promise<void> {
+    if (!this.records.delete(key)) throw notFound(key);
+  }
+}
+
+describe("unpack", () => {
+  let image: BuiltImage;
+  beforeAll(async () => {
+    const layer = (name: string) => [{ path: name, type: "file" as const, size: 1, content: new Uint8Array(1) }];
+    image = await buildImage({ name: "x/y:1", layers: ["a", "b", "c", "d"].map(layer) });
+  });
+
+  const setUp = async (apply: (at: number, mounts: readonly Mount[]) => Promise<void>, concurrency: number) => {
+    const content = new MemoryContentStore();
+    await importArchive(bytes(image.archive), { content });
+    const snapshotter = new MemorySnapshotter();
+    const applier: Applier = {
+      apply: async (descriptor: Descriptor, mounts) => {
+        const at = image.layers.findIndex(({ digest }) => digest === descriptor.digest);
+        await apply(at, mounts);
+        return { ...descriptor, digest: image.diffIds[at] ?? descriptor.digest };
+      },
+    };
+    const options: UnpackOptions = {
+      content,
+      // The rest of a snapshotter is never asked for by unpacking.
+      snapshotter: snapshotter as unknown as Snapshotter,
+      snapshotterName: "overlayfs",
+      applier,
+      platform: allPlatforms,
+      concurrency,
+    };
+    return { content, snapshotter, options };
+  };
+
+  it.each([1, 3])("commits in order and labels what it made, %d at once", async (concurrency) => {
+    let running = 0;
+    let most = 0;
+    const seen: (readonly Mount[])[] = [];
+    const { content, snapshotter, options } = await setUp(async (at, mounts) => {
+      most = Math.max(most, ++running);
+      seen[at] = mounts;
+      // Later layers are ready earlier.
+      await new Promise((resolve) => setTimeout(resolve, 20 - 5 * at));
+      running--;
+    }, concurrency);
+    const { chainIds, chainId } = await unpack(image.manifest, options);
+    expect(most).toBe(concurrency);
+    expect(snapshotter.calls).toEqual(chainIds);
+    expect([...snapshotter.records.keys()]).toEqual(chainIds);
+    expect([...snapshotter.records.values()].map(({ parent }) => parent)).toEqual(["", ...chainIds.slice(0, -1)]);
+    expect(snapshotter.records.get(chainId)?.labels).toEqual(
+      new Map([
+        ["containerd.io/snapshot.ref", chainId],
+        ["containerd.io/snapshot/diff-id", image.diffIds[3]],
+        ["containerd.io/snapshot/parent-chain-id", chainIds[2]],
+      ]),
+    );
+    expect((await content.info(image.config.digest)).labels).toEqual(
+      new Map([["containerd.io/gc.ref.snapshot.overlayfs", chainId]]),
+    );
+    for (const [at, { digest }] of image.layers.entries()) {
+      expect((await content.info(digest)).labels.get("containerd.io/uncompressed")).toBe(image.diffIds[at]);
+    }
+    // Where the parent comes later, whiteouts must survive in the upper directory.
+    expect(seen.map(([mount]) => mount?.type)).toEqual(
+      concurrency === 1 ? ["bind", "bind", "bind", "bind"] : ["bind", "overlay", "overlay", "overlay"],
+    );
+    await unpack(image.manifest, options);
+    expect(snapshotter.calls).toHaveLength(4);
+  });
+
+  it.each([1, 3])("leaves no extraction snapshot when a layer fails, %d at once", async (concurrency) => {
+    const { snapshotter, options } = await setUp(async (at) => {
+      if (at === 2) throw invalidArgument("broken");
+    }, concurrency);
+    const error = await unpack(image.manifest, options).catch((thrown: unknown) => thrown);
+    expect(codeOf(error)).toBe(Code.InvalidArgument);
+    expect([...snapshotter.records.values()].map(({ kind }) => kind)).toEqual(["committed", "committed"]);
+  });
+
+  it.each([1, 3])(
+    "leaves no extraction snapshot when aborted, and its locks are free, %d at once",
+    async (concurrency) => {
+      const abort = new AbortController();
+      const { snapshotter, options } = await setUp(async (at) => {
+        if (at !== 1 || abort.signal.aborted) return;
+        abort.abort();
+        abort.signal.throwIfAborted();
+      }, concurrency);
+      const error = await unpack(image.manifest, { ...options, signal: abort.signal }).catch(
+        (thrown: unknown) => thrown,
+      );
+      expect(codeOf(error)).toBe(Code.Canceled);
+      expect([...snapshotter.records.values()].every(({ kind }) => kind === "committed")).toBe(true);
+      await unpack(image.manifest, options);
+      expect(snapshotter.records.size).toBe(4);
+    },
+  );
+});
+
+async function* bytes(archive: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {
+  yield archive;
+}
