@@ -23,9 +23,12 @@ const CHUNK_BYTES = 1 << 20;
 /** How long the peer may take to let go of the ingest after the last message. */
 const CLOSE_TIMEOUT_MS = 10_000;
 
+/** So many chunks may be under way unanswered: the peer writes one while the next is made. */
+const WINDOW_CHUNKS = 4;
+
 /**
- * Writes an ingest over one Write stream. Each message is answered before the next is sent: that is the back-pressure,
- * and a failure belongs to the call that caused it.
+ * Writes an ingest over one Write stream. A few chunks may be unanswered at a time: that is the back-pressure. Their
+ * failure is thrown by a later call, by the commit at the latest; every other call waits for all answers before it.
  */
 export class RemoteContentWriter implements ContentWriter {
   readonly #ref: string;
@@ -37,6 +40,7 @@ export class RemoteContentWriter implements ContentWriter {
   #offset = 0;
   #total = 0;
   #closed = false;
+  readonly #unanswered: Promise<WriteContentResponse>[] = [];
 
   private constructor(
     client: Client<typeof Content>,
@@ -148,14 +152,25 @@ export class RemoteContentWriter implements ContentWriter {
     }
   }
 
-  async #append(data: Uint8Array, options: CallOptions | undefined): Promise<void> {
-    const answer = await this.#send({ action: WriteAction.WRITE, offset: BigInt(this.#offset), data }, options);
-    this.#offset = fromProtoInt(answer.offset);
+  async #append(chunk: Uint8Array, options: CallOptions | undefined): Promise<void> {
+    this.#checkSignal(options);
+    // The chunk is the caller's again when this resolves, which is before it is sent.
+    const data = chunk.slice();
+    const answer = this.#exchange({ action: WriteAction.WRITE, offset: BigInt(this.#offset), data }, options);
+    answer.catch(() => {});
+    this.#unanswered.push(answer);
+    this.#offset += data.length;
+    if (this.#unanswered.length >= WINDOW_CHUNKS) await this.#unanswered.shift();
   }
 
   async #send(request: Request, options: CallOptions | undefined): Promise<WriteContentResponse> {
+    while (this.#unanswered.length > 0) await this.#unanswered.shift();
+    return await this.#exchange(request, options);
+  }
+
+  async #exchange(request: Request, options: CallOptions | undefined): Promise<WriteContentResponse> {
+    this.#checkSignal(options);
     const signal = options?.signal;
-    if (signal?.aborted === true) throw canceled(`write ${this.#ref}: aborted`, { cause: signal.reason });
     // A message that is under way cannot be taken back: aborting one ends the stream, the ingest stays.
     const onAbort = (): void => this.#cancel.abort(signal?.reason);
     signal?.addEventListener("abort", onAbort, { once: true });
@@ -167,6 +182,11 @@ export class RemoteContentWriter implements ContentWriter {
     } finally {
       signal?.removeEventListener("abort", onAbort);
     }
+  }
+
+  #checkSignal(options: CallOptions | undefined): void {
+    const signal = options?.signal;
+    if (signal?.aborted === true) throw canceled(`write ${this.#ref}: aborted`, { cause: signal.reason });
   }
 
   #checkOpen(): void {
