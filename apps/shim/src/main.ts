@@ -1,4 +1,4 @@
-import { defineShim, runShim } from "@berth/shim-runtime";
+import { defineShim, runShim } from "@berth/shim-runtime/run";
 
 /** Where runc keeps its state unless the options of a container name a root. */
 const runcRoot = process.env["BERTH_SHIM_RUNC_ROOT"] || undefined;

@@ -36,5 +36,6 @@ function field(value: unknown, name: string): unknown {
 
 /** A container's id and exec ids become file names and arguments. @throws invalid_argument */
 export function checkIdentifier(id: string, what: string): void {
-  if (!/^[A-Za-z0-9]+(?:[-._][A-Za-z0-9]+)*$/.test(id)) throw invalidArgument(`${what} ${JSON.stringify(id)} is invalid`);
+  if (!/^[A-Za-z0-9]+(?:[-._][A-Za-z0-9]+)*$/.test(id))
+    throw invalidArgument(`${what} ${JSON.stringify(id)} is invalid`);
 }

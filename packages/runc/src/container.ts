@@ -109,7 +109,9 @@ export class Container {
     const { init } = this;
     await init.mutex.run(async () => {
       if (init.exit || this.#state !== "created") throw unknown(`cannot start a ${this.status} process`);
-      const work = this.#settings.checkpoint ? this.#restore(this.#settings.checkpoint) : this.driver.start(this.id, this.bundle);
+      const work = this.#settings.checkpoint
+        ? this.#restore(this.#settings.checkpoint)
+        : this.driver.start(this.id, this.bundle);
       await init.startWith(
         work.then(() => {
           this.#state = "running";
@@ -126,7 +128,8 @@ export class Container {
    */
   addExec(execId: string, stdio: StdioRequest, spec: Uint8Array): void {
     if (this.#execs.has(execId)) throw alreadyExists(`process ${execId} of container ${this.id}`);
-    if (this.init.exit) throw failedPrecondition(`container ${this.id} must be in a created or running state to be exec'd`);
+    if (this.init.exit)
+      throw failedPrecondition(`container ${this.id} must be in a created or running state to be exec'd`);
     const added = new ShimProcess(execId, stdio, this.#openStdio(stdio));
     writeFileSync(this.#execFile(execId, "process.json"), spec, { mode: 0o600 });
     this.#execs.set(execId, added);
@@ -233,7 +236,14 @@ export class Container {
     const { noPivotRoot, noNewKeyring } = this.#settings.options;
     await init.stdio.start(async (stdio, consoleSocket) => {
       const pidFile = join(bundle, "init.pid");
-      init.pid = await this.driver.create(this.id, { bundle, pidFile, stdio, consoleSocket, noPivotRoot, noNewKeyring });
+      init.pid = await this.driver.create(this.id, {
+        bundle,
+        pidFile,
+        stdio,
+        consoleSocket,
+        noPivotRoot,
+        noNewKeyring,
+      });
       // before anything else can fail: the process is a child of this one from now on
       this.#watch(init, (status) => this.#onInitExit(status));
     });
@@ -265,7 +275,9 @@ export class Container {
 
   async #runExec(exec: ShimProcess): Promise<number> {
     const { bundle, id } = this;
-    const [processFile, pidFile, logFile] = ["process.json", "pid", "log.json"].map((kind) => this.#execFile(exec.execId, kind));
+    const [processFile, pidFile, logFile] = ["process.json", "pid", "log.json"].map((kind) =>
+      this.#execFile(exec.execId, kind),
+    );
     const files = { processFile: processFile ?? "", pidFile: pidFile ?? "", logFile: logFile ?? "" };
     let pid = 0;
     try {
@@ -280,7 +292,8 @@ export class Container {
 
   #watch(process: ShimProcess, onExit: (status: ExitStatus) => Promise<void>): void {
     const { log, reaper } = this.#context;
-    const failed = (error: unknown): void => log.error("exit not handled", { id: this.id, execId: process.execId, error: messageOf(error) });
+    const failed = (error: unknown): void =>
+      log.error("exit not handled", { id: this.id, execId: process.execId, error: messageOf(error) });
     reaper.wait(process.pid).then(onExit).catch(failed);
   }
 

@@ -138,7 +138,14 @@ export class RuncDriver {
   /** This makes and starts a container from a checkpoint and returns the id of its process. */
   async restore(id: string, options: RestoreOptions): Promise<number> {
     const { bundle } = options;
-    const fixed = ["restore", ...checkpointArguments(options.checkpoint), "--detach", "--no-subreaper", "--bundle", bundle];
+    const fixed = [
+      "restore",
+      ...checkpointArguments(options.checkpoint),
+      "--detach",
+      "--no-subreaper",
+      "--bundle",
+      bundle,
+    ];
     const args = [...fixed, ...startingArguments(options), ...rootArguments(options), id];
     await this.#run(args, { doing: "restore", log: join(bundle, "log.json"), stdio: options.stdio });
     return readPid(options.pidFile);
@@ -146,7 +153,11 @@ export class RuncDriver {
 
   /** This returns what the runtime says it can do (OCI features JSON), `undefined` when it is too old to say. */
   async features(): Promise<string | undefined> {
-    const { status, stdout } = await runCommand({ path: this.#command, args: ["features"], reaper: this.#options.reaper });
+    const { status, stdout } = await runCommand({
+      path: this.#command,
+      args: ["features"],
+      reaper: this.#options.reaper,
+    });
     return status === 0 ? stdout : undefined;
   }
 

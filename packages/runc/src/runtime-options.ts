@@ -2,7 +2,12 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { create, fromBinary, fromJsonString, toJsonString } from "@bufbuild/protobuf";
-import { type CheckpointOptions, CheckpointOptionsSchema, type Options, OptionsSchema } from "@berth/api/containerd/runc/v1/options";
+import {
+  type CheckpointOptions,
+  CheckpointOptionsSchema,
+  type Options,
+  OptionsSchema,
+} from "@berth/api/containerd/runc/v1/options";
 import { OptionsSchema as GenericOptionsSchema } from "@berth/api/runtimeoptions/v1/options";
 import { invalidArgument, messageOf, systemErrorCode } from "@berth/errors";
 
@@ -37,15 +42,19 @@ export function parseRuncOptions(any: TypedValue | undefined): Options {
 
 function parseGenericOptions(bytes: Uint8Array): Options {
   const { configBody, configPath } = fromBinary(GenericOptionsSchema, bytes);
-  const text = configBody.length > 0 ? new TextDecoder().decode(configBody) : configPath && readFileSync(configPath, "utf8");
+  const text =
+    configBody.length > 0 ? new TextDecoder().decode(configBody) : configPath && readFileSync(configPath, "utf8");
   // whoever uses these options names fields of runc's that other runtimes have more of
-  return text.trimStart().startsWith("{") ? fromJsonString(OptionsSchema, text, { ignoreUnknownFields: true }) : create(OptionsSchema);
+  return text.trimStart().startsWith("{")
+    ? fromJsonString(OptionsSchema, text, { ignoreUnknownFields: true })
+    : create(OptionsSchema);
 }
 
 /** This reads the options of a checkpoint. @throws invalid_argument - another type, or undecodable */
 export function parseCheckpointOptions(any: TypedValue | undefined): CheckpointOptions {
   if (!any || any.typeUrl === "") return create(CheckpointOptionsSchema);
-  if (typeName(any) !== CheckpointOptionsSchema.typeName) throw invalidArgument(`checkpoint options of type ${any.typeUrl}`);
+  if (typeName(any) !== CheckpointOptionsSchema.typeName)
+    throw invalidArgument(`checkpoint options of type ${any.typeUrl}`);
   try {
     return fromBinary(CheckpointOptionsSchema, any.value);
   } catch (error) {
@@ -63,7 +72,9 @@ export function writeRuncOptions(bundle: string, options: Options): void {
 /** This reads what {@link writeRuncOptions} wrote; the defaults where nothing is. */
 export function readRuncOptions(bundle: string): Options {
   try {
-    return fromJsonString(OptionsSchema, readFileSync(join(bundle, "options.json"), "utf8"), { ignoreUnknownFields: true });
+    return fromJsonString(OptionsSchema, readFileSync(join(bundle, "options.json"), "utf8"), {
+      ignoreUnknownFields: true,
+    });
   } catch (error) {
     if (systemErrorCode(error) === "ENOENT") return create(OptionsSchema);
     throw invalidArgument(`${bundle}/options.json: ${messageOf(error)}`, { cause: error });

@@ -162,7 +162,14 @@ class ContainerTasks implements RuncTasks {
       const container = await Container.create(settings, driver, this.#context);
       this.#containers.set(id, container);
       const { pid } = container.init;
-      this.#context.publish("/tasks/create", TaskCreateSchema, { containerId: id, bundle, rootfs, io: stdio, checkpoint, pid });
+      this.#context.publish("/tasks/create", TaskCreateSchema, {
+        containerId: id,
+        bundle,
+        rootfs,
+        io: stdio,
+        checkpoint,
+        pid,
+      });
       return { pid };
     } finally {
       this.#coming.delete(id);

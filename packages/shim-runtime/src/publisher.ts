@@ -63,7 +63,11 @@ export class Publisher implements AsyncDisposable {
 
   async #run(): Promise<void> {
     const { address: path, namespace } = this.#options;
-    await using transport = createTtrpcTransport({ path, reconnect: true, metadata: { [TTRPC_NAMESPACE_KEY]: namespace } });
+    await using transport = createTtrpcTransport({
+      path,
+      reconnect: true,
+      metadata: { [TTRPC_NAMESPACE_KEY]: namespace },
+    });
     const client = createClient(Events, transport);
     for (let envelope = this.#queue[0]; envelope && !this.#stop.signal.aborted; envelope = this.#queue[0]) {
       const sending = envelope;
@@ -77,7 +81,7 @@ export class Publisher implements AsyncDisposable {
   }
 
   async #deliver(envelope: Envelope, send: () => Promise<void>): Promise<void> {
-    for (let failures = 0; !this.#stop.signal.aborted; ) {
+    for (let failures = 0; !this.#stop.signal.aborted;) {
       try {
         await send();
         return;

@@ -58,7 +58,8 @@ async function dispatch(
 
 /** The id becomes part of paths. */
 function requireId({ id }: ShimFlags): void {
-  if (!/^[A-Za-z0-9]+(?:[-._][A-Za-z0-9]+)*$/.test(id)) throw invalidArgument(`container id ${JSON.stringify(id)} is invalid`);
+  if (!/^[A-Za-z0-9]+(?:[-._][A-Za-z0-9]+)*$/.test(id))
+    throw invalidArgument(`container id ${JSON.stringify(id)} is invalid`);
 }
 
 function versionText({ name, version, revision = "" }: ShimDefinition): string {
@@ -67,7 +68,7 @@ function versionText({ name, version, revision = "" }: ShimDefinition): string {
 
 function print(output: Uint8Array | string | undefined): void {
   const bytes = typeof output === "string" ? new TextEncoder().encode(output) : output;
-  for (let sent = 0; bytes && sent < bytes.length; ) sent += writeSync(1, bytes, sent);
+  for (let sent = 0; bytes && sent < bytes.length;) sent += writeSync(1, bytes, sent);
 }
 
 function warn(text: string): void {

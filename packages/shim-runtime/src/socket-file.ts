@@ -12,7 +12,8 @@ const MAX_PATH_BYTES = 106;
 export function socketPath(directory: string, grpcAddress: string, namespace: string, group: string): string {
   const name = createHash("sha256").update([grpcAddress, namespace, group].join("/")).digest("hex");
   const path = join(directory, name);
-  if (Buffer.byteLength(path) > MAX_PATH_BYTES) throw invalidArgument(`socket path ${path}: longer than ${MAX_PATH_BYTES} bytes`);
+  if (Buffer.byteLength(path) > MAX_PATH_BYTES)
+    throw invalidArgument(`socket path ${path}: longer than ${MAX_PATH_BYTES} bytes`);
   return path;
 }
 

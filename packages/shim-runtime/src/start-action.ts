@@ -26,7 +26,8 @@ const ATTEMPTS = 20;
  */
 export async function startAction(input: ActionInput): Promise<Uint8Array> {
   const bytes = await readStdin();
-  if (bytes.length === 0) return new TextEncoder().encode(formatTextAnswer(await place(input, {}), input.environment.maxVersion));
+  if (bytes.length === 0)
+    return new TextEncoder().encode(formatTextAnswer(await place(input, {}), input.environment.maxVersion));
   const { formatBootstrapAnswer, parseBootstrapInput } = await import("./bootstrap.ts");
   const { form, params, options } = parseBootstrapInput(bytes, input.flags);
   const shimCgroup = options && (await input.definition.shimCgroup?.(options));
@@ -51,7 +52,8 @@ async function place(input: ActionInput, placement: Placement): Promise<ShimEndp
   const { grouping } = environment;
   for (const group of groupNames({ grouping, id: flags.id, bundle, shimCgroup: placement.shimCgroup })) {
     const path = socketPath(placement.socketDir ?? environment.socketDir, flags.address, flags.namespace, group);
-    if (await join(input, placement, path, bundle)) return { version: API_VERSION, address: `unix://${path}`, protocol: "ttrpc" };
+    if (await join(input, placement, path, bundle))
+      return { version: API_VERSION, address: `unix://${path}`, protocol: "ttrpc" };
   }
   throw unavailable(`no shim takes container ${flags.id}`);
 }

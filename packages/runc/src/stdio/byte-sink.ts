@@ -98,7 +98,7 @@ export function terminalSink(master: number): ByteSink {
     open = false;
   };
   const put = async (bytes: Uint8Array): Promise<void> => {
-    for (let rest = bytes; rest.length > 0 && open; ) {
+    for (let rest = bytes; rest.length > 0 && open;) {
       const written = await writeSome(master, rest);
       rest = rest.subarray(written);
       // the terminal is full: nobody reads its other side now

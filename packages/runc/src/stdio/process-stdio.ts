@@ -192,7 +192,8 @@ export class ProcessStdio implements AsyncDisposable {
 
   #copyOutput(source: ByteSource, open: (options: { readonly signal: AbortSignal }) => Promise<ByteSink>): void {
     const { log, id } = this.#context;
-    const onError = (error: unknown): void => log.warn("copy of process output failed", { id, error: messageOf(error) });
+    const onError = (error: unknown): void =>
+      log.warn("copy of process output failed", { id, error: messageOf(error) });
     this.#outputs.push(copyBytes(source, { open, onError }));
   }
 

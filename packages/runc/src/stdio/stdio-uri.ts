@@ -55,6 +55,7 @@ function decode(path: string, text: string): string {
 }
 
 function absolute(path: string, text: string): string {
-  if (!isAbsolute(path) || path.includes("\0")) throw invalidArgument(`stdio ${JSON.stringify(text)}: not an absolute path`);
+  if (!isAbsolute(path) || path.includes("\0"))
+    throw invalidArgument(`stdio ${JSON.stringify(text)}: not an absolute path`);
   return path;
 }
