@@ -10,7 +10,7 @@ import type { BackendContent } from "../stores/backend-content.ts";
 import type { BackendSnapshotter } from "../stores/backend-snapshotter.ts";
 import { cleanContent } from "./clean-content.ts";
 import { cleanSnapshotter } from "./clean-snapshotter.ts";
-import { inSlices, Marker } from "./marker.ts";
+import { inSlices, Marker, nextTurn } from "./marker.ts";
 import type { ReferenceRules } from "./references.ts";
 import { referenceRules } from "./references.ts";
 import { findUnmarked, sweep } from "./sweep.ts";
@@ -87,6 +87,8 @@ export class Collector {
   }
 
   async #run(): Promise<GcStats> {
+    // Even where there is nothing to do: who collects in a loop must not keep others from their turn.
+    await nextTurn();
     const begin = performance.now();
     const { marked, swept } = await this.#markAndSweep();
     const metadataMs = performance.now() - begin;

@@ -92,7 +92,14 @@ export async function inSlices(step: () => boolean, signal?: AbortSignal): Promi
   for (let deadline = performance.now() + SLICE_MS, steps = 1; step(); steps++) {
     if (steps % STEPS_PER_LOOK !== 0 || performance.now() < deadline) continue;
     signal?.throwIfAborted();
-    await new Promise((resolve) => setImmediate(resolve));
+    await nextTurn();
     deadline = performance.now() + SLICE_MS;
   }
+}
+
+/** This lets everything run that waits for the event loop. */
+export function nextTurn(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve);
+  });
 }
