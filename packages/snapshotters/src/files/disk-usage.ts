@@ -1,9 +1,9 @@
 import { type BigIntStats, lstatSync, readdirSync } from "node:fs";
 
 import type { SnapshotUsage } from "@berth/core/snapshots";
-import { type BytePath, joinBytes, withShortPath } from "./byte-path.ts";
 import { errnoName } from "./errno-name.ts";
 import type { Checkpoint } from "./tree-job.ts";
+import { joinBytes, TreePath } from "./tree-path.ts";
 
 /** `st_blocks` counts these, whatever the file system. */
 const BLOCK_BYTES = 512;
@@ -21,23 +21,24 @@ interface Tally {
  */
 export function diskUsage(path: string, checkpoint: Checkpoint): SnapshotUsage {
   const tally: Tally = { blocks: 0, inodes: 0, seen: new Set() };
-  const top = Buffer.from(path);
-  if (count(top, tally)) measure(top, tally, checkpoint);
+  using walk = new DisposableStack();
+  const directories: TreePath[] = [];
+  walk.defer(() => directories.forEach((directory) => directory[Symbol.dispose]()));
+  const top = TreePath.top(path);
+  if (count(top.bytes, tally)) directories.push(top);
+  for (let next = directories.pop(); next !== undefined; next = directories.pop()) {
+    checkpoint();
+    using directory = next;
+    directory.shorten();
+    for (const name of list(directory.bytes)) {
+      if (count(joinBytes(directory.bytes, name), tally)) directories.push(directory.child(name));
+    }
+  }
   return { size: tally.blocks * BLOCK_BYTES, inodes: tally.inodes };
 }
 
-function measure(directory: BytePath, tally: Tally, checkpoint: Checkpoint): void {
-  checkpoint();
-  withShortPath(directory, (base) => {
-    for (const name of list(base)) {
-      const path = joinBytes(base, name);
-      if (count(path, tally)) measure(path, tally, checkpoint);
-    }
-  });
-}
-
 /** This counts one inode and says whether it is a directory. */
-function count(path: BytePath, tally: Tally): boolean {
+function count(path: Buffer, tally: Tally): boolean {
   const stat: BigIntStats | undefined = lstatSync(path, { bigint: true, throwIfNoEntry: false });
   if (stat === undefined) return false;
   const isDirectory = stat.isDirectory();
@@ -51,7 +52,7 @@ function count(path: BytePath, tally: Tally): boolean {
   return isDirectory;
 }
 
-function list(directory: BytePath): Buffer[] {
+function list(directory: Buffer): Buffer[] {
   try {
     return readdirSync(directory, { encoding: "buffer" });
   } catch (error) {

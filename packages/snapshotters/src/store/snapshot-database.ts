@@ -4,6 +4,7 @@ import { type Logger, silentLogger } from "@berth/core/log";
 import { failedPrecondition, messageOf, resourceExhausted, unavailable } from "@berth/errors";
 import { open, type RootDatabase } from "lmdb";
 
+import { reserveSpace } from "./reserve-space.ts";
 import { HEADER_KEY, SNAPSHOT_RANGE, snapshotKey } from "./snapshot-key.ts";
 import { decodeSnapshot, encodeSnapshot, type SnapshotRecord } from "./snapshot-record.ts";
 
@@ -71,8 +72,11 @@ export class SnapshotDatabase implements AsyncDisposable {
       mapSize: MAP_SIZE_BYTES,
       // A commit is answered when it is on disk.
       overlappingSync: false,
+      // On, lmdb makes a promise of its own per turn that nobody can handle: a full disk would end the process.
+      eventTurnBatching: false,
     });
     try {
+      await reserveSpace(options.path, options.log ?? silentLogger);
       return new SnapshotDatabase(lmdb, options);
     } catch (error) {
       await lmdb.close();
