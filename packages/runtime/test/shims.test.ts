@@ -69,6 +69,7 @@ describe.each(subjects)("$name", ({ version, own }) => {
     expect(await remove("c1")).toMatchObject({ exitStatus: 7, pid });
     expect(await readdir(join(harness.stateDir, "testing"))).toEqual([]);
     expect(await readdir(join(harness.directory, "root", "testing"))).toEqual([]);
+    if (!own) await eventually(() => !shimRuns("c1"));
     await eventually(() => harness.events.topics().includes("/tasks/delete"));
     expect(harness.events.topics()).toEqual(["/tasks/create", "/tasks/start", "/tasks/exit", "/tasks/delete"]);
   });
@@ -214,17 +215,19 @@ describe.each(subjects)("$name", ({ version, own }) => {
     expect(await codeThrown(creating)).toBe("canceled");
     expect(await readdir(join(harness.stateDir, "testing"))).toEqual([]);
     expect(harness.runtime.list(harness.namespace)).toEqual([]);
-    if (!own) await eventually(() => !commandLines().some((line) => line.includes("-id\0a1\0")));
+    if (!own) await eventually(() => !shimRuns("a1"));
   });
 });
 
-function commandLines(): string[] {
-  const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
-  return pids.map((pid) => {
+/** Whether a process runs that was started as the shim of a task of this daemon. */
+function shimRuns(id: string): boolean {
+  return readdirSync("/proc").some((name) => {
+    if (!/^\d+$/.test(name)) return false;
     try {
-      return readFileSync(`/proc/${pid}/cmdline`, "utf8");
+      const line = readFileSync(`/proc/${name}/cmdline`, "utf8");
+      return line.includes(`\0-id\0${id}\0`) && line.includes(harness.directory);
     } catch {
-      return ""; // gone meanwhile
+      return false; // gone meanwhile
     }
   });
 }
