@@ -1,1 +1,3 @@
-console.log("hi", process.argv);
+import { runProgram } from "./cli/program.ts";
+
+process.exitCode = await runProgram(process.argv.slice(2));

@@ -1,0 +1,33 @@
+import type { Client } from "@berth/client";
+import { isNotFound } from "@berth/errors";
+
+const SNAPSHOTTER_LABEL = "containerd.io/defaults/snapshotter";
+const RUNTIME_LABEL = "containerd.io/defaults/runtime";
+
+/** This returns `given`, else what the namespace's labels say, else overlayfs. */
+export function chooseSnapshotter(client: Client, given: string, signal: AbortSignal): Promise<string> {
+  return choose(client, { given, label: SNAPSHOTTER_LABEL, otherwise: "overlayfs", signal });
+}
+
+/** This returns `given`, else what the namespace's labels say, else runc's runtime. */
+export function chooseRuntime(client: Client, given: string, signal: AbortSignal): Promise<string> {
+  return choose(client, { given, label: RUNTIME_LABEL, otherwise: "io.containerd.runc.v2", signal });
+}
+
+interface Choice {
+  readonly given: string;
+  readonly label: string;
+  readonly otherwise: string;
+  readonly signal: AbortSignal;
+}
+
+async function choose(client: Client, { given, label, otherwise, signal }: Choice): Promise<string> {
+  if (given !== "") return given;
+  try {
+    return (await client.namespaces.labels(client.namespace, { signal })).get(label) ?? otherwise;
+  } catch (error) {
+    // A namespace comes into being with what is first made in it.
+    if (isNotFound(error)) return otherwise;
+    throw error;
+  }
+}

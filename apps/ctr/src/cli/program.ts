@@ -1,0 +1,133 @@
+import { invalidArgument, messageOf } from "@berth/errors";
+
+import { flushOutput, print } from "../output/print.ts";
+import { VERSION } from "../version.ts";
+import type { Entry, Group, Leaf } from "./command-tree.ts";
+import { COMMAND_TREE, findEntry } from "./command-tree.ts";
+import { GLOBAL_FLAGS } from "./global-flags.ts";
+import { parseFlags } from "./parse-flags.ts";
+import type { SessionOptions } from "./session.ts";
+
+const FAILURE = 1;
+/** What containerd's ctr exits with for a command that it does not know. */
+const UNKNOWN_COMMAND = 3;
+
+/** This runs one command line and returns the exit code. What goes wrong is told in one line on standard error. */
+export async function runProgram(argv: readonly string[]): Promise<number> {
+  // Debugging is known before the line is understood.
+  const debug = argv.includes("--debug");
+  try {
+    return await dispatch(argv);
+  } catch (error) {
+    process.stderr.write(
+      `ctr: ${messageOf(error)
+        .trim()
+        .replace(/\s*\n\s*/g, "; ")}\n`,
+    );
+    if (debug && error instanceof Error) process.stderr.write(`${error.stack ?? ""}\n`);
+    return FAILURE;
+  } finally {
+    await flushOutput();
+  }
+}
+
+async function dispatch(argv: readonly string[]): Promise<number> {
+  const { flags, args, help } = parseFlags(GLOBAL_FLAGS, argv, process.env);
+  if (flags.version) {
+    print(`ctr ${VERSION}\n`);
+    return 0;
+  }
+  const session = {
+    address: flags.address,
+    namespace: flags.namespace,
+    timeoutMs: flags.timeout,
+    connectTimeoutMs: flags["connect-timeout"],
+    debug: flags.debug,
+  };
+  return walk({ group: COMMAND_TREE, path: ["ctr"], words: help ? ["--help"] : args, leading: [] }, session);
+}
+
+interface Position {
+  readonly group: Group;
+  readonly path: readonly string[];
+  readonly words: readonly string[];
+  /** Flags of the group that stood before the command's name. */
+  readonly leading: readonly string[];
+}
+
+async function walk(position: Position, session: SessionOptions): Promise<number> {
+  const { group, path, leading } = position;
+  const [word, ...rest] = position.words;
+  if (word === undefined || word === "help" || word === "h" || word === "--help" || word === "-h") {
+    return showHelp(position, rest);
+  }
+  if (word.startsWith("-")) return walk(takeGroupFlag(position), session);
+  const entry = findEntry(group, word);
+  if (entry === undefined) return unknownCommand(path, word, group);
+  const next = [...path, entry.name];
+  if ("commands" in entry) return walk({ group: entry, path: next, words: rest, leading }, session);
+  return runLeaf(entry, next, [...leading, ...rest], session);
+}
+
+/** @throws invalid_argument - the group has no such flag */
+function takeGroupFlag(position: Position): Position {
+  const [word = "", ...rest] = position.words;
+  const [, name = "", value] = /^--?([^=]*)(=.*)?$/s.exec(word) ?? [];
+  if (position.group.sharedFlags?.includes(name) !== true) {
+    throw invalidArgument(`flag provided but not defined: -${name}`);
+  }
+  if (value === undefined && rest.length === 0) throw invalidArgument(`flag needs an argument: -${name}`);
+  const taken = value === undefined ? 2 : 1;
+  return {
+    ...position,
+    words: position.words.slice(taken),
+    leading: [...position.leading, ...position.words.slice(0, taken)],
+  };
+}
+
+async function showHelp({ group, path }: Position, words: readonly string[]): Promise<number> {
+  const { commandHelp, groupHelp } = await import("./help.ts");
+  const entry: Entry | undefined = words[0] === undefined ? group : findEntry(group, words[0]);
+  if (entry === undefined) return unknownCommand(path, words[0] ?? "", group);
+  const full = entry === group ? path : [...path, entry.name];
+  print("commands" in entry ? groupHelp(full, entry) : commandHelp(full, entry, await entry.load()));
+  return 0;
+}
+
+async function runLeaf(
+  entry: Leaf,
+  path: readonly string[],
+  words: readonly string[],
+  options: SessionOptions,
+): Promise<number> {
+  const command = await entry.load();
+  const { flags, args, help } = parseFlags(command.flags, words, process.env);
+  if (help) {
+    const { commandHelp } = await import("./help.ts");
+    print(commandHelp(path, entry, command));
+    return 0;
+  }
+  const { Session } = await import("./session.ts");
+  await using session = new Session(options);
+  const code = await command.run({ flags, args, session });
+  return code ?? 0;
+}
+
+function unknownCommand(path: readonly string[], word: string, group: Group): number {
+  const near = group.commands
+    .flatMap(({ name, aliases = [] }) => [name, ...aliases])
+    .filter((name) => isNear(name, word));
+  const hint = near.length > 0 ? `, did you mean ${near.join(" or ")}?` : "";
+  process.stderr.write(
+    `ctr: no command ${JSON.stringify(word)} in "${path.join(" ")}"${hint} See ${path.join(" ")} --help\n`,
+  );
+  return UNKNOWN_COMMAND;
+}
+
+/** Alike but for a letter or two at the same place, or one begins with the other. */
+function isNear(name: string, word: string): boolean {
+  if (word.length < 2) return false;
+  if (name.startsWith(word) || word.startsWith(name)) return true;
+  const same = [...name].filter((letter, index) => letter === word[index]).length;
+  return name.length > 2 && Math.max(name.length, word.length) - same <= 1;
+}

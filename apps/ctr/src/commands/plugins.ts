@@ -1,0 +1,50 @@
+import { createIntrospectionClient } from "@berth/client/introspection";
+import type { PluginRecord } from "@berth/core/introspection";
+import { Code, codeOf, messageOf } from "@berth/errors";
+import { formatPlatform } from "@berth/oci";
+
+import { defineCommand } from "../cli/command.ts";
+import { booleanFlag } from "../cli/flags.ts";
+import { print } from "../output/print.ts";
+import { formatTable, WIDE } from "../output/table.ts";
+
+const STATUS: Readonly<Record<PluginRecord["status"], string>> = { loaded: "ok", skipped: "skip", failed: "error" };
+const DETAILS = { minWidth: 4, padding: 4 };
+
+export const list = defineCommand({
+  usage: "[<filter>, ...]",
+  description: "Filters choose by id and type, as in id==btrfs; a plugin that any of them matches is shown.",
+  examples: ["ctr plugins list", "ctr plugins list --detailed id==btrfs"],
+  flags: {
+    quiet: booleanFlag("print only the ids", { aliases: ["q"] }),
+    detailed: booleanFlag("print all that is known of each plugin", { aliases: ["d"] }),
+  },
+  async run({ flags, args, session }) {
+    const introspection = createIntrospectionClient(session.transport());
+    const plugins = await introspection.plugins({ filters: args, signal: session.signal });
+    if (flags.quiet) for (const { id } of plugins) print(`${id}\n`);
+    else if (flags.detailed) print(plugins.map(formatDetails).join("\n"));
+    else print(formatTable([["TYPE", "ID", "PLATFORMS", "STATUS", ""], ...plugins.map(rowOf)], WIDE));
+  },
+});
+
+function rowOf({ type, id, platforms, status }: PluginRecord): string[] {
+  const shown = platforms.length === 0 ? "-" : platforms.map(formatPlatform).join(",");
+  return [type, id, shown, STATUS[status], ""];
+}
+
+function formatDetails(plugin: PluginRecord): string {
+  const { type, id, requires, platforms, exports, capabilities, error } = plugin;
+  const rows = [
+    ["Type:", type],
+    ["ID:", id],
+  ];
+  if (requires.length > 0) rows.push(["Requires:", ""], ...requires.map((required) => ["", required]));
+  if (platforms.length > 0) rows.push(["Platforms:", platforms.map(formatPlatform).join(",")]);
+  if (exports.size > 0) rows.push(["Exports:", ""], ...[...exports].map(([key, value]) => ["", key, value]));
+  if (capabilities.length > 0) rows.push(["Capabilities:", capabilities.join(",")]);
+  if (error !== undefined) {
+    rows.push(["Error:", ""], ["", "Code:", Code[codeOf(error)]], ["", "Message:", messageOf(error)]);
+  }
+  return formatTable(rows, DETAILS);
+}

@@ -1,0 +1,109 @@
+import { writeFile } from "node:fs/promises";
+
+import type { Client } from "@berth/client";
+import { removeContainer } from "@berth/client/run";
+import type { Container } from "@berth/core/containers";
+import { invalidArgument, isNotFound } from "@berth/errors";
+
+import { defineCommand } from "../cli/command.ts";
+import type { FlagValues } from "../cli/flags.ts";
+import { booleanFlag, stringFlag, unsupportedFlag } from "../cli/flags.ts";
+import type { Session } from "../cli/session.ts";
+import { CONTAINER_FLAGS } from "../process/container-flags.ts";
+import { containerArguments, createFromFlags } from "../process/create-from-flags.ts";
+import { endOnSignals } from "../process/interrupts.ts";
+import { LIMIT_FLAGS } from "../process/limit-flags.ts";
+import { makeProcessIo } from "../process/process-io.ts";
+import { rawModeFor, startFromFlags, watchProcess } from "../process/run-task.ts";
+import { taskOptions } from "../process/runtime-options.ts";
+
+const NO_USER_NAMESPACES = "user namespaces are not supported yet";
+
+const FLAGS = {
+  rm: booleanFlag("remove the container when it has ended"),
+  detach: booleanFlag("leave the container running and return", { aliases: ["d"] }),
+  "null-io": booleanFlag("give the process no input, and drop its output"),
+  "log-uri": stringFlag("where the output goes, e.g. file:///tmp/log or binary:///usr/bin/logger"),
+  "fifo-dir": stringFlag("directory for the pipes of standard input and output (default: /run/berth/fifo)"),
+  cgroup: stringFlag("path of the cgroup"),
+  platform: stringFlag("platform of the image, e.g. linux/arm64 (default: the host's)"),
+  "sync-fs": booleanFlag("start only when what was unpacked has reached the disk"),
+  "dump-config": stringFlag("write the spec to this file, and do not run anything"),
+  "privileged-without-host-devices": booleanFlag("with --privileged: no devices of the host"),
+  ...LIMIT_FLAGS,
+  ...CONTAINER_FLAGS,
+  cni: unsupportedFlag("there is no CNI yet; use --net-host or --with-ns network:PATH", "boolean"),
+  uidmap: unsupportedFlag(NO_USER_NAMESPACES),
+  gidmap: unsupportedFlag(NO_USER_NAMESPACES),
+  "remap-labels": unsupportedFlag(NO_USER_NAMESPACES, "boolean"),
+} as const;
+
+type RunFlags = FlagValues<typeof FLAGS>;
+
+export const run = defineCommand({
+  usage: "Image|RootFS ID [COMMAND] [ARG...]",
+  description:
+    "Without a command, the image's own runs. The exit code is that of the process. Signals are passed on to it.",
+  examples: [
+    "ctr run --rm example.org/busybox:1 hello echo hello",
+    "ctr run --rm -t example.org/busybox:1 shell sh",
+    "ctr run -d --net-host --memory-limit 67108864 example.org/server:1 server",
+    "ctr run --rm --mount type=bind,src=/srv,dst=/srv,options=rbind:ro example.org/busybox:1 ls ls /srv",
+  ],
+  flags: FLAGS,
+  async run({ flags, args, session }) {
+    const request = containerArguments(flags, args);
+    if (flags.rm && flags.detach) throw invalidArgument("flags --detach and --rm cannot be specified together");
+    const client = await session.client();
+    await using cleanup = new AsyncDisposableStack();
+    const early = endOnSignals(session);
+    cleanup.use(early);
+    const container = await createFromFlags(client, flags, request, session.signal);
+    // Removed without the session's signal, which an interrupt has aborted.
+    if (flags.rm || flags["dump-config"] !== "") cleanup.defer(() => remove(client, container.id));
+    if (flags["dump-config"] !== "") {
+      await writeFile(flags["dump-config"], container.spec?.value ?? "");
+      return 0;
+    }
+    return await runContainer({ client, container, flags, session, early });
+  },
+});
+
+interface RunContext {
+  readonly client: Client;
+  readonly container: Container;
+  readonly flags: RunFlags;
+  readonly session: Session;
+  /** Lets go of the signals, for the process to have them. */
+  readonly early: Disposable;
+}
+
+async function runContainer({ client, container, flags, session, early }: RunContext): Promise<number> {
+  const { signal } = session;
+  const { tty: terminal, detach, "pid-file": pidFile } = flags;
+  using _raw = await rawModeFor(terminal && !detach);
+  const io = await makeProcessIo(session, {
+    id: container.id,
+    terminal,
+    detach,
+    fifoDir: flags["fifo-dir"],
+    nullIo: flags["null-io"],
+    logUri: flags["log-uri"],
+  });
+  const started = { io, terminal, pidFile, taskOptions: taskOptions(flags), signal };
+  if (detach) {
+    await startFromFlags(client, container, started);
+    return 0;
+  }
+  await using running = await startFromFlags(client, container, started);
+  early[Symbol.dispose]();
+  return await watchProcess(running, terminal, signal);
+}
+
+async function remove(client: Client, id: string): Promise<void> {
+  try {
+    await removeContainer(client, id);
+  } catch (error) {
+    if (!isNotFound(error)) throw error;
+  }
+}

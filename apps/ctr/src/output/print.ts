@@ -1,0 +1,33 @@
+import { isBrokenPipe } from "./broken-pipe.ts";
+
+let failure: Error | undefined;
+
+// `ctr … | head` closes the pipe early: that is the reader's choice, not a failure of ctr.
+process.stdout.on("error", (error) => {
+  failure ??= error;
+});
+
+/** This writes to standard output. Failures are told by {@link flushOutput}; after a reader went away nothing happens. */
+export function print(text: string | Uint8Array): void {
+  if (failure === undefined) process.stdout.write(text);
+}
+
+/** This waits until what was printed has been taken, so that long outputs do not gather in memory. */
+export async function printAndWait(bytes: Uint8Array): Promise<void> {
+  if (failure !== undefined) return;
+  await new Promise<void>((resolve) => {
+    // A failure is kept by the listener above.
+    process.stdout.write(bytes, () => resolve());
+  });
+}
+
+/** Whether nobody reads the output any more: long printing may stop. */
+export function isOutputClosed(): boolean {
+  return failure !== undefined;
+}
+
+/** This waits for what was printed. @throws the error of the write, unless the reader just went away */
+export async function flushOutput(): Promise<void> {
+  if (process.stdout.writableLength > 0) await printAndWait(new Uint8Array());
+  if (failure !== undefined && !isBrokenPipe(failure)) throw failure;
+}

@@ -1,0 +1,55 @@
+import type { FlagValues } from "../cli/flags.ts";
+import { booleanFlag, integerFlag, listFlag, stringFlag, unsupportedFlag } from "../cli/flags.ts";
+import { snapshotterFlag } from "../cli/shared-flags.ts";
+
+const NO_PROFILES = "berth ships no security profiles";
+
+/** Flags of everything that makes a container. */
+export const CONTAINER_FLAGS = {
+  runtime: stringFlag(
+    "name of the runtime, or path of its shim (default: the namespace's, else io.containerd.runc.v2)",
+  ),
+  "runc-binary": stringFlag("runc-compatible program that the shim runs"),
+  "runc-root": stringFlag("directory of runc's state"),
+  "runc-systemd-cgroup": booleanFlag("let systemd manage the cgroup"),
+  snapshotter: snapshotterFlag,
+  "snapshotter-label": listFlag("label of the container's snapshot, key=value"),
+  config: stringFlag("take the whole spec from this file", { aliases: ["c"] }),
+  cwd: stringFlag("working directory of the process"),
+  env: listFlag("environment variable, NAME=value"),
+  "env-file": stringFlag("file with a NAME=value on each line"),
+  label: listFlag("label of the container, key=value"),
+  annotation: listFlag("annotation of the spec, key=value"),
+  mount: listFlag("mount, e.g. type=bind,src=/tmp,dst=/host,options=rbind:ro"),
+  "net-host": booleanFlag("use the host's network"),
+  privileged: booleanFlag("give the container all rights on the host"),
+  "read-only": booleanFlag("make the root file system read-only"),
+  tty: booleanFlag("give the process a terminal", { aliases: ["t"] }),
+  "with-ns": listFlag("join an existing namespace, e.g. network:/proc/123/ns/net"),
+  "pid-file": stringFlag("write the pid of the process to this file"),
+  "allow-new-privs": booleanFlag("let setuid programs gain privileges"),
+  "memory-limit": integerFlag("memory in bytes"),
+  "cap-add": listFlag("add a capability, e.g. CAP_NET_ADMIN"),
+  "cap-drop": listFlag("drop a capability"),
+  "seccomp-profile": stringFlag("file with a seccomp profile in the form of the runtime specification"),
+  hostname: stringFlag("host name in the container"),
+  user: stringFlag("user of the process, name or number, with :group if wanted", { aliases: ["u"] }),
+  rootfs: booleanFlag("the image is the path of a root file system on the host"),
+  "no-pivot": booleanFlag("do not use pivot_root"),
+  "cpu-quota": integerFlag("microseconds of processor time in each period; -1 for no limit", { initial: -1 }),
+  "cpu-period": integerFlag("microseconds of a period of --cpu-quota"),
+  "rootfs-propagation": stringFlag("how mounts travel: private, shared, slave, rprivate, rshared or rslave"),
+  device: listFlag("device of the host that the container may use, or a directory of devices"),
+  "runtime-config-path": unsupportedFlag("runtimes other than runc's take no options here"),
+  sandbox: unsupportedFlag("there are no sandboxes yet"),
+  gpus: unsupportedFlag("there is no GPU support; pass devices with --device"),
+  seccomp: unsupportedFlag(`${NO_PROFILES}; name one with --seccomp-profile`, "boolean"),
+  "apparmor-default-profile": unsupportedFlag(NO_PROFILES),
+  "apparmor-profile": unsupportedFlag("AppArmor is not supported yet"),
+  "blockio-config-file": unsupportedFlag("block I/O classes are not supported"),
+  "blockio-class": unsupportedFlag("block I/O classes are not supported"),
+  "rdt-class": unsupportedFlag("RDT classes are not supported"),
+} as const;
+
+/** Values of {@link CONTAINER_FLAGS}. */
+export type ContainerFlags = FlagValues<typeof CONTAINER_FLAGS>;
