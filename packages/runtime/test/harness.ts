@@ -1,3 +1,4 @@
+import { readdirSync, readFileSync } from "node:fs";
 import { copyFile, mkdir, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -219,6 +220,21 @@ function specOf(args: readonly string[]) {
 }
 
 let containers = 0;
+
+/** This finds the processes that were started as shims of the daemon of a directory, of all its tasks or of one. */
+export function shimsOf(directory: string, id?: string): number[] {
+  const isShim = (pid: string): boolean => {
+    try {
+      const line = readFileSync(`/proc/${pid}/cmdline`, "utf8");
+      return line.includes(`\0-address\0${directory}/`) && (id === undefined || line.includes(`\0-id\0${id}\0`));
+    } catch {
+      return false; // gone meanwhile
+    }
+  };
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name) && isShim(name))
+    .map(Number);
+}
 
 /** This waits until something is so. */
 export async function eventually(check: () => boolean, limitMs = 5000): Promise<void> {

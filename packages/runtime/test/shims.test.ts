@@ -1,4 +1,3 @@
-import { readdirSync, readFileSync } from "node:fs";
 import { access, mkdir, readdir, readFile, readlink, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -7,7 +6,7 @@ import { codeName, codeOf } from "@berth/errors";
 import { debianTool, temporaryDirectory } from "@berth/testing";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
-import { eventually, type Harness, ownShim, processSpec, startHarness } from "./harness.ts";
+import { eventually, type Harness, ownShim, processSpec, shimsOf, startHarness } from "./harness.ts";
 
 let harness: Harness;
 let shimPath: string;
@@ -46,6 +45,8 @@ describe.each(subjects)("$name", ({ version, own }) => {
 
   afterAll(async () => {
     await harness[Symbol.asyncDispose]();
+    // A pool keeps the place of a cancelled create for a minute.
+    for (const pid of shimsOf(harness.directory)) process.kill(pid, "SIGKILL");
     await onStop[Symbol.asyncDispose]();
   });
 
@@ -69,7 +70,7 @@ describe.each(subjects)("$name", ({ version, own }) => {
     expect(await remove("c1")).toMatchObject({ exitStatus: 7, pid });
     expect(await readdir(join(harness.stateDir, "testing"))).toEqual([]);
     expect(await readdir(join(harness.directory, "root", "testing"))).toEqual([]);
-    if (!own) await eventually(() => !shimRuns("c1"));
+    if (!own) await eventually(() => shimsOf(harness.directory, "c1").length === 0);
     await eventually(() => harness.events.topics().includes("/tasks/delete"));
     expect(harness.events.topics()).toEqual(["/tasks/create", "/tasks/start", "/tasks/exit", "/tasks/delete"]);
   });
@@ -215,22 +216,9 @@ describe.each(subjects)("$name", ({ version, own }) => {
     expect(await codeThrown(creating)).toBe("canceled");
     expect(await readdir(join(harness.stateDir, "testing"))).toEqual([]);
     expect(harness.runtime.list(harness.namespace)).toEqual([]);
-    if (!own) await eventually(() => !shimRuns("a1"));
+    if (!own) await eventually(() => shimsOf(harness.directory, "a1").length === 0);
   });
 });
-
-/** Whether a process runs that was started as the shim of a task of this daemon. */
-function shimRuns(id: string): boolean {
-  return readdirSync("/proc").some((name) => {
-    if (!/^\d+$/.test(name)) return false;
-    try {
-      const line = readFileSync(`/proc/${name}/cmdline`, "utf8");
-      return line.includes(`\0-id\0${id}\0`) && line.includes(harness.directory);
-    } catch {
-      return false; // gone meanwhile
-    }
-  });
-}
 
 async function shimPid(id: string): Promise<number> {
   const task = harness.runtime.get(harness.namespace, id);
