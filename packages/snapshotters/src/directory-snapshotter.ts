@@ -53,6 +53,8 @@ export interface DirectorySnapshotterOptions {
   /** Put a snapshot on disk before its commit answers; default true. */
   readonly syncFs?: boolean;
   readonly log?: Logger;
+  /** Called once when the database of the snapshotter cannot be trusted any more: the program must stop. */
+  readonly fatal?: ((error: Error) => void) | undefined;
 }
 
 /** This opens a snapshotter whose driver keeps each snapshot in a directory. */
@@ -60,13 +62,13 @@ export async function openDirectorySnapshotter(
   options: DirectorySnapshotterOptions,
   makeDriver: (directories: SnapshotDirectories, trees: TreeWorkers) => DirectoryDriver,
 ): Promise<Snapshotter> {
-  const { root, log = silentLogger, syncFs = true, syncRemove = false } = options;
+  const { root, log = silentLogger, fatal, syncFs = true, syncRemove = false } = options;
   await mkdir(root, { recursive: true, mode: 0o700 });
   await using opened = new AsyncDisposableStack();
   const trees = opened.use(new TreeWorkers());
   const directories = await SnapshotDirectories.open({ path: join(root, "snapshots"), trees, log });
   const usedIds = await directories.ids();
-  const store = opened.use(await SnapshotStore.open({ path: join(root, "metadata.mdb"), log, usedIds }));
+  const store = opened.use(await SnapshotStore.open({ path: join(root, "metadata.mdb"), log, fatal, usedIds }));
   const durable = opened.use(await DurableDirectory.open(root, { active: () => store.activeIds(), enabled: syncFs }));
   const driver = makeDriver(directories, trees);
   return new DirectorySnapshotter({ driver, directories, trees, durable, store, syncRemove, owned: opened.move() });

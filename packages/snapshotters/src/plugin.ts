@@ -1,3 +1,4 @@
+import { hostPlatform } from "@berth/oci";
 import type { Plugin } from "@berth/plugin-core";
 import { definePlugin, one, serviceRegistration, skipPlugin } from "@berth/plugin-core";
 import { GrpcPlugin, MetadataPlugin, SnapshotPlugin } from "@berth/plugin-core/types";
@@ -24,12 +25,14 @@ export const overlayfsPlugin: Plugin = definePlugin({
     mount_options: z.array(z.string()).default([]),
     sync_fs: syncFs,
   }),
-  async init({ config, rootDir, meta, resources, log }) {
+  async init({ config, rootDir, host: { fatal }, meta, resources, log }) {
     const root = config.root_path || rootDir;
+    meta.platforms.push(hostPlatform());
     meta.exports.set("root", root);
     const { snapshotter, support } = await openOverlaySnapshotter({
       root,
       log,
+      fatal,
       mountOptions: config.mount_options,
       upperdirLabel: config.upperdir_label,
       syncRemove: config.sync_remove,
@@ -47,10 +50,11 @@ export const nativePlugin: Plugin = definePlugin({
   type: SnapshotPlugin,
   id: "native",
   config: z.object({ root_path: rootPath, sync_fs: syncFs }),
-  async init({ config, rootDir, meta, resources, log }) {
+  async init({ config, rootDir, host: { fatal }, meta, resources, log }) {
     const root = config.root_path || rootDir;
+    meta.platforms.push(hostPlatform());
     meta.exports.set("root", root);
-    return resources.use(await openNativeSnapshotter({ root, log, syncFs: config.sync_fs }));
+    return resources.use(await openNativeSnapshotter({ root, log, fatal, syncFs: config.sync_fs }));
   },
 });
 
@@ -61,6 +65,7 @@ export const btrfsPlugin: Plugin = definePlugin({
   config: z.object({ root_path: rootPath }),
   async init({ config, rootDir, meta }) {
     const root = config.root_path || rootDir;
+    meta.platforms.push(hostPlatform());
     meta.exports.set("root", root);
     const other = await findOtherFileSystem(root);
     if (other !== undefined) {

@@ -27,6 +27,8 @@ export interface SnapshotDatabaseOptions {
   /** Path of the database file; its lock file has `-lock` after the name. */
   readonly path: string;
   readonly log?: Logger;
+  /** Called once when the database cannot be trusted any more: the program must stop, and its next start recovers. */
+  readonly fatal?: ((error: Error) => void) | undefined;
 }
 
 /**
@@ -39,6 +41,7 @@ export class SnapshotDatabase implements AsyncDisposable {
   readonly #records: Map<string, SnapshotRecord>;
   readonly #lmdb: RootDatabase<Uint8Array, Uint8Array>;
   readonly #log: Logger;
+  readonly #fatal: (error: Error) => void;
   #lastId: number;
   #broken: Error | undefined;
   #closed = false;
@@ -52,6 +55,7 @@ export class SnapshotDatabase implements AsyncDisposable {
     }
     this.#lmdb = lmdb;
     this.#log = options.log ?? silentLogger;
+    this.#fatal = options.fatal ?? (() => {});
     this.#lastId = Number(header.lastId);
     this.#records = new Map(
       Array.from(lmdb.getRange(SNAPSHOT_RANGE), ({ value }) => decodeSnapshot(value)).map((record) => [
@@ -150,8 +154,11 @@ export class SnapshotDatabase implements AsyncDisposable {
     const message = `write snapshot database: ${messageOf(cause)}`;
     if (code === ENOSPC || code === EDQUOT || code === MDB_MAP_FULL) return resourceExhausted(message, { cause });
     // What the kernel dropped after a failed fsync is not written by the next one.
-    this.#broken ??= new Error(message, { cause });
-    this.#log.error("snapshot database failed, it takes no more updates", { error: message });
+    if (this.#broken === undefined) {
+      this.#broken = new Error(message, { cause });
+      this.#log.error("snapshot database failed, it takes no more updates", { error: message });
+      this.#fatal(this.#broken);
+    }
     return unavailable(message, { cause });
   }
 
