@@ -11,7 +11,7 @@ import { imageCases } from "@berth/conformance/images";
 import { leaseCases } from "@berth/conformance/leases";
 import { namespaceCases } from "@berth/conformance/namespaces";
 import { snapshotCases } from "@berth/conformance/snapshots";
-import { startContainerd } from "@berth/testing";
+import { startBerthd, startContainerd } from "@berth/testing";
 import type { PeerDaemon } from "@berth/testing";
 import * as vitest from "vitest";
 
@@ -40,22 +40,29 @@ const OTHERWISE: ReadonlyMap<string, string> = new Map([
   ["list knows every snapshot and filters by kind, name, parent and labels", "a bad filter is unknown, in 2.4 too"],
   ["commit may name the parent there is; another one is refused", "came later"],
   ["commit gives a parent to a snapshot that has none, where rebase is supported", "came later"],
-  ["130 layers can be mounted", "mount(8) passes no more than a page of options"],
   ["an unknown namespace has no labels, and none can be set", "a label makes the namespace"],
   ["setLabel changes one label; the empty value deletes it", "the limit of labels is unknown"],
+]);
+
+/** What stands in the way of a rule whatever the daemon. */
+const NOT_HERE: ReadonlyMap<string, string> = new Map([
+  ["130 layers can be mounted", "mount(8) passes no more than a page of options"],
   ["a committed snapshot has no mounts, an unknown one is not found", "its calls reject before they are awaited"],
 ]);
-/** The rules that hold: `but` names one that only another suite has to leave out. */
-const kept = <T extends { readonly name: string }>(cases: readonly T[], but = ""): T[] =>
-  cases.filter(({ name }) => name === but || !OTHERWISE.has(name));
 
-/** The suites of the contracts, over the socket of the daemon that the contracts were taken from. */
-vitest.describe("contracts over containerd", () => {
+/** The suites of the contracts over the socket: of the daemon that the contracts were taken from, and of ours. */
+vitest.describe.each([
+  { name: "containerd", startDaemon: startContainerd, otherwise: OTHERWISE, rebasing: [""] },
+  { name: "berthd", startDaemon: startBerthd, otherwise: new Map<string, string>(), rebasing: ["overlayfs"] },
+])("contracts over $name", ({ startDaemon, otherwise, rebasing }) => {
+  /** The rules that hold: `but` names one that only another suite has to leave out. */
+  const kept = <T extends { readonly name: string }>(cases: readonly T[], but = ""): T[] =>
+    cases.filter(({ name }) => name === but || !(otherwise.has(name) || NOT_HERE.has(name)));
   let daemon: PeerDaemon;
   let count = 0;
 
   vitest.beforeAll(async () => {
-    daemon = await startContainerd();
+    daemon = await startDaemon();
   });
   vitest.afterAll(() => daemon[Symbol.asyncDispose]());
 
@@ -81,13 +88,17 @@ vitest.describe("contracts over containerd", () => {
   runConformance(vitest, "leases", kept(leaseCases), () => open(({ leases }) => ({ leases })));
   for (const name of ["native", "overlayfs"]) {
     runConformance(vitest, `snapshots ${name}`, kept(snapshotCases), () =>
-      openLeased((client) => ({ snapshotter: client.snapshotter(name), rebases: false, mount: mountAll })),
+      openLeased((client) => ({
+        snapshotter: client.snapshotter(name),
+        rebases: rebasing.includes(name),
+        mount: mountAll,
+      })),
     );
   }
   runConformance(vitest, "namespaces", kept(namespaceCases), async () => {
     // Namespaces are the daemon's own: each case begins with an empty daemon.
     await using stack = new AsyncDisposableStack();
-    const own = stack.use(await startContainerd());
+    const own = stack.use(await startDaemon());
     const client = stack.use(createClient({ address: own.address }));
     const owned = stack.move();
     return {

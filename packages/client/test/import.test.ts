@@ -1,6 +1,8 @@
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { execFile } from "node:child_process";
+import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 
 import type { TarEntryWithContent } from "@berth/archive";
@@ -8,7 +10,7 @@ import { writeTar } from "@berth/archive";
 import { Code, codeOf } from "@berth/errors";
 import { checkImage, imagePlatforms, imageSize, isUnpacked } from "@berth/images";
 import { hostPlatform, only, onlyStrict } from "@berth/oci";
-import { buildImage, sha256, startContainerd } from "@berth/testing";
+import { buildImage, sha256, startBerthd, startContainerd } from "@berth/testing";
 import type { PeerDaemon } from "@berth/testing";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
@@ -32,7 +34,10 @@ const layers = [
   [file("c", "three")],
 ];
 
-describe("import over containerd", () => {
+describe.each([
+  ["containerd", startContainerd],
+  ["berthd", startBerthd],
+])("import over %s", (name, startDaemon) => {
   let daemon: PeerDaemon;
   let directory: string;
   const clients: Client[] = [];
@@ -44,7 +49,7 @@ describe("import over containerd", () => {
 
   beforeAll(async () => {
     directory = await mkdtemp(join(tmpdir(), "berth-client-import-"));
-    daemon = await startContainerd();
+    daemon = await startDaemon();
   });
 
   afterAll(async () => {
@@ -60,7 +65,7 @@ describe("import over containerd", () => {
     await client.leases.delete("collect", { sync: true });
     const blobs = await Array.fromAsync(client.content.list());
     const images = await Array.fromAsync(client.images.list());
-    const snapshots = await Array.fromAsync(client.snapshotter("native").list());
+    const snapshots = await Array.fromAsync(client.snapshotter("overlayfs").list());
     return {
       blobs: blobs.map(({ digest, size, labels }) => ({ digest, size, labels: [...labels].toSorted() })),
       images: images.map(({ name, target, labels }) => ({ name, target, labels: [...labels].toSorted() })),
@@ -76,12 +81,12 @@ describe("import over containerd", () => {
   ) => {
     const path = join(directory, `${name}.tar`);
     await writeFile(path, archive);
-    const go = await daemon.ctr(["-n", `${name}-go`, "images", "import", "--snapshotter", "native", ...flags, path]);
+    const go = await daemon.ctr(["-n", `${name}-go`, "images", "import", "--snapshotter", "overlayfs", ...flags, path]);
     expect(go.code, go.stderr).toBe(0);
     const ours = open(`${name}-ours`);
     await importImage(ours, stream(compress(archive)), {
       platform: onlyStrict(hostPlatform()),
-      unpack: { snapshotter: "native" },
+      unpack: { snapshotter: "overlayfs" },
       ...options,
     });
     const expected = await traces(open(`${name}-go`));
@@ -117,7 +122,7 @@ describe("import over containerd", () => {
     const { target } = await client.images.get("quay.io/one/two:v1");
     const platform = only(hostPlatform());
     expect(
-      await isUnpacked(target, { content: client.content, snapshotter: client.snapshotter("native"), platform }),
+      await isUnpacked(target, { content: client.content, snapshotter: client.snapshotter("overlayfs"), platform }),
     ).toBe(true);
     expect((await checkImage(client.content, target, platform)).missing).toEqual([]);
     expect(await Array.fromAsync(imagePlatforms(client.content, target))).toEqual([hostPlatform()]);
@@ -130,12 +135,32 @@ describe("import over containerd", () => {
     await importImage(client, stream(archive));
     const { target } = await client.images.get("example.org/twice:1");
     const states: string[] = [];
-    const options = { snapshotter: "native", onLayer: (_: unknown, state: string) => void states.push(state) };
+    const options = { snapshotter: "overlayfs", onLayer: (_: unknown, state: string) => void states.push(state) };
     const [one, two] = await Promise.all([unpackImage(client, target, options), unpackImage(client, target, options)]);
     expect(one.chainId).toBe(two.chainId);
     expect(states.toSorted()).toEqual(["exists", "exists", "exists", "unpacked", "unpacked", "unpacked"]);
-    const kinds = (await Array.fromAsync(client.snapshotter("native").list())).map(({ kind }) => kind);
+    const kinds = (await Array.fromAsync(client.snapshotter("overlayfs").list())).map(({ kind }) => kind);
     expect(kinds).toEqual(["committed", "committed", "committed"]);
+  });
+
+  it.runIf(name === "berthd")("layers unpacked side by side give the same tree, deletions included", async () => {
+    const client = open("parallel");
+    const { archive } = await buildImage({ name: "example.org/parallel:1", layers });
+    await importImage(client, stream(archive));
+    const { target } = await client.images.get("example.org/parallel:1");
+    const { chainId, chainIds } = await unpackImage(client, target, { snapshotter: "overlayfs", concurrency: 3 });
+    const snapshotter = client.snapshotter("overlayfs");
+    expect((await snapshotter.stat(chainId)).parent).toBe(chainIds[1]);
+    const [view] = await snapshotter.view("look", chainId);
+    const place = join(directory, "tree");
+    await mkdir(place);
+    const run = promisify(execFile);
+    await run("mount", ["-t", view?.type ?? "", "-o", view?.options.join(",") ?? "", view?.source ?? "", place]);
+    try {
+      expect((await readdir(place, { recursive: true })).toSorted()).toEqual(["a", "c", "d", "d/link"]);
+    } finally {
+      await run("umount", [place]);
+    }
   });
 
   it("unpackImage refuses a layer with another diff id and removes its snapshot", async () => {
@@ -168,9 +193,9 @@ describe("import over containerd", () => {
       file("index.json", JSON.stringify({ manifests: [target] })),
       ...entries,
     ]);
-    const attempt = importImage(client, stream(archive), { unpack: { snapshotter: "native" } });
+    const attempt = importImage(client, stream(archive), { unpack: { snapshotter: "overlayfs" } });
     expect(codeOf(await attempt.catch((error: unknown) => error))).toBe(Code.FailedPrecondition);
-    const left = await Array.fromAsync(client.snapshotter("native").list());
+    const left = await Array.fromAsync(client.snapshotter("overlayfs").list());
     expect(left.map(({ kind }) => kind)).toEqual(["committed", "committed"]);
   });
 

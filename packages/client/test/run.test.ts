@@ -4,7 +4,7 @@ import { join } from "node:path";
 
 import { Code, codeOf } from "@berth/errors";
 import { withEnv, withProcessArgs } from "@berth/oci/spec";
-import { BUSYBOX_IMAGE, busyboxImage, startContainerd } from "@berth/testing";
+import { BUSYBOX_IMAGE, busyboxImage, startBerthd, startContainerd } from "@berth/testing";
 import type { PeerDaemon } from "@berth/testing";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
@@ -16,17 +16,20 @@ import { createContainer, nullIo, removeContainer, run, startExec, startTask } f
 
 const RUNTIME = { name: "io.containerd.runc.v2" };
 
-describe("run over containerd", () => {
+describe.each([
+  ["containerd", startContainerd],
+  ["berthd", startBerthd],
+])("run over %s", (_, startDaemon) => {
   let daemon: PeerDaemon;
   let client: Client;
   let directory: string;
 
   beforeAll(async () => {
     directory = await mkdtemp(join(tmpdir(), "berth-client-run-"));
-    daemon = await startContainerd();
+    daemon = await startDaemon();
     client = createClient({ address: daemon.address, namespace: "run" });
     const { archive } = await busyboxImage();
-    await importImage(client, chunked(archive), { unpack: { snapshotter: "native" } });
+    await importImage(client, chunked(archive), { unpack: { snapshotter: "overlayfs" } });
   });
 
   afterAll(async () => {
@@ -43,7 +46,7 @@ describe("run over containerd", () => {
   const options = (id: string, ...args: string[]) => ({
     id,
     image: BUSYBOX_IMAGE,
-    snapshotter: "native",
+    snapshotter: "overlayfs",
     runtime: RUNTIME,
     spec: () => [withProcessArgs(...args), withEnv(["GREETING=hello"])],
   });
@@ -58,7 +61,7 @@ describe("run over containerd", () => {
     expect(await readFile(join(directory, "one"), "utf8")).toBe("hello\n");
     expect(await Array.fromAsync(client.containers.list())).toEqual([]);
     expect(await Array.fromAsync(client.tasks.list())).toEqual([]);
-    const left = await Array.fromAsync(client.snapshotter("native").list());
+    const left = await Array.fromAsync(client.snapshotter("overlayfs").list());
     expect(left.every(({ kind }) => kind === "committed")).toBe(true);
     expect(await Array.fromAsync(client.leases.list())).toEqual([]);
   });
