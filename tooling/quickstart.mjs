@@ -2,7 +2,7 @@
 // Everything happens in a temporary folder and in the checkout's caches; no mount and no process is left behind.
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -41,7 +41,8 @@ async function main() {
 }
 
 async function runContainer(directory, busybox) {
-  const env = { ...process.env, PATH: [process.env.PATH, ...debianPath].join(delimiter) };
+  // The shim waits for the next container before it ends; here there is none.
+  const env = { ...process.env, PATH: [process.env.PATH, ...debianPath].join(delimiter), BERTH_SHIM_LINGER_MS: "0" };
   const address = join(directory, "state", "berth.sock");
   const ctr = (...args) => run(join(root, "tooling/bin/ctr"), ["--address", address, ...args], { env });
   const daemon = await step("Starting berthd", () => startDaemon(directory, address, env));
@@ -62,7 +63,7 @@ async function runContainer(directory, busybox) {
     );
     console.log(`\n  ${output.trim()}\n`);
   } finally {
-    await step("Stopping berthd", () => stopDaemon(daemon));
+    await step("Stopping berthd", () => stopDaemon(daemon, join(directory, "state", "s")));
   }
   console.log(`It works. Next:
 
@@ -85,11 +86,17 @@ async function startDaemon(directory, address, env) {
   return daemon;
 }
 
-async function stopDaemon(daemon) {
-  if (daemon.exitCode !== null || daemon.signalCode !== null) return;
-  const ended = new Promise((resolve) => daemon.once("exit", resolve));
-  daemon.kill("SIGTERM");
-  await ended;
+/** Stops the daemon, and waits until the shim has removed its socket: it ends then. */
+async function stopDaemon(daemon, shimSockets) {
+  if (daemon.exitCode === null && daemon.signalCode === null) {
+    const ended = new Promise((resolve) => daemon.once("exit", resolve));
+    daemon.kill("SIGTERM");
+    await ended;
+  }
+  for (let waited = 0; existsSync(shimSockets) && (await readdir(shimSockets)).length > 0; waited += 50) {
+    if (waited > 10_000) throw new Error("the shim did not end");
+    await sleep(50);
+  }
 }
 
 async function buildArchive(busybox, archive) {
