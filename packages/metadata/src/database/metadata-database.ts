@@ -81,6 +81,8 @@ export class MetadataDatabase implements AsyncDisposable {
       mapSize: MAP_SIZE_BYTES,
       // A commit is answered when it is on disk.
       overlappingSync: false,
+      // On, lmdb makes a promise of its own per turn that nobody can handle: a full disk would end the process.
+      eventTurnBatching: false,
       noSync: options.noSync,
     });
     try {
