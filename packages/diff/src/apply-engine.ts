@@ -7,7 +7,7 @@ import type { AppliedLayer, ApplyBudgets, GunzipProgram, LayerPlace } from "./ap
 import { ApplyWorkerPool, type ApplyWorkerPoolOptions } from "./apply-worker-pool.ts";
 import { findGunzipProgram } from "./gunzip-program.ts";
 import { serveChunks } from "./port-chunks.ts";
-import { SyncGroup } from "./sync-group.ts";
+import { DeviceSyncs } from "./device-syncs.ts";
 
 export interface ApplyEngineOptions extends ApplyWorkerPoolOptions {
   /** What one layer may cost; generous by default. */
@@ -26,7 +26,7 @@ const CHUNK_BYTES = 1 << 20;
  */
 export class ApplyEngine implements AsyncDisposable {
   readonly temporaryDirectory: string | undefined;
-  readonly syncs = new SyncGroup();
+  readonly syncs = new DeviceSyncs();
   readonly #pool: ApplyWorkerPool;
   readonly #budgets: ApplyBudgets;
   readonly #environment: Readonly<Record<string, string | undefined>>;

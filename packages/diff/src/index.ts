@@ -2,4 +2,3 @@ export { ApplyEngine, type ApplyEngineOptions, createApplyEngine } from "./apply
 export { type ApplierOptions, createApplier, type OwnedApplier } from "./applier.ts";
 export type { ApplyBudgets } from "./apply-job.ts";
 export { layerCompression } from "./layer-media-type.ts";
-export { SyncGroup } from "./sync-group.ts";

@@ -2,7 +2,17 @@ import { type BigIntStats, constants, ftruncateSync, writeSync } from "node:fs";
 
 import type { TarHandlers, TarHeader } from "@berth/archive";
 import { invalidArgument, systemErrorCode, wrapError } from "@berth/errors";
-import { closeFd, linkat, makedev, mkdirat, mknodat, openat2, symlinkat, utimensat } from "@berth/linux/files";
+import {
+  closeFd,
+  linkat,
+  makedev,
+  mkdirat,
+  mknodat,
+  openat2,
+  removeTree,
+  symlinkat,
+  utimensat,
+} from "@berth/linux/files";
 
 import {
   applyToDescriptor,
@@ -14,7 +24,6 @@ import {
 } from "./entry-metadata.ts";
 import { type LayerRoot, type OpenDirectory, statIn } from "./layer-root.ts";
 import { cleanPath, fromBytes, printable, splitPath, toNative } from "./native-name.ts";
-import { removeTree } from "./remove-tree.ts";
 import { parseWhiteout, type Whiteouts } from "./whiteouts.ts";
 
 const NEW_FILE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;

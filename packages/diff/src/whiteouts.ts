@@ -2,11 +2,10 @@ import { constants, readdirSync, type Stats } from "node:fs";
 
 import type { TarHeader } from "@berth/archive";
 import { invalidArgument, systemErrorCode } from "@berth/errors";
-import { closeFd, descriptorPath, fchownat, lsetxattr, mknodat, openat2 } from "@berth/linux/files";
+import { closeFd, descriptorPath, fchownat, lsetxattr, mknodat, openat2, removeTree } from "@berth/linux/files";
 
 import { type LayerRoot, type OpenDirectory, pathIn, statIn } from "./layer-root.ts";
 import { fromBytes, printable, splitPath, toNative } from "./native-name.ts";
-import { removeTree } from "./remove-tree.ts";
 
 const PREFIX = ".wh.";
 const OPAQUE = ".wh..wh..opq";

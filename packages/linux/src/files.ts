@@ -43,6 +43,8 @@ export {
   unlock,
 } from "./files/descriptors.ts";
 export { major, makedev, minor, mkfifo, mknod } from "./files/device-number.ts";
+export { removeTree } from "./files/remove-tree.ts";
+export { SyncGroup } from "./files/sync-group.ts";
 export { lfindxattr, lgetxattr, llistxattr, lremovexattr, lsetxattr, type SetXattrOptions } from "./files/xattr.ts";
 export { AT_FDCWD, type NativePath } from "./libc.ts";
 export type { LinuxError } from "./system-error.ts";

@@ -1,9 +1,7 @@
 import { type FileHandle, open } from "node:fs/promises";
 
 import { dataLoss, wrapError } from "@berth/errors";
-import { syncfs } from "@berth/linux/files";
-
-import { SyncGroup } from "./sync-group.ts";
+import { SyncGroup, syncfs } from "@berth/linux/files";
 
 /** Options of {@link DurableDirectory.open}. */
 export interface DurableDirectoryOptions {

@@ -2,7 +2,6 @@ import type { SnapshotUsage } from "@berth/core/snapshots";
 
 import { diskUsage } from "./disk-usage.ts";
 import { errnoName } from "./errno-name.ts";
-import { removeTree } from "./remove-tree.ts";
 
 /** What a worker is asked to do with trees of files. */
 export type TreeTask =
@@ -47,7 +46,11 @@ export async function runTreeJob({ task, cancelled }: TreeJob): Promise<TreeOutc
 
 async function runTask(task: TreeTask, checkpoint: Checkpoint): Promise<SnapshotUsage> {
   if (task.kind === "usage") return diskUsage(task.path, checkpoint);
-  if (task.kind === "remove") removeTree(task.path, checkpoint);
-  else (await import("./copy-tree.ts")).copyTree(task.from, task.to, checkpoint);
+  if (task.kind === "remove") {
+    const { AT_FDCWD, removeTree } = await import("@berth/linux/files");
+    removeTree(AT_FDCWD, task.path, checkpoint);
+  } else {
+    (await import("./copy-tree.ts")).copyTree(task.from, task.to, checkpoint);
+  }
   return { size: 0, inodes: 0 };
 }

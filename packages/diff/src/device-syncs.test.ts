@@ -2,12 +2,12 @@ import { tmpdir } from "node:os";
 
 import { describe, expect, it } from "vitest";
 
-import { SyncGroup } from "./sync-group.ts";
+import { DeviceSyncs } from "./device-syncs.ts";
 
 /** Syncs that the test ends one by one. */
-function manual(): { readonly group: SyncGroup; readonly begun: PromiseWithResolvers<void>[] } {
+function manual(): { readonly group: DeviceSyncs; readonly begun: PromiseWithResolvers<void>[] } {
   const begun: PromiseWithResolvers<void>[] = [];
-  const group = new SyncGroup(() => {
+  const group = new DeviceSyncs(() => {
     const sync = Promise.withResolvers<void>();
     begun.push(sync);
     return sync.promise;
@@ -17,7 +17,7 @@ function manual(): { readonly group: SyncGroup; readonly begun: PromiseWithResol
 
 const settled = async (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 20));
 
-describe("SyncGroup", () => {
+describe("DeviceSyncs", () => {
   it("begins a sync after each call, and shares it among all who came before it began", async () => {
     const { group, begun } = manual();
     const done: string[] = [];
@@ -61,7 +61,7 @@ describe("SyncGroup", () => {
   });
 
   it("syncs a real file system, and fails where there is none", async () => {
-    await new SyncGroup().sync(tmpdir());
-    await expect(new SyncGroup().sync("/nowhere/at/all")).rejects.toThrow("ENOENT");
+    await new DeviceSyncs().sync(tmpdir());
+    await expect(new DeviceSyncs().sync("/nowhere/at/all")).rejects.toThrow("ENOENT");
   });
 });

@@ -12,6 +12,11 @@ export class SyncGroup {
     this.#sync = sync;
   }
 
+  /** Nobody waits, and no sync runs. */
+  get idle(): boolean {
+    return this.#running === undefined && this.#next === undefined;
+  }
+
   /** This resolves when everything written before the call is on disk. It rejects as the sync does that it waited for. */
   wait(): Promise<void> {
     this.#next ??= this.#startAfter(this.#running);

@@ -1,18 +1,24 @@
 import { constants, readdirSync } from "node:fs";
 
 import { systemErrorCode } from "@berth/errors";
-import { closeFd, AT_REMOVEDIR, descriptorPath, openat2, renameat2, unlinkat } from "@berth/linux/files";
+import { AT_REMOVEDIR, descriptorPath, openat2, renameat2, unlinkat } from "./at-calls.ts";
+import { closeFd } from "./descriptors.ts";
 
 /** Deeper than this, directories are moved up first: one descriptor is open per level. */
 const MAX_OPEN_LEVELS = 64;
 const DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 
-/** This removes what `name` is in the directory, with everything below; links are removed, not followed. Absent is fine. */
-export function removeTree(parent: number, name: string | Buffer): void {
+/**
+ * This removes what `name` is in the directory, with everything below, however deep and whatever the names; links are removed,
+ * not followed. Absent is fine. It blocks the thread; `checkpoint` is called for each directory and stops it by throwing.
+ *
+ * `fs.rm` cannot do it: it fails on trees deeper than a path may be long and on names that are not UTF-8.
+ */
+export function removeTree(parent: number, name: string | Buffer, checkpoint: () => void = () => {}): void {
   if (unlinkFile(parent, name)) return;
   const top = openat2(parent, name, { flags: DIRECTORY });
   try {
-    const state = { top, moved: 0 };
+    const state = { top, moved: 0, checkpoint };
     emptyDirectory(top, 1, state);
     // What was moved up is itself no deeper than what was, so that this ends.
     while (state.moved > 0) {
@@ -25,7 +31,14 @@ export function removeTree(parent: number, name: string | Buffer): void {
   unlinkat(parent, name, AT_REMOVEDIR);
 }
 
-function emptyDirectory(directory: number, level: number, state: { readonly top: number; moved: number }): void {
+interface Removal {
+  readonly top: number;
+  readonly checkpoint: () => void;
+  moved: number;
+}
+
+function emptyDirectory(directory: number, level: number, state: Removal): void {
+  state.checkpoint();
   for (const name of readdirSync(descriptorPath(directory), { encoding: "buffer" })) {
     if (unlinkFile(directory, name)) continue;
     if (level === MAX_OPEN_LEVELS) {
