@@ -1,28 +1,22 @@
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { constants } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import type { Options } from "@berth/api/containerd/runc/v1/options";
-import {
-  TaskExecAddedSchema,
-  TaskExecStartedSchema,
-  TaskExitSchema,
-  TaskPausedSchema,
-  TaskResumedSchema,
-  TaskStartSchema,
-} from "@berth/api/containerd/events/task";
+import { TaskPausedSchema, TaskResumedSchema, TaskStartSchema } from "@berth/api/containerd/events/task";
 import type { Mount } from "@berth/core/mount";
 import type { ExitStatus } from "@berth/linux/process";
-import { alreadyExists, failedPrecondition, messageOf, notFound, unknown, wrapError } from "@berth/errors";
+import { failedPrecondition, messageOf, notFound, unknown, wrapError } from "@berth/errors";
 import { type Cgroup, cgroupOf } from "@berth/linux/cgroups";
 import { mountAll, unmountRecursive } from "@berth/linux/mount";
 
 import { readBundleFacts } from "./bundle.ts";
+import { ExecProcesses } from "./exec-processes.ts";
+import { ExitNews } from "./exit-news.ts";
 import { OomWatch } from "./oom-watch.ts";
 import type { CheckpointArguments, RuncDriver } from "./runc-driver.ts";
-import { DRAIN_TIMEOUT_MS, type ProcessExit, ShimProcess } from "./shim-process.ts";
+import { DRAIN_TIMEOUT_MS, ShimProcess } from "./shim-process.ts";
 import { ProcessStdio, type StdioRequest } from "./stdio/process-stdio.ts";
 import type { RuncTasksContext } from "./tasks-context.ts";
 
@@ -35,6 +29,8 @@ export interface ContainerOptions {
   readonly options: Options;
   /** Directory of a checkpoint to start from. */
   readonly checkpoint?: string | undefined;
+  /** The container is there; called before the end of its process is told. */
+  readonly onCreated: (pid: number) => void;
 }
 
 type Running = "created" | "running" | "pausing" | "paused";
@@ -45,10 +41,11 @@ export class Container {
   readonly id: string;
   readonly bundle: string;
   readonly init: ShimProcess;
-  readonly #execs = new Map<string, ShimProcess>();
+  readonly execs: ExecProcesses;
   readonly #settings: ContainerOptions;
   readonly #context: RuncTasksContext;
   readonly driver: RuncDriver;
+  readonly #news: ExitNews;
   readonly #privatePids: boolean;
   #state: Running = "created";
   #oom: OomWatch | undefined;
@@ -61,6 +58,9 @@ export class Container {
     this.driver = driver;
     this.#context = context;
     this.#privatePids = readBundleFacts(settings.bundle).privatePidNamespace;
+    this.#news = new ExitNews(settings, context);
+    const openStdio = (request: StdioRequest): ProcessStdio => this.#openStdio(request);
+    this.execs = new ExecProcesses({ ...settings, driver, context, news: this.#news, openStdio });
     this.init = new ShimProcess("", settings.stdio, this.#openStdio(settings.stdio));
   }
 
@@ -78,7 +78,8 @@ export class Container {
       mountRootfs(settings.rootfs, rootfs);
     }
     undo.use(container.init.stdio);
-    if (!settings.checkpoint) await container.#createInit();
+    undo.defer(() => container.#removeCreated());
+    await container.init.startWith(container.#createUnlessRestored());
     undo.move();
     return container;
   }
@@ -93,15 +94,9 @@ export class Container {
     return this.#cgroup;
   }
 
-  get execs(): ReadonlyMap<string, ShimProcess> {
-    return this.#execs;
-  }
-
   /** This returns init for the empty id. @throws not_found */
   process(execId: string): ShimProcess {
-    const found = execId === "" ? this.init : this.#execs.get(execId);
-    if (!found) throw notFound(`process ${execId} of container ${this.id} does not exist`);
-    return found;
+    return execId === "" ? this.init : this.execs.get(execId);
   }
 
   /** This starts init. @throws unknown - it was started before, or the runtime failed */
@@ -122,39 +117,15 @@ export class Container {
     return init.pid;
   }
 
-  /**
-   * This adds a process, which `startExec` starts.
-   * @throws already_exists @throws failed_precondition - init has ended
-   */
+  /** This adds a process. @throws already_exists @throws failed_precondition - init has ended */
   addExec(execId: string, stdio: StdioRequest, spec: Uint8Array): void {
-    if (this.#execs.has(execId)) throw alreadyExists(`process ${execId} of container ${this.id}`);
-    if (this.init.exit)
-      throw failedPrecondition(`container ${this.id} must be in a created or running state to be exec'd`);
-    const added = new ShimProcess(execId, stdio, this.#openStdio(stdio));
-    writeFileSync(this.#execFile(execId, "process.json"), spec, { mode: 0o600 });
-    this.#execs.set(execId, added);
-    this.#context.publish("/tasks/exec-added", TaskExecAddedSchema, { containerId: this.id, execId });
+    this.#checkAlive();
+    this.execs.add(execId, stdio, spec);
   }
 
   /** @throws failed_precondition - init has ended @throws unknown - it was started before, or the runtime failed */
   async startExec(execId: string): Promise<number> {
-    const exec = this.process(execId);
-    await exec.mutex.run(async () => {
-      if (exec.pid !== 0 || exec.exit) throw unknown(`cannot start a ${exec.exit ? "stopped" : "running"} process`);
-      if (this.init.exit) throw failedPrecondition(`container ${this.id} has ended`);
-      try {
-        exec.pid = await this.#runExec(exec);
-      } catch (error) {
-        await exec.stdio[Symbol.asyncDispose]();
-        exec.setExit({ status: 255, exitedAt: new Date() });
-        exec.announceExit();
-        throw error;
-      }
-      const { pid } = exec;
-      this.#context.publish("/tasks/exec-started", TaskExecStartedSchema, { containerId: this.id, execId, pid });
-      this.#watch(exec, (status) => this.#onExit(exec, status));
-    });
-    return exec.pid;
+    return await this.execs.start(execId, () => this.#checkAlive());
   }
 
   /** @throws not_found - the process has ended @throws failed_precondition - the exec was not started */
@@ -197,19 +168,6 @@ export class Container {
     });
   }
 
-  /** This removes a process that has ended. @throws unknown - it runs */
-  async deleteExec(execId: string): Promise<ProcessExit | undefined> {
-    const exec = this.process(execId);
-    return await exec.mutex.run(async () => {
-      if (exec.pid !== 0 && !exec.exit) throw unknown("cannot delete a running process");
-      await exec.stdio.drain(DRAIN_TIMEOUT_MS);
-      await exec.stdio[Symbol.asyncDispose]();
-      rmSync(this.#execFile(exec.execId, "process.json"), { force: true });
-      this.#execs.delete(execId);
-      return exec.exit;
-    });
-  }
-
   /** This removes the container: the runtime's state, the streams, the mounts. @throws unknown - init runs */
   async delete(): Promise<void> {
     const { init } = this;
@@ -219,7 +177,7 @@ export class Container {
       await Promise.all([removal, init.exit ? init.stdio.drain(DRAIN_TIMEOUT_MS) : undefined]);
       // a container that never ran is ended by its deletion
       if (init.pid !== 0) await init.exited;
-      for (const exec of this.#execs.values()) await exec.stdio[Symbol.asyncDispose]();
+      for (const exec of this.execs.list()) await exec.stdio[Symbol.asyncDispose]();
       await init.stdio[Symbol.asyncDispose]();
       await unmountRecursive(join(this.bundle, "rootfs"));
     });
@@ -228,7 +186,20 @@ export class Container {
   /** This frees what the shim itself holds of the container, which lives on. */
   async abandon(): Promise<void> {
     this.#oom?.[Symbol.dispose]();
-    for (const process of [this.init, ...this.#execs.values()]) await process.stdio[Symbol.asyncDispose]();
+    for (const process of [this.init, ...this.execs.list()]) await process.stdio[Symbol.asyncDispose]();
+  }
+
+  /** The process may be there and only its terminal did not arrive. What the runtime did not make is not this one's. */
+  async #removeCreated(): Promise<void> {
+    if (this.init.pid === 0) return;
+    await this.driver.delete(this.id, { force: true }).catch((error: unknown) => {
+      this.#context.log.warn("container not deleted", { id: this.id, error: messageOf(error) });
+    });
+  }
+
+  async #createUnlessRestored(): Promise<void> {
+    if (!this.#settings.checkpoint) await this.#createInit();
+    this.#settings.onCreated(this.init.pid);
   }
 
   async #createInit(): Promise<void> {
@@ -245,7 +216,7 @@ export class Container {
         noNewKeyring,
       });
       // before anything else can fail: the process is a child of this one from now on
-      this.#watch(init, (status) => this.#onInitExit(status));
+      this.#news.watch(init, (status) => this.#onInitExit(status));
     });
     this.#watchCgroup();
   }
@@ -268,67 +239,26 @@ export class Container {
       const pidFile = join(bundle, "init.pid");
       const common = { bundle, pidFile, stdio, consoleSocket, noPivotRoot, noNewKeyring };
       init.pid = await this.driver.restore(this.id, { ...common, checkpoint });
-      this.#watch(init, (status) => this.#onInitExit(status));
+      this.#news.watch(init, (status) => this.#onInitExit(status));
     });
     this.#watchCgroup();
   }
 
-  async #runExec(exec: ShimProcess): Promise<number> {
-    const { bundle, id } = this;
-    const [processFile, pidFile, logFile] = ["process.json", "pid", "log.json"].map((kind) =>
-      this.#execFile(exec.execId, kind),
-    );
-    const files = { processFile: processFile ?? "", pidFile: pidFile ?? "", logFile: logFile ?? "" };
-    let pid = 0;
-    try {
-      await exec.stdio.start(async (stdio, consoleSocket) => {
-        pid = await this.driver.exec(id, { bundle, ...files, stdio, consoleSocket });
-      });
-      return pid;
-    } finally {
-      for (const file of Object.values(files)) rmSync(file, { force: true });
-    }
-  }
-
-  #watch(process: ShimProcess, onExit: (status: ExitStatus) => Promise<void>): void {
-    const { log, reaper } = this.#context;
-    const failed = (error: unknown): void =>
-      log.error("exit not handled", { id: this.id, execId: process.execId, error: messageOf(error) });
-    reaper.wait(process.pid).then(onExit).catch(failed);
+  #checkAlive(): void {
+    if (this.init.exit)
+      throw failedPrecondition(`container ${this.id} must be in a created or running state to be exec'd`);
   }
 
   async #onInitExit(status: ExitStatus): Promise<void> {
     this.#oom?.checkAtExit();
-    this.#record(this.init, status);
+    this.#news.record(this.init, status);
     if (!this.#privatePids) await this.#killRemaining();
-    const others = [...this.#execs.values()].filter((exec) => exec.pid !== 0).map((exec) => exec.exited);
-    await Promise.race([Promise.all(others), sleep(EXEC_EXIT_GRACE_MS, undefined, { ref: false })]);
-    await this.#onExit(this.init, status);
-  }
-
-  async #onExit(process: ShimProcess, status: ExitStatus): Promise<void> {
-    await process.started;
-    this.#record(process, status);
-    const { at, status: exitStatus } = process.setExit(status);
-    process.stdio.stopInput();
-    this.#context.publish("/tasks/exit", TaskExitSchema, {
-      containerId: this.id,
-      id: process.execId || this.id,
-      pid: process.pid,
-      exitStatus,
-      exitedAt: timestampFromDate(at),
-    });
-    process.announceExit();
-  }
-
-  #record(process: ShimProcess, { status, exitedAt }: ExitStatus): void {
-    const { execId, pid } = process;
-    try {
-      this.#context.recordExit(this.bundle, { id: this.id, execId, pid, exitStatus: status, exitedAt });
-    } catch (error) {
-      // the event still tells it, if the daemon is there
-      this.#context.log.error("exit not recorded", { id: this.id, execId, error: messageOf(error) });
-    }
+    const others = this.execs.list().filter((exec) => exec.pid !== 0);
+    await Promise.race([
+      Promise.all(others.map((exec) => exec.exited)),
+      sleep(EXEC_EXIT_GRACE_MS, undefined, { ref: false }),
+    ]);
+    await this.#news.tell(this.init, status);
   }
 
   async #killRemaining(): Promise<void> {
@@ -343,10 +273,6 @@ export class Container {
     const { reaper, log, namespace } = this.#context;
     const { ioUid, ioGid } = this.#settings.options;
     return ProcessStdio.create(request, { id: this.id, namespace, reaper, log, ioUid, ioGid });
-  }
-
-  #execFile(execId: string, kind: string): string {
-    return join(this.bundle, `${execId}.${kind}`);
   }
 }
 

@@ -113,7 +113,7 @@ class ContainerTasks implements RuncTasks {
       },
       pids: async ({ id }) => {
         const container = this.#get(id);
-        const execs = new Map([...container.execs.values()].map((exec) => [exec.pid, exec.execId]));
+        const execs = new Map(container.execs.list().map((exec) => [exec.pid, exec.execId]));
         const pids = await container.driver.ps(id);
         return { processes: pids.map((pid) => describeProcess(pid, execs.get(pid))) };
       },
@@ -158,19 +158,14 @@ class ContainerTasks implements RuncTasks {
         reaper: this.#context.reaper,
         systemdCgroup: options.systemdCgroup,
       });
-      const settings = { id, bundle, rootfs, stdio, options, checkpoint };
+      const onCreated = (pid: number): void => {
+        const event = { containerId: id, bundle, rootfs, io: stdio, checkpoint, pid };
+        this.#context.publish("/tasks/create", TaskCreateSchema, event);
+      };
+      const settings = { id, bundle, rootfs, stdio, options, checkpoint, onCreated };
       const container = await Container.create(settings, driver, this.#context);
       this.#containers.set(id, container);
-      const { pid } = container.init;
-      this.#context.publish("/tasks/create", TaskCreateSchema, {
-        containerId: id,
-        bundle,
-        rootfs,
-        io: stdio,
-        checkpoint,
-        pid,
-      });
-      return { pid };
+      return { pid: container.init.pid };
     } finally {
       this.#coming.delete(id);
     }
@@ -189,7 +184,7 @@ class ContainerTasks implements RuncTasks {
   async #deleteExec(id: string, execId: string) {
     const container = this.#get(id);
     const { pid } = container.process(execId);
-    const exit = await container.deleteExec(execId);
+    const exit = await container.execs.delete(execId);
     return { pid, exitStatus: exit?.status ?? 0, ...(exit ? { exitedAt: timestampFromDate(exit.at) } : {}) };
   }
 

@@ -1,0 +1,111 @@
+import { rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { TaskExecAddedSchema, TaskExecStartedSchema } from "@berth/api/containerd/events/task";
+import { alreadyExists, notFound, unknown } from "@berth/errors";
+
+import type { ExitNews } from "./exit-news.ts";
+import type { RuncDriver } from "./runc-driver.ts";
+import { DRAIN_TIMEOUT_MS, type ProcessExit, ShimProcess } from "./shim-process.ts";
+import type { ProcessStdio, StdioRequest } from "./stdio/process-stdio.ts";
+import type { RuncTasksContext } from "./tasks-context.ts";
+
+const FAILED_TO_START = 255;
+
+/** Whose processes they are. */
+export interface ExecSettings {
+  readonly id: string;
+  readonly bundle: string;
+  readonly driver: RuncDriver;
+  readonly news: ExitNews;
+  readonly context: RuncTasksContext;
+  readonly openStdio: (request: StdioRequest) => ProcessStdio;
+}
+
+/** The further processes of one container, by exec id. */
+export class ExecProcesses {
+  readonly #settings: ExecSettings;
+  readonly #processes = new Map<string, ShimProcess>();
+
+  constructor(settings: ExecSettings) {
+    this.#settings = settings;
+  }
+
+  /** @throws not_found */
+  get(execId: string): ShimProcess {
+    const found = this.#processes.get(execId);
+    if (!found) throw notFound(`process ${execId} of container ${this.#settings.id} does not exist`);
+    return found;
+  }
+
+  list(): ShimProcess[] {
+    return [...this.#processes.values()];
+  }
+
+  /** This adds a process, given as OCI process JSON, which `start` starts. @throws already_exists */
+  add(execId: string, request: StdioRequest, spec: Uint8Array): void {
+    const { id, context, openStdio } = this.#settings;
+    if (this.#processes.has(execId)) throw alreadyExists(`process ${execId} of container ${id}`);
+    const added = new ShimProcess(execId, request, openStdio(request));
+    writeFileSync(this.#file(execId, "process.json"), spec, { mode: 0o600 });
+    this.#processes.set(execId, added);
+    context.publish("/tasks/exec-added", TaskExecAddedSchema, { containerId: id, execId });
+  }
+
+  /** This starts a process. `check` is asked right before. @throws unknown - it was started before, or the runtime failed */
+  async start(execId: string, check: () => void): Promise<number> {
+    const exec = this.get(execId);
+    await exec.mutex.run(async () => {
+      if (exec.pid !== 0 || exec.exit) throw unknown(`cannot start a ${exec.exit ? "stopped" : "running"} process`);
+      check();
+      const { id, context, news } = this.#settings;
+      try {
+        exec.pid = await this.#run(exec);
+      } catch (error) {
+        await exec.stdio[Symbol.asyncDispose]();
+        exec.setExit({ status: FAILED_TO_START, exitedAt: new Date() });
+        exec.announceExit();
+        throw error;
+      }
+      context.publish("/tasks/exec-started", TaskExecStartedSchema, { containerId: id, execId, pid: exec.pid });
+      news.watch(exec, async (status) => {
+        news.record(exec, status);
+        await news.tell(exec, status);
+      });
+    });
+    return exec.pid;
+  }
+
+  /** This removes a process that has ended or never ran. @throws unknown - it runs */
+  async delete(execId: string): Promise<ProcessExit | undefined> {
+    const exec = this.get(execId);
+    return await exec.mutex.run(async () => {
+      if (exec.pid !== 0 && !exec.exit) throw unknown("cannot delete a running process");
+      await exec.stdio.drain(DRAIN_TIMEOUT_MS);
+      await exec.stdio[Symbol.asyncDispose]();
+      rmSync(this.#file(execId, "process.json"), { force: true });
+      this.#processes.delete(execId);
+      return exec.exit;
+    });
+  }
+
+  async #run(exec: ShimProcess): Promise<number> {
+    const { id, bundle, driver } = this.#settings;
+    const processFile = this.#file(exec.execId, "process.json");
+    const pidFile = this.#file(exec.execId, "pid");
+    const logFile = this.#file(exec.execId, "log.json");
+    let pid = 0;
+    try {
+      await exec.stdio.start(async (stdio, consoleSocket) => {
+        pid = await driver.exec(id, { bundle, processFile, pidFile, logFile, stdio, consoleSocket });
+      });
+      return pid;
+    } finally {
+      for (const file of [processFile, pidFile, logFile]) rmSync(file, { force: true });
+    }
+  }
+
+  #file(execId: string, kind: string): string {
+    return join(this.#settings.bundle, `exec.${execId}.${kind}`);
+  }
+}
