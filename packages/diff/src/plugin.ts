@@ -27,12 +27,15 @@ export function createWalkingPlugin(options: ApplyEngineOptions = {}): Plugin {
 /** `io.containerd.differ.v1.walking`: applies tar layers. */
 export const walkingPlugin = createWalkingPlugin();
 
-/** `io.containerd.grpc.v1.diff`: the diff service, over the differs named in its configuration, in that order. */
+/**
+ * `io.containerd.grpc.v1.diff`: the diff service, over the differs named in its configuration, in that order. `sync_fs` is off: the
+ * commit of the snapshot puts the layer on disk, see docs/decisions/0005.
+ */
 export const diffServicePlugin = definePlugin({
   type: GrpcPlugin,
   id: "diff",
   requires: { differs: all(DiffPlugin) },
-  config: z.object({ default: z.array(z.string()).default(["walking"]), sync_fs: z.boolean().default(true) }),
+  config: z.object({ default: z.array(z.string()).default(["walking"]), sync_fs: z.boolean().default(false) }),
   init: ({ plugins, config }) => {
     const differs = config.default.map((id) => {
       const differ = plugins.differs.get(id);
