@@ -1,4 +1,5 @@
 import type { Command } from "./command.ts";
+import { containers, content, images, leases, namespaces, plugins, snapshots, tasks } from "./command-groups.ts";
 
 /** A command that can be called. */
 export interface Leaf {
@@ -20,72 +21,6 @@ export interface Group {
 
 export type Entry = Leaf | Group;
 
-const LS = { name: "list", aliases: ["ls"] };
-
-const containers: Group = {
-  name: "containers",
-  aliases: ["c", "container"],
-  summary: "Manage containers",
-  commands: [],
-};
-
-const content: Group = {
-  name: "content",
-  summary: "Manage the content store: blobs by digest",
-  commands: [],
-};
-
-const images: Group = {
-  name: "images",
-  aliases: ["image", "i"],
-  summary: "Manage images",
-  commands: [
-    {
-      name: "import",
-      summary: "Import images from a tar archive",
-      load: async () => (await import("../commands/images-import.ts")).importImages,
-    },
-    { ...LS, summary: "List images", load: async () => (await import("../commands/images-list.ts")).list },
-  ],
-};
-
-const leases: Group = {
-  name: "leases",
-  summary: "Manage leases, which keep things from the garbage collector",
-  commands: [],
-};
-
-const namespaces: Group = {
-  name: "namespaces",
-  aliases: ["namespace", "ns"],
-  summary: "Manage namespaces",
-  commands: [],
-};
-
-const plugins: Group = {
-  name: "plugins",
-  aliases: ["plugin"],
-  summary: "Show what the daemon is made of",
-  commands: [
-    { ...LS, summary: "List plugins and their state", load: async () => (await import("../commands/plugins.ts")).list },
-  ],
-};
-
-const snapshots: Group = {
-  name: "snapshots",
-  aliases: ["snapshot"],
-  summary: "Manage snapshots: the layers of file systems",
-  sharedFlags: ["snapshotter"],
-  commands: [],
-};
-
-const tasks: Group = {
-  name: "tasks",
-  aliases: ["t", "task"],
-  summary: "Manage tasks: what runs in containers",
-  commands: [],
-};
-
 /** Every command, in the order of the help. */
 export const COMMAND_TREE: Group = {
   name: "ctr",
@@ -99,12 +34,45 @@ export const COMMAND_TREE: Group = {
     },
     containers,
     content,
+    {
+      name: "events",
+      aliases: ["event"],
+      summary: "Print events as they happen",
+      load: async () => (await import("../commands/events.ts")).events,
+    },
     images,
     leases,
     namespaces,
     { name: "run", summary: "Run a container", load: async () => (await import("../commands/run.ts")).run },
     snapshots,
     tasks,
+    {
+      name: "oci",
+      summary: "Work with OCI runtime specifications",
+      commands: [
+        {
+          name: "spec",
+          summary: "Print the default specification",
+          load: async () => (await import("../commands/oci.ts")).spec,
+        },
+      ],
+    },
+    {
+      name: "info",
+      summary: "Show what the daemon says of itself",
+      load: async () => (await import("../commands/info.ts")).info,
+    },
+    {
+      name: "deprecations",
+      summary: "Show features in use that will go away",
+      commands: [
+        {
+          name: "list",
+          summary: "Print what the daemon has warned of",
+          load: async () => (await import("../commands/deprecations.ts")).list,
+        },
+      ],
+    },
   ],
 };
 

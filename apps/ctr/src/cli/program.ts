@@ -1,7 +1,10 @@
-import { invalidArgument, messageOf } from "@berth/errors";
+import { invalidArgument, isInvalidArgument, messageOf } from "@berth/errors";
 
+import { complain } from "../output/complain.ts";
+import { describeError } from "../output/describe-error.ts";
 import { flushOutput, print } from "../output/print.ts";
 import { VERSION } from "../version.ts";
+import type { Command } from "./command.ts";
 import type { Entry, Group, Leaf } from "./command-tree.ts";
 import { COMMAND_TREE, findEntry } from "./command-tree.ts";
 import { GLOBAL_FLAGS } from "./global-flags.ts";
@@ -19,11 +22,7 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
   try {
     return await dispatch(argv);
   } catch (error) {
-    process.stderr.write(
-      `ctr: ${messageOf(error)
-        .trim()
-        .replace(/\s*\n\s*/g, "; ")}\n`,
-    );
+    complain(describeError(error));
     if (debug && error instanceof Error) process.stderr.write(`${error.stack ?? ""}\n`);
     return FAILURE;
   } finally {
@@ -101,7 +100,7 @@ async function runLeaf(
   options: SessionOptions,
 ): Promise<number> {
   const command = await entry.load();
-  const { flags, args, help } = parseFlags(command.flags, words, process.env);
+  const { flags, args, help } = readFlags(command, path, words);
   if (help) {
     const { commandHelp } = await import("./help.ts");
     print(commandHelp(path, entry, command));
@@ -113,21 +112,42 @@ async function runLeaf(
   return code ?? 0;
 }
 
+/** Like `parseFlags`; the error also tells where the flags are explained. */
+function readFlags(command: Command, path: readonly string[], words: readonly string[]) {
+  try {
+    return parseFlags(command.flags, words, process.env);
+  } catch (error) {
+    if (!isInvalidArgument(error)) throw error;
+    throw invalidArgument(`${messageOf(error)} (see ${path.join(" ")} --help)`, { cause: error });
+  }
+}
+
 function unknownCommand(path: readonly string[], word: string, group: Group): number {
   const near = group.commands
     .flatMap(({ name, aliases = [] }) => [name, ...aliases])
     .filter((name) => isNear(name, word));
-  const hint = near.length > 0 ? `, did you mean ${near.join(" or ")}?` : "";
-  process.stderr.write(
-    `ctr: no command ${JSON.stringify(word)} in "${path.join(" ")}"${hint} See ${path.join(" ")} --help\n`,
-  );
+  const hint = near.length > 0 ? `did you mean ${near.join(" or ")}?` : `see ${path.join(" ")} --help`;
+  complain(`no command ${JSON.stringify(word)} in "${path.join(" ")}": ${hint}`);
   return UNKNOWN_COMMAND;
 }
 
-/** Alike but for a letter or two at the same place, or one begins with the other. */
+/** So many letters may be wrong in a name that is offered instead. */
+const NEAR = 2;
+
 function isNear(name: string, word: string): boolean {
-  if (word.length < 2) return false;
-  if (name.startsWith(word) || word.startsWith(name)) return true;
-  const same = [...name].filter((letter, index) => letter === word[index]).length;
-  return name.length > 2 && Math.max(name.length, word.length) - same <= 1;
+  return name.length > NEAR && (name.startsWith(word) || editDistance(name, word) <= NEAR);
+}
+
+/** How many letters must be changed, added or left out to make one word of the other. */
+function editDistance(one: string, other: string): number {
+  let row = Array.from({ length: other.length + 1 }, (_, index) => index);
+  for (const [index, letter] of [...one].entries()) {
+    const next = [index + 1];
+    for (let at = 1; at <= other.length; at += 1) {
+      const change = (row[at - 1] ?? 0) + (letter === other[at - 1] ? 0 : 1);
+      next.push(Math.min(change, (row[at] ?? 0) + 1, (next[at - 1] ?? 0) + 1));
+    }
+    row = next;
+  }
+  return row[other.length] ?? 0;
 }

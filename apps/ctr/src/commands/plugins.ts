@@ -9,7 +9,6 @@ import { print } from "../output/print.ts";
 import { formatTable, WIDE } from "../output/table.ts";
 
 const STATUS: Readonly<Record<PluginRecord["status"], string>> = { loaded: "ok", skipped: "skip", failed: "error" };
-const DETAILS = { minWidth: 4, padding: 4 };
 
 export const list = defineCommand({
   usage: "[<filter>, ...]",
@@ -23,8 +22,10 @@ export const list = defineCommand({
     const introspection = createIntrospectionClient(session.transport());
     const plugins = await introspection.plugins({ filters: args, signal: session.signal });
     if (flags.quiet) for (const { id } of plugins) print(`${id}\n`);
-    else if (flags.detailed) print(plugins.map(formatDetails).join("\n"));
-    else print(formatTable([["TYPE", "ID", "PLATFORMS", "STATUS", ""], ...plugins.map(rowOf)], WIDE));
+    else if (flags.detailed) {
+      const blocks = plugins.map((plugin, index) => [...(index > 0 ? [["", "", "", ""]] : []), ...detailsOf(plugin)]);
+      print(formatTable(blocks.flat(), WIDE));
+    } else print(formatTable([["TYPE", "ID", "PLATFORMS", "STATUS", ""], ...plugins.map(rowOf)], WIDE));
   },
 });
 
@@ -33,18 +34,20 @@ function rowOf({ type, id, platforms, status }: PluginRecord): string[] {
   return [type, id, shown, STATUS[status], ""];
 }
 
-function formatDetails(plugin: PluginRecord): string {
+/** The odd spaces before and after words are those of containerd's ctr, which scripts may have learnt to cut. */
+function detailsOf(plugin: PluginRecord): string[][] {
   const { type, id, requires, platforms, exports, capabilities, error } = plugin;
   const rows = [
-    ["Type:", type],
-    ["ID:", id],
+    ["Type:", ` ${type}`],
+    ["ID:", ` ${id}`],
   ];
-  if (requires.length > 0) rows.push(["Requires:", ""], ...requires.map((required) => ["", required]));
-  if (platforms.length > 0) rows.push(["Platforms:", platforms.map(formatPlatform).join(",")]);
-  if (exports.size > 0) rows.push(["Exports:", ""], ...[...exports].map(([key, value]) => ["", key, value]));
-  if (capabilities.length > 0) rows.push(["Capabilities:", capabilities.join(",")]);
+  if (requires.length > 0) rows.push(["Requires:", ""], ...requires.map((required) => ["", ` ${required}`]));
+  if (platforms.length > 0) rows.push(["Platforms:", ` ${platforms.map(formatPlatform).join(",")}`]);
+  if (exports.size > 0)
+    rows.push(["Exports:", ""], ...[...exports].map(([key, value]) => ["", ` ${key} `, ` ${value}`]));
+  if (capabilities.length > 0) rows.push(["Capabilities:", ` ${capabilities.join(",")}`]);
   if (error !== undefined) {
-    rows.push(["Error:", ""], ["", "Code:", Code[codeOf(error)]], ["", "Message:", messageOf(error)]);
+    rows.push(["Error:", ""], ["", " Code:", ` ${Code[codeOf(error)]}`], ["", " Message:", ` ${messageOf(error)}`]);
   }
-  return formatTable(rows, DETAILS);
+  return rows;
 }

@@ -15,7 +15,7 @@ import { endOnSignals } from "../process/interrupts.ts";
 import { LIMIT_FLAGS } from "../process/limit-flags.ts";
 import { makeProcessIo } from "../process/process-io.ts";
 import { rawModeFor, startFromFlags, watchProcess } from "../process/run-task.ts";
-import { taskOptions } from "../process/runtime-options.ts";
+import { noPivotOptions } from "../process/runtime-options.ts";
 
 const NO_USER_NAMESPACES = "user namespaces are not supported yet";
 
@@ -90,7 +90,8 @@ async function runContainer({ client, container, flags, session, early }: RunCon
     nullIo: flags["null-io"],
     logUri: flags["log-uri"],
   });
-  const started = { io, terminal, pidFile, taskOptions: taskOptions(flags), signal };
+  const taskOptions = flags["no-pivot"] ? noPivotOptions(container.runtime.options) : undefined;
+  const started = { io, terminal, pidFile, taskOptions, signal };
   if (detach) {
     await startFromFlags(client, container, started);
     return 0;

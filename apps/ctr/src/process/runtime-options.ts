@@ -1,4 +1,5 @@
-import { create, toBinary } from "@bufbuild/protobuf";
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { OptionsSchema } from "@berth/api/containerd/runc/v1/options";
 import type { AnyValue } from "@berth/core/any";
 import { invalidArgument } from "@berth/errors";
@@ -15,20 +16,30 @@ export function runtimeOptions(runtime: string, flags: RuncFlags): AnyValue | un
   const given = flags["runc-binary"] !== "" || flags["runc-root"] !== "" || flags["runc-systemd-cgroup"];
   if (!given && !RUNC.test(runtime)) return undefined;
   if (!RUNC.test(runtime)) throw invalidArgument(`runtime ${runtime} takes no --runc flags`);
-  return encodeRuncOptions(flags, false);
+  return encodeRuncOptions(flags);
 }
 
-/** This makes the options of one task, which replace those of the container's record; nothing where they would not differ. */
-export function taskOptions(flags: RuncFlags & Pick<ContainerFlags, "no-pivot">): AnyValue | undefined {
-  return flags["no-pivot"] ? encodeRuncOptions(flags, true) : undefined;
+/**
+ * This makes the options of a task that shall not use pivot_root, from those of its container: they replace them.
+ *
+ * @throws invalid_argument - the container's options are not those of runc
+ */
+export function noPivotOptions(options: AnyValue | undefined): AnyValue {
+  if (options === undefined) throw invalidArgument("no-pivot is a flag of runc's runtimes");
+  if (!options.typeUrl.endsWith(OptionsSchema.typeName)) {
+    throw invalidArgument(`no-pivot is a flag of runc's runtimes, not of options of type ${options.typeUrl}`);
+  }
+  return encode({ ...fromBinary(OptionsSchema, options.value), noPivotRoot: true });
 }
 
-function encodeRuncOptions(flags: RuncFlags, noPivotRoot: boolean): AnyValue {
-  const options = create(OptionsSchema, {
+function encodeRuncOptions(flags: RuncFlags): AnyValue {
+  return encode({
     binaryName: flags["runc-binary"],
     root: flags["runc-root"],
     systemdCgroup: flags["runc-systemd-cgroup"],
-    noPivotRoot,
   });
-  return { typeUrl: OptionsSchema.typeName, value: toBinary(OptionsSchema, options) };
+}
+
+function encode(options: MessageInitShape<typeof OptionsSchema>): AnyValue {
+  return { typeUrl: OptionsSchema.typeName, value: toBinary(OptionsSchema, create(OptionsSchema, options)) };
 }

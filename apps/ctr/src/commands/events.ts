@@ -1,0 +1,39 @@
+import { createEventsClient } from "@berth/client/events";
+import type { DescMessage } from "@bufbuild/protobuf";
+
+import { defineCommand } from "../cli/command.ts";
+import { isOutputClosed, print } from "../output/print.ts";
+import { formatAny } from "../output/proto-json.ts";
+import { formatInstant } from "../output/time.ts";
+
+export const events = defineCommand({
+  usage: "[<filter>, ...]",
+  description:
+    "One line for each event: time, namespace, topic, content. Events of all namespaces are shown; filters choose, as in\nnamespace==default or 'topic~=/tasks/.+'. Runs until it is stopped.",
+  flags: {},
+  async run({ args, session }) {
+    const schemas = await eventSchemas();
+    // Stopping it is how it ends, so a signal is left to do what it does.
+    for await (const envelope of createEventsClient(session.transport()).subscribe({
+      filters: args,
+      signal: session.signal,
+    })) {
+      const { timestampNs, namespace, topic, event } = envelope;
+      print(`${formatInstant(timestampNs)} ${namespace} ${topic} ${formatAny(event, schemas)}\n`);
+      if (isOutputClosed()) return;
+    }
+  },
+});
+
+async function eventSchemas(): Promise<DescMessage[]> {
+  const files = await Promise.all([
+    import("@berth/api/containerd/events/container"),
+    import("@berth/api/containerd/events/content"),
+    import("@berth/api/containerd/events/namespace"),
+    import("@berth/api/containerd/events/sandbox"),
+    import("@berth/api/containerd/events/snapshot"),
+    import("@berth/api/containerd/events/task"),
+    import("@berth/api/containerd/services/images/v1/events"),
+  ]);
+  return files.flatMap((file) => Object.values(file)).filter((value) => value.kind === "message");
+}

@@ -1,0 +1,39 @@
+import type { Client } from "@berth/client";
+import { removeContainer } from "@berth/client/run";
+import type { CallOptions } from "@berth/core/any";
+import { failedPrecondition, isNotFound } from "@berth/errors";
+
+import { deleteTask } from "./delete-task.ts";
+
+/**
+ * This removes a container, its snapshot, and a task that does not run.
+ *
+ * @throws not_found - no such container; failed_precondition - its task runs
+ */
+export async function removeContainerAndTask(
+  client: Client,
+  id: string,
+  options: CallOptions & { readonly keepSnapshot: boolean },
+): Promise<void> {
+  await client.containers.get(id, options);
+  const state = await findTask(client, id, options);
+  if (state !== undefined) {
+    if (state.status !== "stopped" && state.status !== "created") {
+      throw failedPrecondition(
+        `cannot delete container ${id}: its task is ${state.status}; end it with ctr tasks kill ${id}`,
+      );
+    }
+    await deleteTask(client, id, { ...options, force: false });
+  }
+  await removeContainer(client, id, options);
+}
+
+/** This asks for a container's task, and returns nothing where there is none. */
+export async function findTask(client: Client, id: string, options: CallOptions) {
+  try {
+    return await client.tasks.get(id, options);
+  } catch (error) {
+    if (isNotFound(error)) return undefined;
+    throw error;
+  }
+}
