@@ -108,17 +108,23 @@ function toImage(spec: ImageSpec, times: Pick<Image, "createdAt" | "updatedAt">)
 }
 
 /** Without field paths everything is replaced. */
-function changeImage(current: Image, spec: ImageSpec, fieldpaths: readonly string[]): ImageSpec {
-  if (fieldpaths.length === 0) return spec;
-  let { labels, target } = current;
-  for (const path of fieldpaths) {
-    const [name, key] = splitFieldPath(path);
-    if (name === "labels") labels = key === undefined ? spec.labels : withEntry(labels, key, spec.labels);
-    else if (name === "annotations") target = { ...target, annotations: changeAnnotations(target, spec.target, key) };
-    else if (path === "target") target = spec.target;
-    else throw invalidArgument(`cannot update ${JSON.stringify(path)} field on image ${JSON.stringify(spec.name)}`);
+function changeImage(current: Image, change: ImageSpec, fieldpaths: readonly string[]): ImageSpec {
+  if (fieldpaths.length === 0) return change;
+  let result: ImageSpec = current;
+  for (const path of fieldpaths) result = changeField(result, change, path);
+  return result;
+}
+
+function changeField(image: ImageSpec, change: ImageSpec, path: string): ImageSpec {
+  const [name, key] = splitFieldPath(path);
+  if (name === "labels") {
+    return { ...image, labels: key === undefined ? change.labels : withEntry(image.labels, key, change.labels) };
   }
-  return { name: spec.name, labels, target };
+  if (name === "annotations") {
+    return { ...image, target: { ...image.target, annotations: changeAnnotations(image.target, change.target, key) } };
+  }
+  if (path === "target") return { ...image, target: change.target };
+  throw invalidArgument(`cannot update ${JSON.stringify(path)} field on image ${JSON.stringify(image.name)}`);
 }
 
 function changeAnnotations(current: Descriptor, change: Descriptor, key: string | undefined): Record<string, string> {
