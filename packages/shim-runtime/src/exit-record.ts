@@ -26,9 +26,9 @@ export function writeExitRecord(bundle: string, record: ExitRecord): void {
 /** This reads what {@link writeExitRecord} wrote; `undefined` where the process has not ended, or nobody saw it. */
 export function findExitRecord(bundle: string, execId = ""): ExitRecord | undefined {
   try {
+    const parsed: unknown = JSON.parse(readFileSync(recordPath(bundle, execId), "utf8"));
     // written by this package, by rename; what else is there fails the checks below
-    const record = JSON.parse(readFileSync(recordPath(bundle, execId), "utf8")) as Record<keyof ExitRecord, unknown>;
-    const { id, pid, exitStatus, exitedAt } = record;
+    const { id, pid, exitStatus, exitedAt } = (parsed ?? {}) as Record<keyof ExitRecord, unknown>;
     if (typeof id !== "string" || typeof pid !== "number" || typeof exitStatus !== "number") return undefined;
     const date = new Date(String(exitedAt));
     return Number.isNaN(date.getTime()) ? undefined : { id, execId, pid, exitStatus, exitedAt: date };
