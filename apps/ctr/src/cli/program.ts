@@ -2,7 +2,7 @@ import { invalidArgument, isInvalidArgument, messageOf } from "@berth/errors";
 
 import { complain } from "../output/complain.ts";
 import { describeError } from "../output/describe-error.ts";
-import { flushOutput, print } from "../output/print.ts";
+import { flushOutput, isReaderGone, print } from "../output/print.ts";
 import { VERSION } from "../version.ts";
 import type { Command } from "./command.ts";
 import type { Entry, Group, Leaf } from "./command-tree.ts";
@@ -12,6 +12,8 @@ import { parseFlags } from "./parse-flags.ts";
 import type { SessionOptions } from "./session.ts";
 
 const FAILURE = 1;
+/** What a shell tells of a program that SIGPIPE has ended. */
+const READER_GONE = 141;
 /** What containerd's ctr exits with for a command that it does not know. */
 const UNKNOWN_COMMAND = 3;
 
@@ -22,8 +24,9 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
   try {
     return await dispatch(argv);
   } catch (error) {
+    if (isReaderGone()) return READER_GONE;
     complain(describeError(error));
-    if (debug && error instanceof Error) process.stderr.write(`${error.stack ?? ""}\n`);
+    if (debug && error instanceof Error) console.error(error);
     return FAILURE;
   } finally {
     await flushOutput();

@@ -26,6 +26,11 @@ export function isOutputClosed(): boolean {
   return failure !== undefined;
 }
 
+/** Whether the reader of the output went away, which ends commands without a word. */
+export function isReaderGone(): boolean {
+  return failure !== undefined && isBrokenPipe(failure);
+}
+
 /** This waits for what was printed. @throws the error of the write, unless the reader just went away */
 export async function flushOutput(): Promise<void> {
   if (process.stdout.writableLength > 0) await printAndWait(new Uint8Array());

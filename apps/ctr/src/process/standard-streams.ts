@@ -85,10 +85,16 @@ function openPipe(path: string, mode: number): number {
 async function copyOutput(source: Socket, target: NodeJS.WriteStream, onReaderGone: () => void): Promise<void> {
   const closed = new Promise<void>((resolve) => source.once("close", () => resolve()));
   source.on("error", () => source.destroy());
-  target.once("error", onReaderGone);
+  const onError = (): void => {
+    // Read on: a process whose output is stuck does not end.
+    source.unpipe(target);
+    source.resume();
+    onReaderGone();
+  };
+  target.once("error", onError);
   source.pipe(target, { end: false });
   await closed;
-  target.off("error", onReaderGone);
+  target.off("error", onError);
   if (target.writableLength > 0) await new Promise<void>((resolve) => target.write("", () => resolve()));
 }
 
