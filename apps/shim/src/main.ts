@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 import { defineShim, runShim } from "@berth/shim-runtime/run";
 
 /** Where runc keeps its state unless the options of a container name a root. */
