@@ -15,6 +15,8 @@ const CHECKS = {
   format: ["oxfmt", "--check", "packages", "apps", "tooling"],
   types: ["tsc", "-p", "tooling/tsconfig.all.json"],
   boundaries: ["turbo", "boundaries"],
+  bundles: ["node", "tooling/bundle.mjs"],
+  "shipped dependencies": ["node", "tooling/shipped-dependencies.mjs", "--check"],
 };
 
 /** Runs every check and returns how many passed and failed. */

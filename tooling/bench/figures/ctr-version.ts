@@ -19,7 +19,7 @@ export const ctrVersion: Figure = {
       go: () => timeCommand(debianTool("ctr"), args),
     };
     const names = ["own", "node", "checked", "go"] as const;
-    for (const name of names) await commands[name]();
+    for (const name of names.toReversed()) await commands[name]();
     const samples = { own: [] as number[], checked: [] as number[], node: [] as number[], go: [] as number[] };
     for (let round = 0; round < rounds; round += 1) {
       progress(`round ${round + 1} of ${rounds}`);
