@@ -1,3 +1,6 @@
+import type { FileHandle } from "node:fs/promises";
+import { statfs } from "node:fs/promises";
+
 import { resourceExhausted, unavailable } from "@berth/errors";
 
 /** Why a commit did not happen. */
@@ -7,18 +10,42 @@ export interface CommitFailure {
   readonly fatal: boolean;
 }
 
+/** The file of a database; `witness` is a descriptor of it that has been open since before its first write. */
+export interface DatabaseFile {
+  readonly path: string;
+  readonly witness: FileHandle;
+}
+
+const EIO = 5;
 const ENOSPC = 28;
 const EDQUOT = 122;
 const MDB_MAP_FULL = -30792;
+/** A disk with less is full for a commit. */
+const FULL_BYTES = 1024 * 1024;
 
 /** This tells a failed commit from an error thrown by the callback of a transaction: `undefined` for the latter. */
-export async function commitFailure(error: unknown): Promise<CommitFailure | undefined> {
+export async function commitFailure(error: unknown, file: DatabaseFile): Promise<CommitFailure | undefined> {
   if (!(error instanceof Error) || !("commitError" in error)) return undefined;
   const cause = await Promise.resolve(error.commitError).catch((reason: unknown) => reason);
   const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
   const text = cause instanceof Error ? cause.message : String(cause);
-  if (code === ENOSPC || code === EDQUOT || code === MDB_MAP_FULL) {
-    return { error: resourceExhausted(`write metadata database: ${text}`, { cause }), fatal: false };
+  const full = code === ENOSPC || code === EDQUOT || code === MDB_MAP_FULL;
+  if (full || (code === EIO && (await isShortWrite(file)))) {
+    return { error: resourceExhausted(`write ${file.path}: no space left (${text})`, { cause }), fatal: false };
   }
-  return { error: unavailable(`write metadata database: ${text}`, { cause }), fatal: true };
+  return { error: unavailable(`write ${file.path}: ${text}`, { cause }), fatal: true };
+}
+
+/**
+ * LMDB says EIO too when a write came out short because the disk is full, which harms nothing. The kernel tells every
+ * descriptor once of a failed write-back: if that was the reason, the witness hears of it here.
+ */
+async function isShortWrite({ path, witness }: DatabaseFile): Promise<boolean> {
+  try {
+    await witness.datasync();
+    const { bavail, bsize } = await statfs(path);
+    return bavail * bsize < FULL_BYTES;
+  } catch {
+    return false;
+  }
 }

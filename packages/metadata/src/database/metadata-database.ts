@@ -1,3 +1,6 @@
+import type { FileHandle } from "node:fs/promises";
+import { open as openFile } from "node:fs/promises";
+
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { DatabaseHeaderSchema } from "@berth/api/berth/metadata/v1/database";
 import type { CallOptions } from "@berth/core/any";
@@ -62,6 +65,8 @@ export class MetadataDatabase implements AsyncDisposable {
   /** Sequence numbers from this one on were given out since the database was opened. */
   readonly firstSequence: bigint;
   readonly #lmdb: RootDatabase<Uint8Array, Uint8Array>;
+  readonly #witness: FileHandle;
+  readonly #resources = new AsyncDisposableStack();
   readonly #options: DatabaseOptions;
   readonly #watchers = new Set<UpdateWatcher>();
   readonly #executed: Executed[] = [];
@@ -85,26 +90,31 @@ export class MetadataDatabase implements AsyncDisposable {
       eventTurnBatching: false,
       noSync: options.noSync,
     });
-    try {
-      const header = lmdb.get(HEADER_KEY);
-      const { schemaVersion, sequenceLimit } = fromBinary(DatabaseHeaderSchema, header ?? new Uint8Array(0));
-      if (schemaVersion > SCHEMA_VERSION) {
-        throw failedPrecondition(
-          `${options.path} has schema version ${schemaVersion}, this berth knows ${SCHEMA_VERSION}: use a newer one`,
-        );
-      }
-      const database = new MetadataDatabase(lmdb, options, sequenceLimit === 0n ? 1n : sequenceLimit);
-      database.#load();
-      if (header === undefined) await database.#writeHeader();
-      return database;
-    } catch (error) {
-      await lmdb.close();
-      throw error;
+    await using opened = new AsyncDisposableStack();
+    opened.defer(() => lmdb.close());
+    const witness = opened.use(await openFile(options.path, "r"));
+    const header = lmdb.get(HEADER_KEY);
+    const { schemaVersion, sequenceLimit } = fromBinary(DatabaseHeaderSchema, header ?? new Uint8Array(0));
+    if (schemaVersion > SCHEMA_VERSION) {
+      throw failedPrecondition(
+        `${options.path} has schema version ${schemaVersion}, this berth knows ${SCHEMA_VERSION}: use a newer one`,
+      );
     }
+    const database = new MetadataDatabase(lmdb, witness, options, sequenceLimit === 0n ? 1n : sequenceLimit);
+    database.#load();
+    if (header === undefined) await database.#writeHeader();
+    database.#resources.use(opened.move());
+    return database;
   }
 
-  private constructor(lmdb: RootDatabase<Uint8Array, Uint8Array>, options: DatabaseOptions, sequence: bigint) {
+  private constructor(
+    lmdb: RootDatabase<Uint8Array, Uint8Array>,
+    witness: FileHandle,
+    options: DatabaseOptions,
+    sequence: bigint,
+  ) {
     this.#lmdb = lmdb;
+    this.#witness = witness;
     this.#options = options;
     this.firstSequence = sequence;
     this.#nextSequence = sequence;
@@ -154,8 +164,8 @@ export class MetadataDatabase implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    // Waits for the commits that are under way.
-    await this.#lmdb.close();
+    // Closing waits for the commits that are under way.
+    await this.#resources.disposeAsync();
   }
 
   async #commit<T>(run: () => T): Promise<T> {
@@ -164,7 +174,7 @@ export class MetadataDatabase implements AsyncDisposable {
     try {
       return await this.#lmdb.childTransaction(run);
     } catch (error) {
-      const failure = await commitFailure(error);
+      const failure = await commitFailure(error, { path: this.#options.path, witness: this.#witness });
       if (failure === undefined) throw error;
       if (failure.fatal) this.#fail(failure.error);
       throw failure.error;

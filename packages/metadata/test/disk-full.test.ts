@@ -1,0 +1,74 @@
+import { mkdir, open } from "node:fs/promises";
+
+import { Code, codeOf } from "@berth/errors";
+import { mountAll, unmountAll } from "@berth/linux/mount";
+import { parseDigest } from "@berth/oci";
+import { describe, expect, it } from "vitest";
+
+import { commitFailure } from "../src/database/commit-failure.ts";
+import { openStorage } from "./daemon-storage.ts";
+import { temporaryDirectory } from "./temporary-directory.ts";
+
+const target = { mediaType: "m", size: 1, digest: parseDigest(`sha256:${"a".repeat(64)}`) };
+const image = (name: string, bytes: number) => ({ name, labels: new Map([["k", "x".repeat(bytes)]]), target });
+
+describe("a full disk", () => {
+  // The second comes to its end in the middle of a write, for which LMDB has another error.
+  it.each([
+    ["1m", 3000],
+    ["600k", 4000],
+  ])("of %s fails writes as resource_exhausted, loses nothing, and is over when there is room", async (size, bytes) => {
+    await using directory = await temporaryDirectory();
+    const small = `${directory.path}/small`;
+    await mkdir(small);
+    mountAll([{ type: "tmpfs", source: "tmpfs", target: "", options: [`size=${size}`] }], small);
+    await using unmount = new AsyncDisposableStack();
+    unmount.defer(() => unmountAll(small));
+    let fatal: Error | undefined;
+    const path = `${small}/meta.mdb`;
+    const made: string[] = [];
+    {
+      await using storage = await openStorage({ root: directory.path, path, fatal: (error) => void (fatal = error) });
+      const { images } = storage.stores;
+      const fill = async () => {
+        for (let index = 0; ; index++) {
+          await images.create(image(`i${index}`, bytes));
+          made.push(`i${index}`);
+        }
+      };
+      expect(codeOf(await fill().catch((error: unknown) => error))).toBe(Code.ResourceExhausted);
+      const more = await Promise.allSettled(["x", "y", "z"].map((name) => images.create(image(name, bytes))));
+      expect(more.map(({ status }) => status)).toEqual(["rejected", "rejected", "rejected"]);
+      expect((await Array.fromAsync(images.list())).map(({ name }) => name)).toEqual(made.toSorted());
+      mountAll([{ type: "tmpfs", source: "tmpfs", target: "", options: ["remount", "size=4m"] }], small);
+      await images.create(image("later", bytes));
+      made.push("later");
+      expect(fatal).toBeUndefined();
+    }
+    await using again = await openStorage({ root: directory.path, path });
+    expect((await Array.fromAsync(again.stores.images.list())).map(({ name }) => name)).toEqual(made.toSorted());
+  });
+});
+
+describe("commitFailure", () => {
+  it.each([
+    ["an I/O error on a disk with room", 5, true],
+    ["no space", 28, false],
+    ["a full map", -30792, false],
+    ["anything else", -30797, true],
+  ])("%s (%i): fatal is %s", async (_, code, fatal) => {
+    await using directory = await temporaryDirectory();
+    const path = `${directory.path}/file`;
+    await using witness = await open(path, "w+");
+    const commitError = Promise.reject(Object.assign(new Error("no"), { code }));
+    const failure = await commitFailure(Object.assign(new Error("Commit failed"), { commitError }), { path, witness });
+    expect(failure?.fatal).toBe(fatal);
+  });
+
+  it("lets errors of callbacks pass", async () => {
+    await using directory = await temporaryDirectory();
+    const path = `${directory.path}/file`;
+    await using witness = await open(path, "w+");
+    expect(await commitFailure(new Error("mine"), { path, witness })).toBeUndefined();
+  });
+});
