@@ -60,12 +60,14 @@ describe("tasks over runc", { timeout: 30_000 }, () => {
   it("fails a create with the runtime's reason and leaves nothing", async () => {
     const before = await openDescriptors();
     const bundle = fixture.bundle("broken", { args: [] });
-    const out = fixture.reader(bundle, "out");
-    const failure = fixture.create("broken", { args: ["/no/such"] }, { stdout: out.path, stderr: out.path });
+    const { path, socket } = fixture.slowReader(bundle, "out");
+    const failure = fixture.create("broken", { args: ["/no/such"] }, { stdout: path, stderr: path });
     await expect(failure).rejects.toThrow(/OCI runtime create failed: .*\/no\/such.*no such file/);
     expect(fixture.tasks.size).toBe(0);
     expect(readMountInfo().filter(({ mountPoint }) => mountPoint.startsWith(bundle))).toEqual([]);
-    await out.text;
+    // what the runtime itself said is the error, not the output
+    expect(socket.read()).toBeNull();
+    socket.destroy();
     await expect.poll(openDescriptors).toBe(before);
   });
 

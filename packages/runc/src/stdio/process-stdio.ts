@@ -45,6 +45,8 @@ export class ProcessStdio implements AsyncDisposable {
   readonly #outputs: ByteCopy[] = [];
   /** Ends of pipes that the process is to inherit. */
   readonly #inherited = new Set<number>();
+  /** Copies begin when the process is there: what the runtime says when it fails is not the process's output. */
+  readonly #waiting: { readonly begin: () => void; readonly cancel: () => void }[] = [];
   #input: ByteCopy | undefined;
   #inputKeeper: number | undefined;
   #logger: BinaryLogger | undefined;
@@ -73,6 +75,7 @@ export class ProcessStdio implements AsyncDisposable {
         const [out, err] = this.#outputPipes(stdout, parseStdioTarget(this.#request.stderr));
         await command([this.#inputPipe(), out, err]);
       }
+      for (const { begin } of this.#waiting.splice(0)) begin();
     } finally {
       this.#closeInherited();
     }
@@ -109,6 +112,7 @@ export class ProcessStdio implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closeInherited();
+    for (const { cancel } of this.#waiting.splice(0)) cancel();
     this.stopInput();
     for (const copy of this.#outputs) copy.stop();
     this.#terminal?.close();
@@ -124,7 +128,7 @@ export class ProcessStdio implements AsyncDisposable {
 
   #attach(terminal: Terminal, stdout: StdioTarget): void {
     const source = this.#openInput();
-    if (source) this.#copyInput(source, async () => terminal.sink);
+    if (source) this.#copyInput(source, terminal.sink);
     const sink =
       this.#logger === undefined
         ? (options: { readonly signal: AbortSignal }) => openSink(stdout, options)
@@ -144,9 +148,9 @@ export class ProcessStdio implements AsyncDisposable {
     if (this.#logger !== undefined) return [this.#logger.stdout, this.#logger.stderr];
     if (stdout.kind !== "file") return [this.#outputPipe(stdout), this.#outputPipe(stderr)];
     // both go to the file of stdout
-    const shared = openFileSink(stdout.path).then(shareSink);
-    shared.catch(() => {});
-    return [this.#pipeTo(async () => (await shared)[0]), this.#pipeTo(async () => (await shared)[1])];
+    let shared: Promise<readonly [ByteSink, ByteSink]> | undefined;
+    const open = () => (shared ??= openFileSink(stdout.path).then(shareSink));
+    return [this.#pipeTo(async () => (await open())[0]), this.#pipeTo(async () => (await open())[1])];
   }
 
   #outputPipe(target: StdioTarget): ChildDescriptor {
@@ -165,7 +169,7 @@ export class ProcessStdio implements AsyncDisposable {
     if (!source) return "null";
     const [read, write] = pipe2();
     this.#inherit(read);
-    this.#copyInput(source, async () => pipeSink(write));
+    this.#copyInput(source, pipeSink(write));
     return read;
   }
 
@@ -185,16 +189,25 @@ export class ProcessStdio implements AsyncDisposable {
     return source;
   }
 
-  #copyInput(source: Socket, open: () => Promise<ByteSink>): void {
+  #copyInput(source: Socket, sink: ByteSink): void {
     // a process may close its input at any time: that is no fault
-    this.#input = copyBytes(source, { open, onError: () => source.destroy() });
+    const onError = (): void => void source.destroy();
+    const begin = (): void => {
+      this.#input = copyBytes(source, { open: async () => sink, onError });
+    };
+    const cancel = (): void => {
+      source.destroy();
+      sink.close();
+    };
+    this.#waiting.push({ begin, cancel });
   }
 
   #copyOutput(source: ByteSource, open: (options: { readonly signal: AbortSignal }) => Promise<ByteSink>): void {
     const { log, id } = this.#context;
     const onError = (error: unknown): void =>
       log.warn("copy of process output failed", { id, error: messageOf(error) });
-    this.#outputs.push(copyBytes(source, { open, onError }));
+    const begin = (): void => void this.#outputs.push(copyBytes(source, { open, onError }));
+    this.#waiting.push({ begin, cancel: () => source.destroy() });
   }
 
   #inherit(descriptor: number): void {
