@@ -102,14 +102,14 @@ async function runLeaf(
   words: readonly string[],
   options: SessionOptions,
 ): Promise<number> {
-  const command = await entry.load();
+  // Loaded together: each wave of imports costs milliseconds of every call.
+  const [command, { Session }] = await Promise.all([entry.load(), import("./session.ts")]);
   const { flags, args, help } = readFlags(command, path, words);
   if (help) {
     const { commandHelp } = await import("./help.ts");
     print(commandHelp(path, entry, command));
     return 0;
   }
-  const { Session } = await import("./session.ts");
   await using session = new Session(options);
   const code = await command.run({ flags, args, session });
   return code ?? 0;

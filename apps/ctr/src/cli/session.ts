@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 
-import type { Client } from "@berth/client";
+import type { Client, ServerInfo } from "@berth/client";
 import type { Transport } from "@berth/client/transport";
 import { createUnixTransport } from "@berth/client/transport";
 import { parseNamespace } from "@berth/core/namespaces";
@@ -26,6 +26,7 @@ export class Session implements AsyncDisposable {
   readonly #end = new AbortController();
   readonly #owned = new AsyncDisposableStack();
   #transport: Transport | undefined;
+  #server: Promise<ServerInfo> | undefined;
 
   /** @throws invalid_argument - the namespace is no identifier */
   constructor(options: SessionOptions) {
@@ -69,7 +70,10 @@ export class Session implements AsyncDisposable {
     });
     this.#owned.defer(() => transport.close());
     this.#transport = transport;
-    void this.#warnOfDeprecations(transport);
+    if ((process.env["CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS"] ?? "") === "") {
+      const warned = this.#printDeprecations();
+      this.#owned.defer(() => warned);
+    }
     return transport;
   }
 
@@ -84,21 +88,25 @@ export class Session implements AsyncDisposable {
     await this.#owned.disposeAsync();
   }
 
-  #warnOfDeprecations(transport: Transport): Promise<void> {
-    if ((process.env["CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS"] ?? "") !== "") return Promise.resolve();
-    const warned = printDeprecations(transport, this.signal);
-    this.#owned.defer(() => warned);
-    return warned;
+  /** This asks the daemon what it is, once for a session. */
+  server(): Promise<ServerInfo> {
+    const transport = this.transport();
+    this.#server ??= askServer(transport, this.signal);
+    return this.#server;
+  }
+
+  /** Warnings are a service on the side: a daemon that does not give them is no reason to fail. */
+  async #printDeprecations(): Promise<void> {
+    try {
+      const { deprecations } = await this.server();
+      for (const { message } of deprecations) process.stderr.write(`DEPRECATION: ${message}\n`);
+    } catch {
+      // The command itself reports what is wrong with the connection.
+    }
   }
 }
 
-/** Warnings are a service on the side: a daemon that does not give them is no reason to fail. */
-async function printDeprecations(transport: Transport, signal: AbortSignal): Promise<void> {
-  try {
-    const { createIntrospectionClient } = await import("@berth/client/introspection");
-    const { deprecations } = await createIntrospectionClient(transport).server({ signal });
-    for (const { message } of deprecations) process.stderr.write(`DEPRECATION: ${message}\n`);
-  } catch {
-    // The command itself reports what is wrong with the connection.
-  }
+async function askServer(transport: Transport, signal: AbortSignal): Promise<ServerInfo> {
+  const { createIntrospectionClient } = await import("@berth/client/introspection");
+  return await createIntrospectionClient(transport).server({ signal });
 }

@@ -1,4 +1,3 @@
-import { createIntrospectionClient } from "@berth/client/introspection";
 import { invalidArgument } from "@berth/errors";
 
 import { defineCommand } from "../cli/command.ts";
@@ -15,8 +14,7 @@ export const list = defineCommand({
     if (flags.format !== "" && flags.format !== "json") {
       throw invalidArgument(`unknown format ${JSON.stringify(flags.format)}: expected json`);
     }
-    const { signal } = session;
-    const { deprecations } = await createIntrospectionClient(session.transport()).server({ signal });
+    const { deprecations } = await session.server();
     const rows = deprecations.map(({ id, message, lastOccurrence }) => ({
       id,
       message,

@@ -1,5 +1,3 @@
-import { createIntrospectionClient } from "@berth/client/introspection";
-
 import { defineCommand } from "../cli/command.ts";
 import { formatJson } from "../output/json.ts";
 import { print } from "../output/print.ts";
@@ -9,10 +7,7 @@ export const info = defineCommand({
   usage: "",
   flags: {},
   async run({ session }) {
-    const { signal } = session;
-    const { uuid, pid, pidNamespace, deprecations } = await createIntrospectionClient(session.transport()).server({
-      signal,
-    });
+    const { uuid, pid, pidNamespace, deprecations } = await session.server();
     const warnings = deprecations.map(({ id, message, lastOccurrence }) => ({
       id,
       message,

@@ -13,7 +13,7 @@ import { CONTAINER_FLAGS } from "../process/container-flags.ts";
 import { containerArguments, createFromFlags } from "../process/create-from-flags.ts";
 import { endOnSignals } from "../process/interrupts.ts";
 import { LIMIT_FLAGS } from "../process/limit-flags.ts";
-import { makeProcessIo } from "../process/process-io.ts";
+import { makeProcessIo, releaseDetached } from "../process/process-io.ts";
 import { rawModeFor, startFromFlags, watchProcess } from "../process/run-task.ts";
 import { noPivotOptions } from "../process/runtime-options.ts";
 
@@ -94,6 +94,7 @@ async function runContainer({ client, container, flags, session, early }: RunCon
   const started = { io, terminal, pidFile, taskOptions, signal };
   if (detach) {
     await startFromFlags(client, container, started);
+    releaseDetached(io);
     return 0;
   }
   await using running = await startFromFlags(client, container, started);

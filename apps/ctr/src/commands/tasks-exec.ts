@@ -11,7 +11,7 @@ import { defineCommand } from "../cli/command.ts";
 import type { FlagValues } from "../cli/flags.ts";
 import { booleanFlag, stringFlag } from "../cli/flags.ts";
 import { endOnSignals } from "../process/interrupts.ts";
-import { makeProcessIo } from "../process/process-io.ts";
+import { makeProcessIo, releaseDetached } from "../process/process-io.ts";
 import { rawModeFor, watchProcess } from "../process/run-task.ts";
 import { StandardStreams } from "../process/standard-streams.ts";
 import { readUserFilesAt } from "../process/user-files.ts";
@@ -54,6 +54,7 @@ export const exec = defineCommand({
     });
     if (detach) {
       await startExec(client, id, { execId, process, io, signal });
+      releaseDetached(io);
       return 0;
     }
     await using running = await startExec(client, id, { execId, process, io, signal });

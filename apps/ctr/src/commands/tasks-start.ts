@@ -5,7 +5,7 @@ import { requireArgument } from "../cli/arguments.ts";
 import { defineCommand } from "../cli/command.ts";
 import { booleanFlag, stringFlag } from "../cli/flags.ts";
 import { endOnSignals } from "../process/interrupts.ts";
-import { makeProcessIo } from "../process/process-io.ts";
+import { makeProcessIo, releaseDetached } from "../process/process-io.ts";
 import { rawModeFor, startFromFlags, watchProcess } from "../process/run-task.ts";
 import { noPivotOptions } from "../process/runtime-options.ts";
 

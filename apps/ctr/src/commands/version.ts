@@ -10,12 +10,8 @@ export const version = defineCommand({
   async run({ session }) {
     print(`Client:\n  Version:  ${VERSION}\n  Revision: ${REVISION}\n  Node version: ${process.version}\n\n`);
     const transport = session.transport();
-    const { createIntrospectionClient } = await import("@berth/client/introspection");
     const { signal } = session;
-    const [server, { uuid }] = await Promise.all([
-      getVersion(transport, { signal }),
-      createIntrospectionClient(transport).server({ signal }),
-    ]);
+    const [server, { uuid }] = await Promise.all([getVersion(transport, { signal }), session.server()]);
     print(`Server:\n  Version:  ${server.version}\n  Revision: ${server.revision}\n  UUID: ${uuid}\n`);
     if (server.version !== VERSION) process.stderr.write("WARNING: version mismatch\n");
     if (server.revision !== REVISION) process.stderr.write("WARNING: revision mismatch\n");

@@ -3,6 +3,7 @@ import { nullIo } from "@berth/client/run";
 import { canceled, invalidArgument } from "@berth/errors";
 
 import type { Session } from "../cli/session.ts";
+import { DetachedPipes } from "./detached-pipes.ts";
 import { makeFifos } from "./fifo-set.ts";
 import { StandardStreams } from "./standard-streams.ts";
 
@@ -33,11 +34,16 @@ export async function makeProcessIo(session: Session, options: ProcessIoOptions)
     return { paths: { stdin: "", stdout: logUri, stderr, terminal }, async [Symbol.asyncDispose]() {} };
   }
   const fifos = await makeFifos({ directory: fifoDir, id, terminal });
-  if (detach) return fifos;
+  if (detach) return new DetachedPipes(fifos);
   return new StandardStreams({ paths: fifos.paths, owner: fifos, onReaderGone: () => endSession(session) });
 }
 
 /** This ends the session because nobody reads the output any more. */
 export function endSession(session: Session): void {
   session.interrupt(canceled("standard output was closed"));
+}
+
+/** This lets go of the pipes of a process that was started to be attached to later. */
+export function releaseDetached(io: AttachedIo): void {
+  if (io instanceof DetachedPipes) io.release();
 }

@@ -1,10 +1,11 @@
 import { once } from "node:events";
-import { constants, openSync } from "node:fs";
+import { constants } from "node:fs";
 import { Socket } from "node:net";
 
 import type { AttachedIo } from "@berth/client/run";
 import type { ProcessIo } from "@berth/core/runtime";
-import { wrapError } from "@berth/errors";
+
+import { openPipe } from "./open-pipe.ts";
 
 /** How to connect this process's own streams to the pipes of another. */
 export interface StandardStreamsOptions {
@@ -71,14 +72,6 @@ function openInput(path: string): Socket {
   const socket = new Socket({ fd: openPipe(path, constants.O_RDWR), readable: false, writable: true });
   socket.on("error", () => socket.destroy());
   return socket;
-}
-
-function openPipe(path: string, mode: number): number {
-  try {
-    return openSync(path, mode | constants.O_NONBLOCK);
-  } catch (error) {
-    throw wrapError(error, `open pipe ${path}`);
-  }
 }
 
 /** Resolves when the pipe has been read to its end and written, or destroyed. */
