@@ -3,8 +3,10 @@ import { Socket } from "node:net";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 
-import { create, type DescMessage, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
+import { create, type DescMessage, type MessageInitShape, type MessageShape, toBinary } from "@bufbuild/protobuf";
+import type { AnySchema } from "@bufbuild/protobuf/wkt";
 import { createHandlerContext, type HandlerContext } from "@connectrpc/connect";
+import { OptionsSchema } from "@berth/api/containerd/runc/v1/options";
 import { CreateTaskRequestSchema, ExecProcessRequestSchema, Task } from "@berth/api/containerd/task/v3/task";
 import type { Logger } from "@berth/core/log";
 import { silentLogger } from "@berth/core/log";
@@ -87,6 +89,14 @@ export class TasksFixture implements AsyncDisposable {
     return this.events
       .filter(({ event }) => event["containerId"] === id || event["id"] === id)
       .map(({ topic }) => topic);
+  }
+
+  /** Options that name a runtime which is runc, with shell code before and after its arguments. */
+  runtime(name: string, after: string, before = ""): MessageInitShape<typeof AnySchema> {
+    const binaryName = join(this.directory, name);
+    writeFileSync(binaryName, `#!/bin/sh\n${before}\n${debianTool("runc")} ${after}\n`, { mode: 0o755 });
+    const value = toBinary(OptionsSchema, create(OptionsSchema, { binaryName }));
+    return { typeUrl: OptionsSchema.typeName, value };
   }
 
   bundle(id: string, options: BundleOptions): string {

@@ -57,6 +57,20 @@ describe("tasks over runc", { timeout: 30_000 }, () => {
     }
   });
 
+  it("tells the start first even when the process has ended before the runtime says that it runs", async () => {
+    const options = fixture.runtime(
+      "slow-runc",
+      `"$@"; code=$?; case " $* " in *" start "*) sleep 0.3;; esac; exit $code`,
+    );
+    await fixture.create("hasty", { args: ["true"] }, { options });
+    await fixture.call("start", "hasty");
+    await fixture.call("wait", "hasty");
+    await fixture.call("delete", "hasty");
+    const topics = fixture.topics("hasty");
+    // the record does not wait: it is there as soon as the process has ended
+    expect(topics).toEqual(["/tasks/create", "record", "/tasks/start", "/tasks/exit", "/tasks/delete"]);
+  });
+
   it("fails a create with the runtime's reason and leaves nothing", async () => {
     const before = await openDescriptors();
     const bundle = fixture.bundle("broken", { args: [] });
@@ -134,6 +148,8 @@ describe("tasks over runc", { timeout: 30_000 }, () => {
       const first = input.open();
       first.end("one ");
       await once(first, "close");
+      // long enough for an end of the input to be seen, if there were one
+      await sleep(50);
       const second = input.open();
       second.write("two");
       await sleep(50);
@@ -212,13 +228,33 @@ describe("tasks over runc", { timeout: 30_000 }, () => {
   it("ends what shares the host's pid namespace with init", async () => {
     const bundle = fixture.bundle("host", { args: [] });
     const out = fixture.reader(bundle, "out");
-    const options = { args: ["sh", "-c", "sleep 1000 & echo $!"], hostPids: true };
+    const options = { args: ["sh", "-c", "sleep 1000 & echo $!; sleep 0.2"], hostPids: true };
     await fixture.create("host", options, { stdout: out.path });
     await fixture.call("start", "host");
+    await fixture.exec("host", "beside", ["sleep", "1000"]);
+    await fixture.call("start", "host", "beside");
     await fixture.call("wait", "host");
     const pid = Number(await out.text);
     await expect.poll(() => existsSync(`/proc/${pid}`)).toBe(false);
+    const exits = fixture.events.filter(
+      ({ topic, event }) => topic === "/tasks/exit" && event["containerId"] === "host",
+    );
+    expect(exits.map(({ event }) => event["id"])).toEqual(["beside", "host"]);
     await fixture.call("delete", "host");
+  });
+
+  it("tells the end of init after that of an exec that outlives it", async () => {
+    const options = fixture.runtime("no-kill-runc", `"$@"`, `case " $* " in *" kill "*) exit 0;; esac`);
+    await fixture.create("short", { args: ["sleep", "0.1"], hostPids: true }, { options });
+    await fixture.call("start", "short");
+    await fixture.exec("short", "longer", ["sleep", "0.6"]);
+    await fixture.call("start", "short", "longer");
+    await fixture.call("wait", "short");
+    const exits = fixture.events.filter(
+      ({ topic, event }) => topic === "/tasks/exit" && event["containerId"] === "short",
+    );
+    expect(exits.map(({ event }) => event["id"])).toEqual(["longer", "short"]);
+    await fixture.call("delete", "short");
   });
 
   it("keeps a writer waiting for a reader that takes its time, and loses nothing", async () => {
