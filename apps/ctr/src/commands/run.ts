@@ -11,9 +11,9 @@ import { booleanFlag, stringFlag, unsupportedFlag } from "../cli/flags.ts";
 import type { Session } from "../cli/session.ts";
 import { CONTAINER_FLAGS } from "../process/container-flags.ts";
 import { containerArguments, createFromFlags } from "../process/create-from-flags.ts";
-import { endOnSignals } from "../process/interrupts.ts";
 import { LIMIT_FLAGS } from "../process/limit-flags.ts";
 import { makeProcessIo, releaseDetached } from "../process/process-io.ts";
+import { ProcessSignals } from "../process/process-signals.ts";
 import { rawModeFor, startFromFlags, watchProcess } from "../process/run-task.ts";
 import { noPivotOptions } from "../process/runtime-options.ts";
 
@@ -56,8 +56,7 @@ export const run = defineCommand({
     if (flags.rm && flags.detach) throw invalidArgument("flags --detach and --rm cannot be specified together");
     const client = await session.client();
     await using cleanup = new AsyncDisposableStack();
-    const early = endOnSignals(session);
-    cleanup.use(early);
+    const signals = cleanup.use(new ProcessSignals(session));
     const container = await createFromFlags(client, flags, request, session.signal);
     // Removed without the session's signal, which an interrupt has aborted.
     if (flags.rm || flags["dump-config"] !== "") cleanup.defer(() => remove(client, container.id));
@@ -65,7 +64,7 @@ export const run = defineCommand({
       await writeFile(flags["dump-config"], container.spec?.value ?? "");
       return 0;
     }
-    return await runContainer({ client, container, flags, session, early });
+    return await runContainer({ client, container, flags, session, signals });
   },
 });
 
@@ -74,11 +73,10 @@ interface RunContext {
   readonly container: Container;
   readonly flags: RunFlags;
   readonly session: Session;
-  /** Lets go of the signals, for the process to have them. */
-  readonly early: Disposable;
+  readonly signals: ProcessSignals;
 }
 
-async function runContainer({ client, container, flags, session, early }: RunContext): Promise<number> {
+async function runContainer({ client, container, flags, session, signals }: RunContext): Promise<number> {
   const { signal } = session;
   const { tty: terminal, detach, "pid-file": pidFile } = flags;
   using _raw = await rawModeFor(terminal && !detach);
@@ -97,9 +95,8 @@ async function runContainer({ client, container, flags, session, early }: RunCon
     releaseDetached(io);
     return 0;
   }
-  await using running = await startFromFlags(client, container, started);
-  early[Symbol.dispose]();
-  return await watchProcess(running, terminal, signal);
+  await using running = await startFromFlags(client, container, { ...started, signals });
+  return await watchProcess(running, { terminal, signal, signals });
 }
 
 async function remove(client: Client, id: string): Promise<void> {

@@ -3,8 +3,9 @@ import { invalidArgument } from "@berth/errors";
 import { requireArgument } from "../cli/arguments.ts";
 import { defineCommand } from "../cli/command.ts";
 import { deleteTask } from "../process/delete-task.ts";
-import { forwardSignals } from "../process/forward-signals.ts";
+
 import { endSession } from "../process/process-io.ts";
+import { ProcessSignals } from "../process/process-signals.ts";
 import { rawModeFor } from "../process/run-task.ts";
 import { StandardStreams } from "../process/standard-streams.ts";
 import { followWindowSize } from "../process/terminal.ts";
@@ -29,7 +30,9 @@ export const attach = defineCommand({
       paths: { stdin, stdout, stderr, terminal },
       onReaderGone: () => endSession(session),
     });
-    using _signals = forwardSignals(task);
+    using signals = new ProcessSignals(session);
+    signals.forwardTo(task);
+    signals.started();
     streams.begin(() => task.closeIo({ signal }));
     using _size = terminal ? await followWindowSize(task) : undefined;
     const { exitStatus } = await task.wait({ signal });

@@ -10,8 +10,8 @@ import { requireArgument } from "../cli/arguments.ts";
 import { defineCommand } from "../cli/command.ts";
 import type { FlagValues } from "../cli/flags.ts";
 import { booleanFlag, stringFlag } from "../cli/flags.ts";
-import { endOnSignals } from "../process/interrupts.ts";
 import { makeProcessIo, releaseDetached } from "../process/process-io.ts";
+import { ProcessSignals } from "../process/process-signals.ts";
 import { rawModeFor, watchProcess } from "../process/run-task.ts";
 import { StandardStreams } from "../process/standard-streams.ts";
 import { readUserFilesAt } from "../process/user-files.ts";
@@ -40,7 +40,7 @@ export const exec = defineCommand({
     requireArgument(args, 1, "command must be provided");
     const client = await session.client();
     const { signal } = session;
-    using early = endOnSignals(session);
+    using signals = new ProcessSignals(session);
     const container = await client.containers.get(id, { signal });
     const process = await makeProcess(client, container, flags, args.slice(1));
     using _raw = await rawModeFor(terminal && !detach);
@@ -57,10 +57,10 @@ export const exec = defineCommand({
       releaseDetached(io);
       return 0;
     }
+    signals.forwardTo(client.tasks.task(id), execId);
     await using running = await startExec(client, id, { execId, process, io, signal });
     beginInput(io, () => running.task.closeIo({ execId, signal }));
-    early[Symbol.dispose]();
-    return await watchProcess(running, terminal, signal);
+    return await watchProcess(running, { terminal, signal, signals });
   },
 });
 

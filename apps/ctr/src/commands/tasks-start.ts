@@ -4,8 +4,8 @@ import { decodeSpec } from "@berth/oci/spec";
 import { requireArgument } from "../cli/arguments.ts";
 import { defineCommand } from "../cli/command.ts";
 import { booleanFlag, stringFlag } from "../cli/flags.ts";
-import { endOnSignals } from "../process/interrupts.ts";
 import { makeProcessIo, releaseDetached } from "../process/process-io.ts";
+import { ProcessSignals } from "../process/process-signals.ts";
 import { rawModeFor, startFromFlags, watchProcess } from "../process/run-task.ts";
 import { noPivotOptions } from "../process/runtime-options.ts";
 
@@ -25,7 +25,7 @@ export const start = defineCommand({
     const id = requireArgument(args, 0, "container id must be provided");
     const client = await session.client();
     const { signal } = session;
-    using early = endOnSignals(session);
+    using signals = new ProcessSignals(session);
     const container = await client.containers.get(id, { signal });
     if (container.spec === undefined) throw failedPrecondition(`container ${id} has no spec`);
     const terminal = decodeSpec(container.spec).process?.terminal ?? false;
@@ -43,10 +43,10 @@ export const start = defineCommand({
     const started = { io, terminal, pidFile, taskOptions, signal };
     if (detach) {
       await startFromFlags(client, container, started);
+      releaseDetached(io);
       return 0;
     }
-    await using running = await startFromFlags(client, container, started);
-    early[Symbol.dispose]();
-    return await watchProcess(running, terminal, signal);
+    await using running = await startFromFlags(client, container, { ...started, signals });
+    return await watchProcess(running, { terminal, signal, signals });
   },
 });

@@ -4,6 +4,8 @@ import type { ReflectMessage } from "@bufbuild/protobuf/reflect";
 import { reflect } from "@bufbuild/protobuf/reflect";
 import type { AnyValue } from "@berth/core/any";
 
+import { formatJsonLine } from "./json.ts";
+
 /** Numbers of 64 bits, written as they are. */
 type Json = string;
 
@@ -81,7 +83,7 @@ function formatValue(value: unknown, isMessage: boolean, context: Context): Json
 function formatScalar(value: unknown): Json {
   if (typeof value === "bigint") return value.toString();
   if (value instanceof Uint8Array) return JSON.stringify(Buffer.from(value).toString("base64"));
-  return JSON.stringify(value);
+  return formatJsonLine(value);
 }
 
 function formatUnknown(typeUrl: string, bytes: Uint8Array, context: Context): Json {

@@ -1,21 +1,7 @@
-import { canceled } from "@berth/errors";
-
 import type { Session } from "../cli/session.ts";
+import { ProcessSignals } from "./process-signals.ts";
 
-/**
- * This makes SIGINT and SIGTERM end the session's calls instead of this process, so that what was begun is cleaned up. A second
- * signal ends the process at once. Disposing gives the signals back.
- */
+/** This makes SIGINT, SIGTERM and SIGHUP end the session's calls instead of this process, so that what was begun is cleaned up. */
 export function endOnSignals(session: Session): Disposable {
-  const onSignal = (signal: NodeJS.Signals): void => {
-    release();
-    session.interrupt(canceled(`stopped by ${signal}`));
-  };
-  const release = (): void => {
-    process.off("SIGINT", onSignal);
-    process.off("SIGTERM", onSignal);
-  };
-  process.on("SIGINT", onSignal);
-  process.on("SIGTERM", onSignal);
-  return { [Symbol.dispose]: release };
+  return new ProcessSignals(session);
 }

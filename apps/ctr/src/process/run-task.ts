@@ -7,9 +7,9 @@ import type { AnyValue } from "@berth/core/any";
 import type { Container } from "@berth/core/containers";
 import { wrapError } from "@berth/errors";
 
-import { forwardSignals } from "./forward-signals.ts";
+import type { ProcessSignals } from "./process-signals.ts";
 import { StandardStreams } from "./standard-streams.ts";
-import { enterRawMode, followWindowSize } from "./terminal.ts";
+import { copyWindowSize, enterRawMode, followWindowSize } from "./terminal.ts";
 
 /** How a task is started and watched. */
 export interface TaskRunOptions {
@@ -18,6 +18,8 @@ export interface TaskRunOptions {
   readonly pidFile: string;
   readonly taskOptions: AnyValue | undefined;
   readonly signal: AbortSignal;
+  /** Passed on to the task once it is there; absent for one that is left alone. */
+  readonly signals?: ProcessSignals;
 }
 
 /** This makes and starts a container's task. After a failure the task is gone and the streams are closed. */
@@ -31,7 +33,7 @@ export function startFromFlags(client: Client, container: Container, options: Ta
   });
 }
 
-async function prepare(task: RemoteTask, { io, pidFile, signal }: TaskRunOptions): Promise<void> {
+async function prepare(task: RemoteTask, { io, terminal, pidFile, signal, signals }: TaskRunOptions): Promise<void> {
   if (pidFile !== "") {
     try {
       await writeFile(pidFile, String(task.pid));
@@ -39,12 +41,18 @@ async function prepare(task: RemoteTask, { io, pidFile, signal }: TaskRunOptions
       throw wrapError(error, `write pid file ${pidFile}`);
     }
   }
+  // Before the start, so that the first thing that the process draws has the right size.
+  if (terminal) await copyWindowSize(task);
+  signals?.forwardTo(task);
   if (io instanceof StandardStreams) io.begin(() => task.closeIo({ signal }));
 }
 
-/** This passes signals and window sizes on to a process until it and its output have ended, and returns its exit code. */
-export async function watchProcess(running: RunningProcess, terminal: boolean, signal: AbortSignal): Promise<number> {
-  using _signals = forwardSignals(running.task, running.execId);
+/** This follows a process that has started until it and its output have ended, and returns its exit code. */
+export async function watchProcess(
+  running: RunningProcess,
+  { terminal, signal, signals }: Pick<TaskRunOptions, "terminal" | "signal" | "signals">,
+): Promise<number> {
+  signals?.started();
   using _size = terminal ? await followWindowSize(running.task, running.execId) : undefined;
   return await running.finish({ signal });
 }

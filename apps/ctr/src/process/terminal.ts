@@ -12,18 +12,21 @@ export async function enterRawMode(): Promise<Disposable> {
 
 /** This gives the process's terminal the size of ours, now and whenever it changes, until it is disposed. */
 export async function followWindowSize(task: RemoteTask, execId = ""): Promise<Disposable> {
-  const descriptor = [process.stdout, process.stdin, process.stderr].find((stream) => stream.isTTY)?.fd;
-  if (descriptor === undefined) return { [Symbol.dispose]() {} };
-  const { getWindowSize } = await import("@berth/linux/terminal");
-  const resize = async (): Promise<void> => {
-    try {
-      await task.resizePty({ execId, ...getWindowSize(descriptor) });
-    } catch {
-      // A wrong size is no reason to end the session; a process that has ended needs none.
-    }
-  };
+  const resize = (): Promise<void> => copyWindowSize(task, execId);
   const onChange = (): void => void resize();
   process.on("SIGWINCH", onChange);
   await resize();
   return { [Symbol.dispose]: () => void process.off("SIGWINCH", onChange) };
+}
+
+/** This gives the process's terminal the size that ours has now. */
+export async function copyWindowSize(task: RemoteTask, execId = ""): Promise<void> {
+  const descriptor = [process.stdout, process.stdin, process.stderr].find((stream) => stream.isTTY)?.fd;
+  if (descriptor === undefined) return;
+  const { getWindowSize } = await import("@berth/linux/terminal");
+  try {
+    await task.resizePty({ execId, ...getWindowSize(descriptor) });
+  } catch {
+    // A wrong size is no reason to end the session; a process that has ended needs none.
+  }
 }
