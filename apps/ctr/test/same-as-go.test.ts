@@ -94,11 +94,16 @@ describe.each(["berthd", "containerd"] as const)("on %s", (kind) => {
   });
 });
 
-/** Go prints labels in no order, and an age may change between two calls. */
+/** Go prints labels and exports in no order, and times to the nanosecond; an age may change between two calls. */
 function comparable(output: string): string {
-  return output
+  const lines = output
     .replace(/\t(\d+|Less than a|About a) (second|minute)s?\t/g, "\tAGE\t")
+    .replace(
+      /:(\d\d)\.(\d{1,3})\d*Z/g,
+      (_, seconds: string, fraction: string) => `:${seconds}.${fraction.padEnd(3, "0")}Z`,
+    )
+    .replaceAll(".000Z", "Z")
     .split("\n")
-    .map((line) => line.replace(/\S+=\S+,\S+/, (labels) => labels.split(",").toSorted().join(",")))
-    .join("\n");
+    .map((line) => line.replace(/\S+=\S+,\S+/, (labels) => labels.split(",").toSorted().join(",")));
+  return (output.startsWith("Type:") ? lines.toSorted() : lines).join("\n");
 }
