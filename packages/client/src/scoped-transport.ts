@@ -8,13 +8,14 @@ export interface Scope {
 
 /** This makes a transport that shares `transport`'s connection and makes its calls in another namespace or lease. */
 export function scopedTransport(transport: Transport, scope: Scope): Transport {
-  const headers = (given: ConstructorParameters<typeof Headers>[0]): Headers => {
-    const result = new Headers(given);
-    if (scope.namespace !== undefined && !result.has("containerd-namespace")) {
-      result.set("containerd-namespace", scope.namespace);
-    }
-    if (scope.lease !== undefined && !result.has("containerd-lease")) result.set("containerd-lease", scope.lease);
-    return result;
+  const own: [name: string, value: string][] = [];
+  if (scope.namespace !== undefined) own.push(["containerd-namespace", scope.namespace]);
+  if (scope.lease !== undefined) own.push(["containerd-lease", scope.lease]);
+  // No `Headers` is made: the first one of a process loads the whole of `fetch`.
+  const headers = (given: HeadersInit | undefined): [name: string, value: string][] => {
+    const pairs = given === undefined ? [] : pairsOf(given);
+    const named = new Set(pairs.map(([name]) => name.toLowerCase()));
+    return [...pairs, ...own.filter(([name]) => !named.has(name))];
   };
   return {
     unary: (method, signal, timeoutMs, header, input, contextValues) =>
@@ -22,4 +23,12 @@ export function scopedTransport(transport: Transport, scope: Scope): Transport {
     stream: (method, signal, timeoutMs, header, input, contextValues) =>
       transport.stream(method, signal, timeoutMs, headers(header), input, contextValues),
   };
+}
+
+type HeadersInit = NonNullable<ConstructorParameters<typeof Headers>[0]>;
+
+function pairsOf(given: HeadersInit): [name: string, value: string][] {
+  // Both forms that can be iterated are lists of pairs.
+  const pairs = Symbol.iterator in given ? [...(given as Iterable<readonly [string, string]>)] : Object.entries(given);
+  return pairs.map(([name, value]) => [name, String(value)]);
 }
