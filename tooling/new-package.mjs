@@ -10,7 +10,9 @@ const { values, positionals } = parseArgs({
 });
 const [name] = positionals;
 const root = join(import.meta.dirname, "..");
-const layers = Object.keys(JSON.parse(readFileSync(join(root, "turbo.json"), "utf8")).boundaries.tags).concat("aside");
+// turbo.json has comments, each on a line of its own.
+const rules = JSON.parse(readFileSync(join(root, "turbo.json"), "utf8").replaceAll(/^\s*\/\/.*$/gm, ""));
+const layers = Object.keys(rules.boundaries.tags).concat("aside");
 if (!name || !/^[a-z][a-z0-9-]*$/.test(name) || !values.layer || !layers.includes(values.layer)) {
   console.error(`usage: pnpm new <name> --layer ${layers.join("|")} [--description <text>]`);
   process.exitCode = 2;
