@@ -3,13 +3,13 @@ import { readFile } from "node:fs/promises";
 import type { Image } from "@berth/core/images";
 import { silentLogger } from "@berth/core/log";
 import type { Namespace } from "@berth/core/namespaces";
+import { Database } from "@berth/database";
 import { Code, codeOf } from "@berth/errors";
 import { parseDigest } from "@berth/oci";
 import { ImageCreateSchema } from "@berth/api/containerd/services/images/v1/events";
 import { DatabaseHeaderSchema } from "@berth/api/berth/metadata/v1/database";
 import { create, toBinary } from "@bufbuild/protobuf";
 import fc from "fast-check";
-import { open } from "lmdb";
 import { describe, expect, it } from "vitest";
 
 import { MetadataDatabase } from "../src/database/metadata-database.ts";
@@ -97,19 +97,6 @@ describe("MetadataDatabase", () => {
     expect(database.index.bucket(images, testNamespace).has("a")).toBe(true);
   });
 
-  it("shares commits among concurrent updates", async () => {
-    await using directory = await temporaryDirectory();
-    await using database = await openDatabase(`${directory.path}/meta.mdb`);
-    const before = await lastTransaction(`${directory.path}/meta.mdb`);
-    await Promise.all(
-      Array.from({ length: 100 }, (_, index) =>
-        database.update((tx) => tx.put(images, at(`${index}`), image(`${index}`))),
-      ),
-    );
-    expect((await lastTransaction(`${directory.path}/meta.mdb`)) - before).toBeLessThan(10);
-    expect(database.index.bucket(images, testNamespace).size).toBe(100);
-  });
-
   it("refuses an async callback at compile time, and the use of a transaction that is over", async () => {
     await using directory = await temporaryDirectory();
     await using database = await openDatabase(`${directory.path}/meta.mdb`);
@@ -136,12 +123,15 @@ describe("MetadataDatabase", () => {
   it("refuses a database of a newer version and leaves it alone", async () => {
     await using directory = await temporaryDirectory();
     const path = `${directory.path}/meta.mdb`;
-    const newer = open<Uint8Array, Uint8Array>({ path, noSubdir: true, encoding: "binary", keyEncoding: "binary" });
-    await newer.put(
-      Uint8Array.of(0),
-      toBinary(DatabaseHeaderSchema, create(DatabaseHeaderSchema, { schemaVersion: 99, sequenceLimit: 1n })),
-    );
-    await newer.close();
+    {
+      await using newer = await Database.open({
+        path,
+        mapSizeBytes: 1024 ** 3,
+        fatal: (error) => expect.fail(error.message),
+      });
+      const header = create(DatabaseHeaderSchema, { schemaVersion: 99, sequenceLimit: 1n });
+      await newer.update((tx) => tx.put(Uint8Array.of(0), toBinary(DatabaseHeaderSchema, header)));
+    }
     const bytes = await readFile(path);
     const error: unknown = await openDatabase(path).catch((reason: unknown) => reason);
     expect(codeOf(error)).toBe(Code.FailedPrecondition);
@@ -187,12 +177,3 @@ describe("compareBytes", () => {
     );
   });
 });
-
-/** This returns how many transactions the database has seen. */
-async function lastTransaction(path: string): Promise<number> {
-  const database = open({ path, noSubdir: true, readOnly: true });
-  // The declared type of the statistics is empty.
-  const { lastTxnId } = database.getStats() as { lastTxnId: number };
-  await database.close();
-  return lastTxnId;
-}

@@ -1,11 +1,10 @@
-import { mkdir, open } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 
 import { Code, codeOf } from "@berth/errors";
-import { mountAll, unmountAll } from "@berth/linux/mount";
+import { mountAll, mountTemporary, unmountAll } from "@berth/linux/mount";
 import { parseDigest } from "@berth/oci";
 import { describe, expect, it } from "vitest";
 
-import { commitFailure } from "../src/database/commit-failure.ts";
 import { openStorage } from "./daemon-storage.ts";
 import { temporaryDirectory } from "./temporary-directory.ts";
 
@@ -48,27 +47,21 @@ describe("a full disk", () => {
     await using again = await openStorage({ root: directory.path, path });
     expect((await Array.fromAsync(again.stores.images.list())).map(({ name }) => name)).toEqual(made.toSorted());
   });
-});
 
-describe("commitFailure", () => {
-  it.each([
-    ["an I/O error on a disk with room", 5, true],
-    ["no space", 28, false],
-    ["a full map", -30792, false],
-    ["anything else", -30797, true],
-  ])("%s (%i): fatal is %s", async (_, code, fatal) => {
+  it("that others filled lets everything be removed and collected, and nothing is fatal", async () => {
+    await using disk = await mountTemporary([{ type: "tmpfs", source: "tmpfs", options: ["size=24m"] }]);
     await using directory = await temporaryDirectory();
-    const path = `${directory.path}/file`;
-    await using witness = await open(path, "w+");
-    const commitError = Promise.reject(Object.assign(new Error("no"), { code }));
-    const failure = await commitFailure(Object.assign(new Error("Commit failed"), { commitError }), { path, witness });
-    expect(failure?.fatal).toBe(fatal);
-  });
-
-  it("lets errors of callbacks pass", async () => {
-    await using directory = await temporaryDirectory();
-    const path = `${directory.path}/file`;
-    await using witness = await open(path, "w+");
-    expect(await commitFailure(new Error("mine"), { path, witness })).toBeUndefined();
+    let fatal: Error | undefined;
+    const path = `${disk.path}/meta.mdb`;
+    await using storage = await openStorage({ root: directory.path, path, fatal: (error) => void (fatal = error) });
+    const { images } = storage.stores;
+    const names = Array.from({ length: 300 }, (_, index) => `i${index}`);
+    // All in one commit: the file then has no free pages that removals could be written to.
+    await Promise.all(names.map((name) => images.create(image(name, 3000))));
+    await expect(writeFile(`${disk.path}/filler`, new Uint8Array(32 << 20))).rejects.toMatchObject({ code: "ENOSPC" });
+    for (const name of names) await images.delete(name);
+    await storage.metadata.collect();
+    expect(await Array.fromAsync(images.list())).toEqual([]);
+    expect(fatal).toBeUndefined();
   });
 });

@@ -155,11 +155,15 @@ describe("overlayfs snapshotter", () => {
 
   it("on a full disk removes snapshots, and makes them again when there is room", async () => {
     await using disk = await mountTemporary([{ type: "tmpfs", source: "tmpfs", options: ["size=16m"] }]);
-    const { snapshotter } = await openOverlaySnapshotter({ root: join(disk.path, "root") });
+    const fatal: Error[] = [];
+    const { snapshotter } = await openOverlaySnapshotter({
+      root: join(disk.path, "root"),
+      fatal: (error) => void fatal.push(error),
+    });
     await using _snapshotter = snapshotter;
     const labels = new Map([["containerd.io/snapshot/large", "x".repeat(3000)]]);
     const keys = Array.from({ length: 20 }, (_, index) => `snapshot-${index}`);
-    for (const key of keys) await snapshotter.prepare(key, "", { labels });
+    await Promise.all(keys.map((key) => snapshotter.prepare(key, "", { labels })));
     const filler = join(disk.path, "filler");
     await expect(writeFile(filler, new Uint8Array(32 << 20))).rejects.toMatchObject({ code: "ENOSPC" });
     for (const key of keys) await snapshotter.remove(key);
@@ -167,11 +171,16 @@ describe("overlayfs snapshotter", () => {
     await writeFile(filler, "");
     await snapshotter.cleanup?.();
     await snapshotter.prepare("again", "");
+    expect(fatal).toEqual([]);
   });
 
   it("survives commits of its database that fail", async () => {
     await using disk = await mountTemporary([{ type: "tmpfs", source: "tmpfs", options: ["size=1m"] }]);
-    const { snapshotter } = await openOverlaySnapshotter({ root: join(disk.path, "root") });
+    const fatal: Error[] = [];
+    const { snapshotter } = await openOverlaySnapshotter({
+      root: join(disk.path, "root"),
+      fatal: (error) => void fatal.push(error),
+    });
     await using _snapshotter = snapshotter;
     await snapshotter.prepare("before", "");
     const filler = join(disk.path, "filler");
@@ -186,6 +195,7 @@ describe("overlayfs snapshotter", () => {
     await snapshotter.prepare("after", "");
     expect(await snapshotter.stat("before")).toMatchObject({ kind: "active" });
     expect(await Array.fromAsync(snapshotter.list())).toHaveLength(2 + codes.filter((code) => code === 0).length);
+    expect(fatal).toEqual([]);
   });
 });
 

@@ -1,21 +1,16 @@
-import type { FileHandle } from "node:fs/promises";
-import { open as openFile } from "node:fs/promises";
-
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { DatabaseHeaderSchema } from "@berth/api/berth/metadata/v1/database";
 import type { CallOptions } from "@berth/core/any";
 import type { EventPublisher } from "@berth/core/events";
 import type { Logger } from "@berth/core/log";
-import { failedPrecondition, unavailable, wrapError } from "@berth/errors";
-import type { RootDatabase } from "lmdb";
-import { open } from "lmdb";
+import type { Sync } from "@berth/database";
+import { checkSchemaVersion, Database } from "@berth/database";
 
-import { commitFailure } from "./commit-failure.ts";
 import { RecordIndex } from "./record-index.ts";
 import { recordRange } from "./record-key.ts";
 import { allTables } from "./tables.ts";
-import type { Mutation, PendingEvent, Transaction } from "./transaction.ts";
-import { decodeRecord, LmdbTransaction } from "./transaction.ts";
+import type { Changes, Mutation, PendingEvent, Transaction } from "./transaction.ts";
+import { decodeRecord, RecordTransaction } from "./transaction.ts";
 
 const SCHEMA_VERSION = 1;
 const HEADER_KEY = Uint8Array.of(0);
@@ -44,17 +39,6 @@ export interface UpdateWatcher {
   committed?(dirty: boolean): void;
 }
 
-/** Rejects promises: an `async` callback would run on after its transaction. */
-export type Sync<T> = T extends PromiseLike<unknown> ? never : T;
-
-interface Executed {
-  readonly mutations: readonly Mutation[];
-  readonly events: readonly PendingEvent[];
-  readonly dirty: boolean;
-  state: "executed" | "committed" | "failed";
-  readonly applied: PromiseWithResolvers<void>;
-}
-
 /**
  * The database file and its picture in memory. Updates run one after the other, in the order of their calls; those that
  * wait at the same time share one commit, off the main thread. What an update wrote is in the index, and its events have been
@@ -64,57 +48,29 @@ export class MetadataDatabase implements AsyncDisposable {
   readonly index = new RecordIndex();
   /** Sequence numbers from this one on were given out since the database was opened. */
   readonly firstSequence: bigint;
-  readonly #lmdb: RootDatabase<Uint8Array, Uint8Array>;
-  readonly #witness: FileHandle;
-  readonly #resources = new AsyncDisposableStack();
+  readonly #database: Database;
   readonly #options: DatabaseOptions;
   readonly #watchers = new Set<UpdateWatcher>();
-  readonly #executed: Executed[] = [];
   #nextSequence: bigint;
   #sequenceLimit: bigint;
   #extending: Promise<void> | undefined;
-  #broken: Error | undefined;
-  #closed = false;
 
   /** This opens or makes the database and reads it. @throws failed_precondition - it was written by a newer version */
   static async open(options: DatabaseOptions): Promise<MetadataDatabase> {
-    const lmdb = open<Uint8Array, Uint8Array>({
-      path: options.path,
-      noSubdir: true,
-      encoding: "binary",
-      keyEncoding: "binary",
-      mapSize: MAP_SIZE_BYTES,
-      // A commit is answered when it is on disk.
-      overlappingSync: false,
-      // On, lmdb makes a promise of its own per turn that nobody can handle: a full disk would end the process.
-      eventTurnBatching: false,
-      noSync: options.noSync,
-    });
     await using opened = new AsyncDisposableStack();
-    opened.defer(() => lmdb.close());
-    const witness = opened.use(await openFile(options.path, "r"));
-    const header = lmdb.get(HEADER_KEY);
+    const database = opened.use(await Database.open({ ...options, mapSizeBytes: MAP_SIZE_BYTES }));
+    const header = database.get(HEADER_KEY);
     const { schemaVersion, sequenceLimit } = fromBinary(DatabaseHeaderSchema, header ?? new Uint8Array(0));
-    if (schemaVersion > SCHEMA_VERSION) {
-      throw failedPrecondition(
-        `${options.path} has schema version ${schemaVersion}, this berth knows ${SCHEMA_VERSION}: use a newer one`,
-      );
-    }
-    const database = new MetadataDatabase(lmdb, witness, options, sequenceLimit === 0n ? 1n : sequenceLimit);
-    database.#load();
-    if (header === undefined) await database.#writeHeader();
-    database.#resources.use(opened.move());
-    return database;
+    checkSchemaVersion(options.path, schemaVersion, SCHEMA_VERSION);
+    const metadata = new MetadataDatabase(database, options, sequenceLimit === 0n ? 1n : sequenceLimit);
+    metadata.#load();
+    if (header === undefined) await metadata.#writeHeader();
+    opened.move();
+    return metadata;
   }
 
-  private constructor(
-    lmdb: RootDatabase<Uint8Array, Uint8Array>,
-    witness: FileHandle,
-    options: DatabaseOptions,
-    sequence: bigint,
-  ) {
-    this.#lmdb = lmdb;
-    this.#witness = witness;
+  private constructor(database: Database, options: DatabaseOptions, sequence: bigint) {
+    this.#database = database;
     this.#options = options;
     this.firstSequence = sequence;
     this.#nextSequence = sequence;
@@ -129,21 +85,16 @@ export class MetadataDatabase implements AsyncDisposable {
    */
   async update<T>(run: (tx: Transaction) => T & Sync<T>, options: CallOptions = {}): Promise<T> {
     options.signal?.throwIfAborted();
-    let executed: Executed | undefined;
-    try {
-      const result = await this.#commit(() => {
-        const tx = new LmdbTransaction(this.#lmdb);
-        const value: T = run(tx);
-        tx.close();
-        executed = this.#enqueue(tx);
-        return { value };
-      });
-      if (executed !== undefined) await this.#settle(executed, "committed");
-      return result.value;
-    } catch (error) {
-      if (executed?.state === "executed") this.#settle(executed, "failed");
-      throw error;
-    }
+    const changes: Changes = { mutations: [], events: [], dirty: false };
+    const value = await this.#database.update<T>((entries) => {
+      const result = run(new RecordTransaction(entries, changes));
+      for (const watcher of this.#watchers) watcher.executed?.(changes.mutations, changes.dirty);
+      return result;
+    });
+    // Commits resolve in the order of their transactions, so that the last write of a record stays.
+    this.#apply(changes);
+    await this.#publish(changes.events);
+    return value;
   }
 
   /** This returns a number that was never given out before, in this process or an earlier one. */
@@ -162,51 +113,10 @@ export class MetadataDatabase implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#closed) return;
-    this.#closed = true;
-    // Closing waits for the commits that are under way.
-    await this.#resources.disposeAsync();
+    await this.#database[Symbol.asyncDispose]();
   }
 
-  async #commit<T>(run: () => T): Promise<T> {
-    if (this.#closed) throw unavailable("metadata database is closed");
-    if (this.#broken !== undefined) throw wrapError(unavailable(this.#broken.message), "metadata database failed");
-    try {
-      return await this.#lmdb.childTransaction(run);
-    } catch (error) {
-      const failure = await commitFailure(error, { path: this.#options.path, witness: this.#witness });
-      if (failure === undefined) throw error;
-      if (failure.fatal) this.#fail(failure.error);
-      throw failure.error;
-    }
-  }
-
-  #fail(error: Error): void {
-    if (this.#broken !== undefined) return;
-    this.#broken = error;
-    this.#options.log.error("metadata database failed", { path: this.#options.path, error });
-    this.#options.fatal(error);
-  }
-
-  #enqueue(tx: LmdbTransaction): Executed {
-    const { mutations, events, dirty } = tx;
-    const executed: Executed = { mutations, events, dirty, state: "executed", applied: Promise.withResolvers() };
-    this.#executed.push(executed);
-    for (const watcher of this.#watchers) watcher.executed?.(mutations, dirty);
-    return executed;
-  }
-
-  /** The index follows the order of the updates even where their promises resolve in another. */
-  #settle(executed: Executed, state: "committed" | "failed"): Promise<void> {
-    executed.state = state;
-    for (let head = this.#executed[0]; head !== undefined && head.state !== "executed"; head = this.#executed[0]) {
-      this.#executed.shift();
-      if (head.state === "committed") this.#apply(head);
-    }
-    return executed.applied.promise;
-  }
-
-  #apply({ mutations, events, dirty, applied }: Executed): void {
+  #apply({ mutations, dirty }: Changes): void {
     for (const mutation of mutations) {
       const { namespace, group, key } = mutation.path;
       const bucket = this.index.bucket(mutation.table, namespace, group);
@@ -214,7 +124,6 @@ export class MetadataDatabase implements AsyncDisposable {
       else bucket.delete(key);
     }
     for (const watcher of this.#watchers) watcher.committed?.(dirty);
-    applied.resolve(this.#publish(events));
   }
 
   async #publish(events: readonly PendingEvent[]): Promise<void> {
@@ -229,7 +138,7 @@ export class MetadataDatabase implements AsyncDisposable {
 
   #load(): void {
     for (const table of allTables) {
-      for (const { key, value } of this.#lmdb.getRange(recordRange(table.prefix))) {
+      for (const { key, value } of this.#database.range(recordRange(table.prefix))) {
         const { path, record } = decodeRecord(table, key, value);
         this.index.bucket(table, path.namespace, path.group).set(path.key, record);
       }
@@ -244,8 +153,6 @@ export class MetadataDatabase implements AsyncDisposable {
 
   async #writeHeader(sequenceLimit = this.#sequenceLimit): Promise<void> {
     const header = create(DatabaseHeaderSchema, { schemaVersion: SCHEMA_VERSION, sequenceLimit });
-    await this.#commit(() => {
-      this.#lmdb.put(HEADER_KEY, toBinary(DatabaseHeaderSchema, header));
-    });
+    await this.#database.update((entries) => entries.put(HEADER_KEY, toBinary(DatabaseHeaderSchema, header)));
   }
 }

@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hashKey, MAX_KEY_BYTES } from "@berth/database";
 
 /** Where a record stands within its table. */
 export interface RecordPath {
@@ -8,8 +8,6 @@ export interface RecordPath {
   readonly key: string;
 }
 
-/** The most bytes of a literal key; longer ones are stored under a digest. LMDB itself ends at 1,978. */
-const MAX_KEY_BYTES = 1024;
 const MAX_GROUP_BYTES = 128;
 /** Length byte of a group that is stored under its digest; real groups are shorter. */
 const HASHED_GROUP = 0xff;
@@ -27,7 +25,7 @@ export function encodeRecordKey(
   const head = groupPrefix(prefix, path.namespace, path.group);
   const key = Buffer.from(path.key, "utf8");
   const long = head.hashed || head.bytes.length + 1 + key.length > MAX_KEY_BYTES;
-  const tail = long ? sha256(key) : key;
+  const tail = long ? hashKey(key) : key;
   return { key: Buffer.concat([head.bytes, Uint8Array.of(long ? HASHED : LITERAL), tail]), long };
 }
 
@@ -65,7 +63,7 @@ function namespacePrefix(prefix: number, namespace: string): Uint8Array {
 function groupPrefix(prefix: number, namespace: string, group: string): { bytes: Uint8Array; hashed: boolean } {
   const bytes = Buffer.from(group, "utf8");
   const hashed = bytes.length > MAX_GROUP_BYTES;
-  const tail = hashed ? [Uint8Array.of(HASHED_GROUP), sha256(bytes)] : [Uint8Array.of(bytes.length), bytes];
+  const tail = hashed ? [Uint8Array.of(HASHED_GROUP), hashKey(bytes)] : [Uint8Array.of(bytes.length), bytes];
   return { bytes: Buffer.concat([namespacePrefix(prefix, namespace), ...tail]), hashed };
 }
 
@@ -80,8 +78,4 @@ function successor(prefix: Uint8Array): Uint8Array {
     }
   }
   return result;
-}
-
-function sha256(bytes: Uint8Array): Uint8Array {
-  return createHash("sha256").update(bytes).digest();
 }

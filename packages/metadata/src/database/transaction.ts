@@ -4,8 +4,7 @@ import { LongRecordSchema } from "@berth/api/berth/metadata/v1/database";
 import type { AnyValue } from "@berth/core/any";
 import type { Namespace } from "@berth/core/namespaces";
 import { noLabels } from "@berth/core/labels";
-import { internal } from "@berth/errors";
-import type { Database } from "lmdb";
+import type { WriteTransaction } from "@berth/database";
 
 import type { RecordPath } from "./record-key.ts";
 import { decodeRecordKey, encodeRecordKey, recordRange } from "./record-key.ts";
@@ -42,75 +41,67 @@ export interface Transaction {
   markDirty(): void;
 }
 
-/** {@link Transaction} over an open LMDB write transaction; collects what the commit will change in memory. */
-export class LmdbTransaction implements Transaction {
-  readonly mutations: Mutation[] = [];
-  readonly events: PendingEvent[] = [];
-  dirty = false;
-  readonly #lmdb: Database<Uint8Array, Uint8Array>;
-  #open = true;
+/** What an update changes in memory once it is committed. */
+export interface Changes {
+  readonly mutations: Mutation[];
+  readonly events: PendingEvent[];
+  dirty: boolean;
+}
 
-  constructor(lmdb: Database<Uint8Array, Uint8Array>) {
-    this.#lmdb = lmdb;
-  }
+/** {@link Transaction} over entries of the database. */
+export class RecordTransaction implements Transaction {
+  readonly #entries: WriteTransaction;
+  readonly #changes: Changes;
 
-  /** After this every call fails: a transaction that was kept would write outside of any. */
-  close(): void {
-    this.#open = false;
+  /** What is done goes to `changes`. */
+  constructor(entries: WriteTransaction, changes: Changes) {
+    this.#entries = entries;
+    this.#changes = changes;
   }
 
   get<R>(table: Table<R>, path: RecordPath): R | undefined {
-    this.#check();
     const { key } = encodeRecordKey(table.prefix, path);
-    const value = this.#lmdb.get(key);
+    const value = this.#entries.get(key);
     return value === undefined ? undefined : decodeRecord(table, key, value).record;
   }
 
   has(table: Table<unknown>, path: RecordPath): boolean {
-    this.#check();
-    return this.#lmdb.doesExist(encodeRecordKey(table.prefix, path).key);
+    return this.#entries.has(encodeRecordKey(table.prefix, path).key);
   }
 
   put<R>(table: Table<R>, path: RecordPath, record: R): void {
-    this.#check();
     if (table.prefix !== namespaces.prefix) this.#ensureNamespace(path.namespace);
     const { key, long } = encodeRecordKey(table.prefix, path);
     const value = table.encode(record);
-    this.#lmdb.put(
+    this.#entries.put(
       key,
       long ? toBinary(LongRecordSchema, create(LongRecordSchema, { ...path, record: value })) : value,
     );
-    this.mutations.push({ table, path, record });
+    this.#changes.mutations.push({ table, path, record });
   }
 
   delete(table: Table<unknown>, path: RecordPath): void {
-    this.#check();
-    this.#lmdb.remove(encodeRecordKey(table.prefix, path).key);
-    this.mutations.push({ table, path });
+    this.#entries.remove(encodeRecordKey(table.prefix, path).key);
+    this.#changes.mutations.push({ table, path });
   }
 
   list<R>(table: Table<R>, namespace: string, group?: string): { readonly path: RecordPath; readonly record: R }[] {
-    this.#check();
-    const range = this.#lmdb.getRange(recordRange(table.prefix, namespace, group));
+    const range = this.#entries.range(recordRange(table.prefix, namespace, group));
     return Array.from(range, ({ key, value }) => decodeRecord(table, key, value));
   }
 
   emit<M extends DescMessage>(namespace: Namespace, topic: string, schema: M, event: MessageInitShape<M>): void {
     const value = toBinary(schema, create(schema, event));
-    this.events.push({ namespace, topic, event: { typeUrl: schema.typeName, value } });
+    this.#changes.events.push({ namespace, topic, event: { typeUrl: schema.typeName, value } });
   }
 
   markDirty(): void {
-    this.dirty = true;
+    this.#changes.dirty = true;
   }
 
   #ensureNamespace(namespace: string): void {
     const path = namespacePath(namespace);
-    if (!this.#lmdb.doesExist(encodeRecordKey(namespaces.prefix, path).key)) this.put(namespaces, path, noLabels);
-  }
-
-  #check(): void {
-    if (!this.#open) throw internal("transaction is over");
+    if (!this.#entries.has(encodeRecordKey(namespaces.prefix, path).key)) this.put(namespaces, path, noLabels);
   }
 }
 

@@ -1,5 +1,4 @@
-import { createHash } from "node:crypto";
-
+import { hashKey, MAX_KEY_BYTES } from "@berth/database";
 import { invalidArgument } from "@berth/errors";
 
 /** Where the header of the store is. */
@@ -7,8 +6,6 @@ export const HEADER_KEY = Uint8Array.of(0);
 
 const PLAIN = 1;
 const HASHED = 2;
-/** Well below the 1,978 bytes at which keys of the database end. */
-const MAX_PLAIN_BYTES = 1024;
 
 /** The range of all keys of snapshots. */
 export const SNAPSHOT_RANGE = { start: Uint8Array.of(PLAIN), end: Uint8Array.of(HASHED + 1) };
@@ -22,9 +19,7 @@ export function snapshotKey(key: string): Uint8Array {
   if (key === "") throw invalidArgument("snapshot key must not be empty");
   if (!key.isWellFormed()) throw invalidArgument(`snapshot key ${JSON.stringify(key)} is not valid unicode`);
   const text = new TextEncoder().encode(key);
-  return text.length <= MAX_PLAIN_BYTES
-    ? prefixed(PLAIN, text)
-    : prefixed(HASHED, createHash("sha256").update(text).digest());
+  return text.length <= MAX_KEY_BYTES ? prefixed(PLAIN, text) : prefixed(HASHED, hashKey(text));
 }
 
 function prefixed(prefix: number, rest: Uint8Array): Uint8Array {
