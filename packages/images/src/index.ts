@@ -7,7 +7,7 @@ export type { ImportOptions, ImportResult } from "./import-archive.ts";
 export { importArchive } from "./import-archive.ts";
 export type { ResolvedImage, ResolvedManifest } from "./resolve-manifest.ts";
 export { imagePlatforms, readImageConfig, resolveImage, resolveManifest } from "./resolve-manifest.ts";
-export type { UnpackOptions } from "./unpack.ts";
+export type { UnpackOptions } from "./unpack-options.ts";
 export { isUnpacked, unpack } from "./unpack.ts";
 export type { ChildrenHandler } from "./walk.ts";
 export { filterPlatforms, walk } from "./walk.ts";

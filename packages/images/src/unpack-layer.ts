@@ -6,7 +6,7 @@ import { SnapshotLabel } from "@berth/core/snapshots";
 import { failedPrecondition, isAlreadyExists, isNotFound, wrapError } from "@berth/errors";
 import type { Descriptor, Digest } from "@berth/oci";
 
-import type { UnpackOptions } from "./unpack.ts";
+import type { UnpackOptions } from "./unpack-options.ts";
 
 /** A layer and where it belongs. */
 export interface LayerToUnpack {

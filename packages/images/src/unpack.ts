@@ -1,32 +1,15 @@
 import type { CallOptions } from "@berth/core/any";
-import type { ContentStore } from "@berth/core/content";
-import type { Applier } from "@berth/core/diff";
 import { noLabels } from "@berth/core/labels";
 import type { Snapshotter } from "@berth/core/snapshots";
 import { isNotFound } from "@berth/errors";
-import type { Descriptor, PlatformMatcher } from "@berth/oci";
+import type { Descriptor } from "@berth/oci";
 
 import { KeyedLocks } from "./keyed-locks.ts";
 import type { ResolvedImage } from "./resolve-manifest.ts";
 import { resolveImage } from "./resolve-manifest.ts";
 import type { LayerToUnpack, PreparedLayer } from "./unpack-layer.ts";
 import { applyLayer, commitLayer, prepareLayer, removeLayer } from "./unpack-layer.ts";
-
-/** Options of {@link unpack}. */
-export interface UnpackOptions extends CallOptions {
-  readonly content: ContentStore;
-  readonly snapshotter: Snapshotter;
-  /** Name of the snapshotter, for the label that keeps the snapshots. */
-  readonly snapshotterName: string;
-  readonly applier: Applier;
-  readonly platform: PlatformMatcher;
-  /** Answer only when every layer has reached the disk; the applier's default when absent. */
-  readonly syncFs?: boolean;
-  /** So many layers are applied at once, and then given their parents; needs a snapshotter with the capability `rebase`. */
-  readonly concurrency?: number;
-  /** Called when a layer is there, whether it was unpacked now or before. */
-  readonly onLayer?: (layer: Descriptor, state: "unpacked" | "exists") => void;
-}
+import type { UnpackOptions } from "./unpack-options.ts";
 
 /** One lock for each layer of each snapshotter: two images with a common base do not unpack it twice. */
 const locks = new KeyedLocks();

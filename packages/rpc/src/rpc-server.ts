@@ -12,7 +12,7 @@ import { silentLogger } from "@berth/core/log";
 import type { TcpAddress, UnixAddress } from "./server/bind.ts";
 import { bindTcp, bindUnix } from "./server/bind.ts";
 import { Connections } from "./server/connections.ts";
-import type { NodeRequest, NodeResponse } from "./server/fallback.ts";
+import type { NodeRequest, NodeResponse } from "./server/node-messages.ts";
 import { createFallback, reportingInterceptor } from "./server/fallback.ts";
 import type { CallPolicy } from "./server/grpc-call.ts";
 import type { RpcRoutes } from "./server/method-table.ts";

@@ -2,8 +2,7 @@ import { Tasks } from "@berth/api/containerd/services/tasks/v1/tasks";
 import { fromProtoLabels } from "@berth/core/labels";
 import type { Logger } from "@berth/core/log";
 import { silentLogger } from "@berth/core/log";
-import type { MetadataStore } from "@berth/core/metadata";
-import type { ExitStatus, Task, TaskRuntime } from "@berth/core/runtime";
+import type { ExitStatus, Task } from "@berth/core/runtime";
 import { toProtoTimestampNs } from "@berth/core/timestamp";
 import { invalidArgument } from "@berth/errors";
 import { namespaceOf } from "@berth/rpc";
@@ -13,15 +12,10 @@ import { checkpointTask } from "./service/checkpoint-task.ts";
 import { createTask } from "./service/create-task.ts";
 import { collectMetrics } from "./service/metrics.ts";
 import { processOf, STATE_TIMEOUT_MS, withTimeout } from "./service/process.ts";
+import type { TasksServiceOptions } from "./service/tasks-service-options.ts";
 
+export type { TasksServiceOptions } from "./service/tasks-service-options.ts";
 export { Tasks };
-
-/** What the tasks service needs. */
-export interface TasksServiceOptions {
-  readonly runtime: TaskRuntime;
-  readonly metadata: MetadataStore;
-  readonly log?: Logger;
-}
 
 type Handlers<K extends keyof ServiceImpl<typeof Tasks>> = Pick<ServiceImpl<typeof Tasks>, K>;
 type TaskOf = (request: { readonly containerId: string }, context: HandlerContext) => Task;

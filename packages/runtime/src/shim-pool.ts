@@ -9,12 +9,17 @@ import { fromBinary } from "@bufbuild/protobuf";
 import { createClient } from "@connectrpc/connect";
 
 import type { Bundle } from "./bundle.ts";
-import type { ShimConnection } from "./shim-connection.ts";
-import type { LocalShimManager } from "./shim-manager.ts";
+import type { ShimConnection, ShimConnections } from "./shim-connection.ts";
 
 const DEFAULT_SOCKET_DIR = "/run/berth/s";
 const MAX_POOLS = 1024;
 const TIMEOUT_MS = 2000;
+
+/** What is needed of a shim manager to find its pools. */
+export interface PoolAccess {
+  readonly options: { readonly poolSocketDir?: string; readonly grpcAddress: string };
+  readonly connections: Pick<ShimConnections, "connect">;
+}
 
 /** This returns where the shim of a group has its socket. */
 export function groupSocketPath(socketDir: string, grpcAddress: string, namespace: string, group: string): string {
@@ -32,7 +37,7 @@ export function poolGroup(index: number, options: AnyValue | undefined): string 
  * bundle; `undefined` when none did, and a `start` has to find or make the next.
  */
 export async function joinPool(
-  manager: LocalShimManager,
+  manager: PoolAccess,
   bundle: Bundle,
   { options, signal }: CallOptions & { readonly options: AnyValue | undefined },
 ): Promise<ShimConnection | undefined> {
@@ -53,7 +58,7 @@ export async function joinPool(
 }
 
 async function connectPool(
-  manager: LocalShimManager,
+  manager: PoolAccess,
   path: string,
   { namespace }: Bundle,
 ): Promise<ShimConnection | undefined> {

@@ -1,5 +1,4 @@
-import type { IncomingMessage, ServerResponse } from "node:http";
-import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
+import type { ServerResponse } from "node:http";
 
 import type { Registry } from "@bufbuild/protobuf";
 import type { Interceptor, StreamResponse } from "@connectrpc/connect";
@@ -10,13 +9,10 @@ import { messageOf } from "@berth/errors";
 
 import type { CallPolicy } from "./grpc-call.ts";
 import type { MethodTable } from "./method-table.ts";
+import type { NodeRequest, NodeResponse } from "./node-messages.ts";
 import type { CallObserver } from "./observe.ts";
 import { isJsonCall, serveJson } from "./serve-json.ts";
 import { toConnectError } from "./to-connect-error.ts";
-
-/** A request and a response of HTTP/1.1 or HTTP/2, as Node's two compatible APIs give them. */
-export type NodeRequest = IncomingMessage | Http2ServerRequest;
-export type NodeResponse = ServerResponse | Http2ServerResponse;
 
 /**
  * This answers everything that is not gRPC over HTTP/2: unary JSON itself, the rest of Connect and gRPC-Web by Connect's own

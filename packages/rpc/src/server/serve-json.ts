@@ -10,7 +10,7 @@ import type { WireHeaders } from "../wire/status.ts";
 import { isMetadataHeader } from "../wire/status.ts";
 import { MAX_TIMER_MS } from "../wire/timeout.ts";
 import { CallContext } from "./call-context.ts";
-import type { NodeRequest, NodeResponse } from "./fallback.ts";
+import type { NodeRequest, NodeResponse } from "./node-messages.ts";
 import type { CallPolicy } from "./grpc-call.ts";
 import { invokeUnary } from "./invoke.ts";
 import { toConnectError } from "./to-connect-error.ts";

@@ -5,7 +5,7 @@ import { namespaceOf } from "@berth/rpc";
 import { fromBinary } from "@bufbuild/protobuf";
 import type { HandlerContext } from "@connectrpc/connect";
 
-import type { TasksServiceOptions } from "../service.ts";
+import type { TasksServiceOptions } from "./tasks-service-options.ts";
 
 /**
  * This writes a checkpoint of a running task into the directory that the options name.

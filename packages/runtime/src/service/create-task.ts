@@ -9,7 +9,7 @@ import { namespaceOf } from "@berth/rpc";
 import { fromBinary } from "@bufbuild/protobuf";
 import type { HandlerContext } from "@connectrpc/connect";
 
-import type { TasksServiceOptions } from "../service.ts";
+import type { TasksServiceOptions } from "./tasks-service-options.ts";
 import { fromProtoMount } from "../task-messages.ts";
 
 /** Annotation of a checkpoint descriptor: the checkpoint is this directory, not a blob. */
