@@ -15,6 +15,7 @@ const CHECKS = {
   format: ["oxfmt", "--check", "packages", "apps", "tooling"],
   types: ["tsc", "-p", "tooling/tsconfig.all.json"],
   boundaries: ["turbo", "boundaries"],
+  "source imports": ["node", "tooling/source-imports.mjs"],
   bundles: ["node", "tooling/bundle.mjs"],
   "shipped dependencies": ["node", "tooling/shipped-dependencies.mjs", "--check"],
 };

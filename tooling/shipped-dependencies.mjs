@@ -28,7 +28,9 @@ for (const app of ["daemon", "ctr", "shim"]) {
 }
 
 if (stale.length > 0) {
-  console.error(`what is shipped has changed; look at it, then run "node tooling/shipped-dependencies.mjs":\n  ${stale.join("\n  ")}`);
+  console.error(
+    `what is shipped has changed; look at it, then run "node tooling/shipped-dependencies.mjs":\n  ${stale.join("\n  ")}`,
+  );
   process.exitCode = 1;
 }
 
