@@ -15,8 +15,8 @@ interface Manifest {
 
 /** Packages with native parts, and the only berth packages that may bring them. */
 const NATIVE: Readonly<Record<string, readonly string[]>> = {
-  koffi: ["linux", "content", "snapshotters", "diff", "runtime", "shim-runtime", "runc"],
-  lmdb: ["metadata", "snapshotters"],
+  koffi: ["linux", "database", "content", "metadata", "snapshotters", "diff", "runtime", "shim-runtime", "runc"],
+  lmdb: ["database", "metadata", "snapshotters"],
 };
 
 const root = join(import.meta.dirname, "..", "..");
