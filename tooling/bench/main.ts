@@ -1,4 +1,6 @@
 // Measures figures and prints their table: started by ../bench.mjs, which fetches what is missing.
+import { inspect, parseArgs } from "node:util";
+
 import type { Figure, Row } from "./figure.ts";
 import { boot } from "./figures/boot.ts";
 import { ctrVersion } from "./figures/ctr-version.ts";
@@ -10,7 +12,6 @@ import { rpc } from "./figures/rpc.ts";
 import { run } from "./figures/run.ts";
 import { machineFacts, machineLoad } from "./machine.ts";
 import { formatTable } from "./table.ts";
-import { parseArgs } from "node:util";
 
 const FIGURES: readonly Figure[] = [run, importImage, rpc, boot, ctrVersion, memory, exec, parallel];
 
@@ -34,7 +35,7 @@ async function main(args: readonly string[]): Promise<void> {
     if (interrupt.signal.aborted) break;
     rows.push(...(await measure(figure, rounds)));
   }
-  process.stdout.write(`\n${formatTable(rows)}\n\n${await machineLoad()} at the end\n`);
+  if (rows.length > 0) process.stdout.write(`\n${formatTable(rows)}\n\n${await machineLoad()} at the end\n`);
 }
 
 /** One figure that fails takes no other with it. */
@@ -46,7 +47,8 @@ async function measure(figure: Figure, rounds: number | undefined): Promise<read
     const context = { rounds: rounds ?? figure.rounds, signal: interrupt.signal, progress };
     return await figure.measure(context);
   } catch (error) {
-    progress(`failed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    const told = interrupt.signal.aborted ? String(interrupt.signal.reason) : inspect(error);
+    progress(`failed: ${told}\n`);
     process.exitCode = 1;
     return [];
   } finally {

@@ -2,8 +2,9 @@ import { mkdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { mustRun } from "./must-run.ts";
 import { runProgram } from "@berth/testing";
+
+import { mustRun } from "./must-run.ts";
 
 const DISK_SIZE_BYTES = 16 * 2 ** 30;
 const UNMOUNT_DEADLINE_MS = 5000;
