@@ -1,4 +1,4 @@
-import type { Group } from "./command-tree.ts";
+import type { Group } from "./command-entry.ts";
 
 const LS = { name: "list", aliases: ["ls"] };
 const RM = { name: "delete", aliases: ["del", "remove", "rm"] };

@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 
-import type { Entry, Group, Leaf } from "./command-tree.ts";
+import type { Entry, Group, Leaf } from "./command-entry.ts";
 import { COMMAND_TREE } from "./command-tree.ts";
 import { commandHelp, groupHelp } from "./help.ts";
 

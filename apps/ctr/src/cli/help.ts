@@ -1,6 +1,6 @@
 import { formatTable } from "../output/table.ts";
 import type { Command } from "./command.ts";
-import type { Entry, Group } from "./command-tree.ts";
+import type { Entry, Group } from "./command-entry.ts";
 import type { Flag, Flags } from "./flags.ts";
 import { GLOBAL_FLAGS } from "./global-flags.ts";
 

@@ -5,7 +5,7 @@ import { describeError } from "../output/describe-error.ts";
 import { flushOutput, isReaderGone, print } from "../output/print.ts";
 import { VERSION } from "../version.ts";
 import type { Command } from "./command.ts";
-import type { Entry, Group, Leaf } from "./command-tree.ts";
+import type { Entry, Group, Leaf } from "./command-entry.ts";
 import { COMMAND_TREE, findEntry } from "./command-tree.ts";
 import { GLOBAL_FLAGS } from "./global-flags.ts";
 import { parseFlags } from "./parse-flags.ts";

@@ -14,7 +14,7 @@ import {
 import { AT_FDCWD, lchown, lgetxattr, llistxattr, lsetxattr, lutimes, mknodat } from "@berth/linux/files";
 
 import { errnoName } from "./errno-name.ts";
-import type { Checkpoint } from "./tree-job.ts";
+import type { Checkpoint } from "./checkpoint.ts";
 import { joinBytes, TreePath } from "./tree-path.ts";
 
 const S_IFMT = 0o170000;

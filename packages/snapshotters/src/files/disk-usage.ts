@@ -2,7 +2,7 @@ import { type BigIntStats, lstatSync, readdirSync } from "node:fs";
 
 import type { SnapshotUsage } from "@berth/core/snapshots";
 import { errnoName } from "./errno-name.ts";
-import type { Checkpoint } from "./tree-job.ts";
+import type { Checkpoint } from "./checkpoint.ts";
 import { joinBytes, TreePath } from "./tree-path.ts";
 
 /** `st_blocks` counts these, whatever the file system. */

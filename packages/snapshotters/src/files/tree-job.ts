@@ -1,5 +1,6 @@
 import type { SnapshotUsage } from "@berth/core/snapshots";
 
+import type { Checkpoint } from "./checkpoint.ts";
 import { diskUsage } from "./disk-usage.ts";
 import { errnoName } from "./errno-name.ts";
 
@@ -24,9 +25,6 @@ export interface RemoteError {
 
 /** The answer of a worker; usage is 0 where nothing was measured. */
 export type TreeOutcome = { readonly usage: SnapshotUsage } | { readonly error: RemoteError };
-
-/** Stops a walk when it throws; called for each directory. */
-export type Checkpoint = () => void;
 
 /**
  * This does what a job asks for, in this thread, and never rejects.

@@ -1,0 +1,2 @@
+/** Stops a walk when it throws; called for each directory. */
+export type Checkpoint = () => void;
