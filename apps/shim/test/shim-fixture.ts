@@ -60,7 +60,11 @@ export class ShimFixture implements AsyncDisposable {
       ociVersion: "1.0.2",
       process: { user: { uid: 0, gid: 0 }, args, env: ["PATH=/bin"], cwd: "/" },
       root: { path: "rootfs" },
-      mounts: [{ destination: "/proc", type: "proc", source: "proc" }],
+      mounts: [
+        { destination: "/proc", type: "proc", source: "proc" },
+        // Its own: containers of one root file system would make /dev/ptmx at the same time.
+        { destination: "/dev", type: "tmpfs", source: "tmpfs", options: ["nosuid", "mode=755"] },
+      ],
       linux: {
         cgroupsPath: `/berth-test-${process.pid}-${id}`,
         namespaces: ["pid", "ipc", "uts", "mount", "network"].map((type) => ({ type })),

@@ -37,7 +37,7 @@ describe("DeviceSyncs", () => {
     begun[1]?.resolve();
     await Promise.all(others);
     await settled();
-    expect([begun.length, done]).toEqual([3, ["first", "second", "third"]]);
+    expect([begun.length, done.toSorted()]).toEqual([3, ["first", "second", "third"]]);
     begun[2]?.resolve();
     await last;
     const again = call("again");

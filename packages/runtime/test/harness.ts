@@ -211,7 +211,11 @@ function specOf(args: readonly string[]) {
     ociVersion: "1.0.2",
     process: { terminal: false, user: { uid: 0, gid: 0 }, args, env: ["PATH=/bin"], cwd: "/" },
     root: { path: "rootfs" },
-    mounts: [{ destination: "/proc", type: "proc", source: "proc" }],
+    mounts: [
+      { destination: "/proc", type: "proc", source: "proc" },
+      // Its own: containers of one root file system would make /dev/ptmx at the same time.
+      { destination: "/dev", type: "tmpfs", source: "tmpfs", options: ["nosuid", "mode=755"] },
+    ],
     linux: {
       cgroupsPath: `/berth-test-${process.pid}-${containers++}`,
       namespaces: [{ type: "pid" }, { type: "ipc" }, { type: "uts" }, { type: "mount" }, { type: "network" }],
