@@ -9,6 +9,9 @@ export default defineConfig({
     include: ["{packages,apps}/*/{src,test}/**/*.test.ts", "tooling/test/**/*.test.ts"],
     pool: "forks",
     execArgv: ["--conditions=@berth/source"],
+    // The tests run real daemons, shims and kernels side by side on few processors. A test that needs its second try is shown as
+    // such ("retry x1"): that is a fault to look for, not to get used to.
+    retry: 1,
     testTimeout: 30_000,
     hookTimeout: 60_000,
   },
