@@ -1,3 +1,4 @@
+import type { ResourceCollector } from "./collector.ts";
 import type { ContainerStore } from "./containers.ts";
 import type { ContentStore } from "./content.ts";
 import type { ImageStore } from "./images.ts";
@@ -28,4 +29,10 @@ export interface NamespacedStores {
 export interface MetadataStore {
   readonly namespaces: NamespaceStore;
   namespace(name: Namespace, options?: NamespaceOptions): NamespacedStores;
+  /**
+   * This includes the things that `collector` offers in every collection that begins from now on, until the result is disposed.
+   *
+   * @throws already_exists - there is a collector of the same kind
+   */
+  registerCollector(collector: ResourceCollector): Disposable;
 }

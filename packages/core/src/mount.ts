@@ -1,14 +1,106 @@
+import type { CallOptions } from "./any.ts";
+import type { ListOptions, UpdateOptions } from "./content.ts";
+import type { Labels } from "./labels.ts";
+import type { NamespaceOptions } from "./metadata.ts";
+import type { Namespace } from "./namespaces.ts";
+
 /**
  * One mount as it is asked for, independent of where it is made; a list of them is made in order, one over the other.
  *
  * @see containerd core/mount, Mount
  */
 export interface Mount {
-  /** File system type, or `bind`. */
+  /** File system type, or `bind`; for the mount manager also `format/`, `mkfs/` or `mkdir/` and a type, or that of a handler. */
   readonly type: string;
   readonly source: string;
   /** Path below the place where the list is mounted; empty for the place itself. */
   readonly target: string;
-  /** As in fstab: `ro`, `rbind`, `lowerdir=…`. */
+  /** As in fstab: `ro`, `rbind`, `lowerdir=…`. Those that begin with `X-containerd.` are for the mount manager. */
   readonly options: readonly string[];
 }
+
+/** A mount that a mount manager, or one of its handlers, has made. */
+export interface ActiveMount extends Mount {
+  /** Where it is: a directory, or what a handler puts in its place. */
+  readonly mountPoint: string;
+  /** Milliseconds since 1970. */
+  readonly mountedAt: number;
+  /** What its handler tells those of the mounts after it. */
+  readonly data: ReadonlyMap<string, string>;
+}
+
+/** What became of a list of mounts. */
+export interface ActivationInfo {
+  readonly name: string;
+  /** Those that have been made, in their order. */
+  readonly active: readonly ActiveMount[];
+  /** Those that are left to the caller; at least one. */
+  readonly system: readonly Mount[];
+  readonly labels: Labels;
+}
+
+/** Options of {@link MountManager.activate}. */
+export interface ActivateOptions extends CallOptions {
+  /** Among them `containerd.io/gc.bref.<kind>`: the activation lives as long as the object that is named. */
+  readonly labels?: Labels | undefined;
+  /** Make all mounts and leave a bind of the last to the caller. */
+  readonly temporary?: boolean | undefined;
+  /** Types that the caller makes itself, in spite of a handler for them; `format/*` names all of a transformation. */
+  readonly allowMountTypes?: readonly string[] | undefined;
+}
+
+/**
+ * Makes those mounts of a list that the kernel alone cannot make, in one namespace. An activation lives until it is deactivated,
+ * or until neither its lease nor what its labels name is there any more.
+ *
+ * @see containerd core/mount/manager.go, Manager
+ */
+export interface MountManager {
+  /**
+   * This makes the mounts up to the last one that needs a handler or a transformation; when it fails, none is left.
+   *
+   * @throws unimplemented - none needs it: the caller makes them all
+   * @throws already_exists - there is an activation of that name
+   * @throws invalid_argument - a template, option or label is wrong
+   * @throws failed_precondition - a file or directory that would be made lies in the way, or outside of where that is allowed
+   */
+  activate(name: string, mounts: readonly Mount[], options?: ActivateOptions): Promise<ActivationInfo>;
+  /** This forgets an activation and takes its mounts away, the last first. @throws not_found, failed_precondition - one is in use */
+  deactivate(name: string, options?: CallOptions): Promise<void>;
+  /** @throws not_found */
+  info(name: string, options?: CallOptions): Promise<ActivationInfo>;
+  /** @throws unimplemented - always, as in containerd */
+  update(info: ActivationInfo, options?: UpdateOptions): Promise<ActivationInfo>;
+  /** This lists activations in order of their names; filter fields are `name` and `labels.*`. */
+  list(options?: ListOptions): AsyncIterable<ActivationInfo>;
+}
+
+/** Gives the mount manager of a namespace; what is activated through a view with a lease is held by it. */
+export type MountManagerProvider = (namespace: Namespace, options?: NamespaceOptions) => MountManager;
+
+/**
+ * Makes the mounts of one type, that by whose name its plugin goes.
+ *
+ * @see containerd core/mount/manager.go, Handler
+ */
+export interface MountHandler {
+  /**
+   * This makes a mount at a path that does not exist yet, whose directory does; when it fails, nothing is mounted there.
+   * `active` are the mounts made before it.
+   */
+  mount(
+    mount: Mount,
+    mountPoint: string,
+    options: CallOptions & { readonly active: readonly ActiveMount[] },
+  ): Promise<ActiveMount>;
+  /** This takes a mount away, that of an earlier process too; none there is fine. What is left is at most an empty directory. */
+  unmount(mountPoint: string, options?: CallOptions): Promise<void>;
+  /** This says whether the mount is still there. */
+  isMounted(mountPoint: string): Promise<boolean>;
+}
+
+/** What the mount manager knows of itself by name. */
+export const MountLabel = {
+  /** Id of the container that an activation lives as long as. */
+  containerBackReference: "containerd.io/gc.bref.container",
+} as const;

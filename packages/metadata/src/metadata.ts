@@ -1,9 +1,11 @@
 import type { CallOptions } from "@berth/core/any";
+import type { ResourceCollector } from "@berth/core/collector";
 import type { MetadataStore, NamespacedStores, NamespaceOptions } from "@berth/core/metadata";
 import type { Namespace, NamespaceStore } from "@berth/core/namespaces";
 import { invalidArgument } from "@berth/errors";
 
 import type { MetadataDatabase } from "./database/metadata-database.ts";
+import type { CollectorRegistry } from "./gc/collector-registry.ts";
 import type { Collector, GcStats } from "./gc/collector.ts";
 import type { BackendContent } from "./stores/backend-content.ts";
 import type { BackendSnapshotter } from "./stores/backend-snapshotter.ts";
@@ -21,6 +23,7 @@ export interface MetadataParts {
   readonly content: BackendContent;
   readonly snapshotters: ReadonlyMap<string, BackendSnapshotter>;
   readonly collector: Collector;
+  readonly collectors: CollectorRegistry;
 }
 
 /** Runs collections on request, in place of an immediate one. */
@@ -57,6 +60,10 @@ export class Metadata implements MetadataStore, AsyncDisposable {
       snapshotter: (snapshotter) => new NamespacedSnapshotter(scope, requireSnapshotter(snapshotters, snapshotter)),
       snapshotters: [...snapshotters.keys()],
     };
+  }
+
+  registerCollector(collector: ResourceCollector): Disposable {
+    return this.#parts.collectors.register(collector);
   }
 
   /** This collects garbage once, beginning after the call; calls that wait share one run. */

@@ -5,6 +5,7 @@ import { silentLogger } from "@berth/core/log";
 import type { Snapshotter } from "@berth/core/snapshots";
 
 import { MetadataDatabase } from "./database/metadata-database.ts";
+import { CollectorRegistry } from "./gc/collector-registry.ts";
 import { Collector } from "./gc/collector.ts";
 import { Metadata } from "./metadata.ts";
 import type { SharingPolicy } from "./stores/backend-content.ts";
@@ -46,6 +47,7 @@ export async function openMetadata(options: MetadataOptions): Promise<Metadata> 
     [...options.snapshotters].map(([name, snapshotter]) => [name, new BackendSnapshotter(name, snapshotter)]),
   );
   const startedAt = options.startedAt ?? performance.timeOrigin;
+  const collectors = new CollectorRegistry();
   const collector = new Collector({ database, content, snapshotters, startedAt, log });
-  return new Metadata({ database, content, snapshotters, collector });
+  return new Metadata({ database, content, snapshotters, collector, collectors });
 }
