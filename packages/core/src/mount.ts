@@ -1,8 +1,6 @@
 import type { CallOptions } from "./any.ts";
 import type { ListOptions, UpdateOptions } from "./content.ts";
 import type { Labels } from "./labels.ts";
-import type { NamespaceOptions } from "./metadata.ts";
-import type { Namespace } from "./namespaces.ts";
 
 /**
  * One mount as it is asked for, independent of where it is made; a list of them is made in order, one over the other.
@@ -74,9 +72,6 @@ export interface MountManager {
   /** This lists activations in order of their names; filter fields are `name` and `labels.*`. */
   list(options?: ListOptions): AsyncIterable<ActivationInfo>;
 }
-
-/** Gives the mount manager of a namespace; what is activated through a view with a lease is held by it. */
-export type MountManagerProvider = (namespace: Namespace, options?: NamespaceOptions) => MountManager;
 
 /**
  * Makes the mounts of one type, that by whose name its plugin goes.

@@ -4,6 +4,7 @@ import type { EventExchange } from "@berth/core/events";
 import type { DeprecationLog } from "@berth/core/introspection";
 import type { LeaseManager } from "@berth/core/leases";
 import type { MetadataStore, NamespaceOptions } from "@berth/core/metadata";
+import type { MountHandler, MountManager } from "@berth/core/mount";
 import type { Namespace } from "@berth/core/namespaces";
 import type { TaskRuntime } from "@berth/core/runtime";
 import type { Snapshotter } from "@berth/core/snapshots";
@@ -23,6 +24,9 @@ export type LeaseManagerProvider = (namespace: Namespace) => LeaseManager;
 /** Gives a differ that reads and writes the content of a namespace. */
 export type DifferProvider = (namespace: Namespace, options?: NamespaceOptions) => Applier & Partial<Comparer>;
 
+/** Gives the mount manager of a namespace; what is activated through a view with a lease is held by it. */
+export type MountManagerProvider = (namespace: Namespace, options?: NamespaceOptions) => MountManager;
+
 /** Finds shims and starts them; opaque to all but the runtime. */
 export interface ShimManager {
   /** Path of the binary that a runtime name, or path, leads to. @throws not_found, invalid_argument */
@@ -39,6 +43,9 @@ export const EventPlugin = pluginType<EventExchange>("io.containerd.event.v1");
 export const LeasePlugin = pluginType<LeaseManagerProvider>("io.containerd.lease.v1");
 export const GcPlugin = pluginType<GarbageCollector>("io.containerd.gc.v1");
 export const DiffPlugin = pluginType<DifferProvider>("io.containerd.differ.v1");
+/** Makes the mounts of the type that is its id. */
+export const MountHandlerPlugin = pluginType<MountHandler>("io.containerd.mount-handler.v1");
+export const MountManagerPlugin = pluginType<MountManagerProvider>("io.containerd.mount-manager.v1");
 export const ShimPlugin = pluginType<ShimManager>("io.containerd.shim.v1");
 export const RuntimePlugin = pluginType<TaskRuntime>("io.containerd.runtime.v2");
 export const WarningPlugin = pluginType<DeprecationLog>("io.containerd.warning.v1");
