@@ -54,6 +54,20 @@ export const contentBlobCases: readonly ConformanceCase<ContentSubject>[] = [
     },
   },
   {
+    name: "what a refused commit leaves can be resumed and committed",
+    async run(subject) {
+      const { bytes, digest } = sample();
+      const refused = await subject.store.writer("refused");
+      await refused.write(bytes.subarray(0, 1000));
+      await expectCode(refused.commit({ digest }), Code.FailedPrecondition);
+      await using writer = await subject.store.writer("refused");
+      expect((await writer.status()).offset).toBe(1000);
+      await writer.write(bytes.subarray(1000));
+      await writer.commit({ digest, size: bytes.length });
+      expect(await readAll(subject, digest)).toEqual(bytes);
+    },
+  },
+  {
     name: "commit refuses a wrong digest and stores nothing",
     async run(subject) {
       const { bytes, digest } = sample();
@@ -100,6 +114,30 @@ export const contentBlobCases: readonly ConformanceCase<ContentSubject>[] = [
       }
     },
   })),
+  ...(["sha384", "sha512"] as const).map((algorithm) => ({
+    name: `${algorithm} digests that are not those of the bytes are refused`,
+    async run(subject: ContentSubject) {
+      const [{ bytes }, other] = [sample(), sample()];
+      const digest = formatDigest(algorithm, createHash(algorithm).update(other.bytes).digest("hex"));
+      for (const expected of [digest, undefined]) {
+        const writer = await subject.store.writer(algorithm, expected === undefined ? {} : { expected });
+        await writer.truncate(0);
+        await writer.write(bytes);
+        await expectCode(writer.commit({ digest }), Code.FailedPrecondition);
+        await expectCode(subject.store.info(digest), Code.NotFound);
+      }
+    },
+  })),
+  {
+    name: "one write may be larger than any message",
+    async run(subject) {
+      const { bytes, digest } = sample(17 * 1024 * 1024 + 1);
+      await using writer = await subject.store.writer("large");
+      await writer.write(bytes);
+      expect((await writer.commit({ digest, size: bytes.length })).size).toBe(bytes.length);
+      expect(sha256(await readAll(subject, digest))).toBe(digest);
+    },
+  },
   {
     name: "reader reads ranges, fewer bytes at the end and none past it",
     async run(subject) {

@@ -1,3 +1,5 @@
+import { setTimeout } from "node:timers/promises";
+
 import type { Labels } from "@berth/core/labels";
 import { Code } from "@berth/errors";
 import { expect } from "vitest";
@@ -39,6 +41,29 @@ export const contentLabelCases: readonly ConformanceCase<ContentSubject>[] = [
       expect((await content.info(digest)).labels).toEqual(labels({ b: "2", "c.d": "4" }));
       const info = await content.update({ digest, labels: labels({ only: "1" }) }, { fieldpaths: ["labels"] });
       expect(info.labels).toEqual(labels({ only: "1" }));
+    },
+  },
+  {
+    name: "commit refuses labels that are too large and stores nothing",
+    async run(subject) {
+      const { bytes, digest } = sample();
+      await using writer = await subject.store.writer("labels");
+      await writer.write(bytes);
+      await expectCode(writer.commit({ digest, labels: labels({ a: "x".repeat(4096) }) }), Code.InvalidArgument);
+      await expectCode(subject.store.info(digest), Code.NotFound);
+      await using _free = await subject.store.writer("labels");
+    },
+  },
+  {
+    name: "update keeps size and time of creation and moves the time of the change",
+    async run(subject) {
+      const { digest } = await store(subject);
+      const before = await subject.store.info(digest);
+      await setTimeout(20);
+      const after = await subject.store.update({ digest, labels: labels({ a: "1" }) });
+      expect(after).toMatchObject({ digest, size: before.size, createdAt: before.createdAt });
+      expect(after.updatedAt).toBeGreaterThan(before.updatedAt);
+      expect(await subject.store.info(digest)).toEqual(after);
     },
   },
   {

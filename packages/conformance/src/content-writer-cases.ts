@@ -1,3 +1,5 @@
+import { setTimeout } from "node:timers/promises";
+
 import { Code } from "@berth/errors";
 import { expect } from "vitest";
 
@@ -80,6 +82,39 @@ export const contentWriterCases: readonly ConformanceCase<ContentSubject>[] = [
     },
   },
   {
+    name: "a resumed ingest keeps the time at which it began",
+    async run({ store: content }) {
+      const open = async () => {
+        await using writer = await content.writer("old");
+        await writer.write(Uint8Array.of(1));
+        return (await writer.status()).startedAt;
+      };
+      const startedAt = await open();
+      await setTimeout(20);
+      expect(await open()).toBe(startedAt);
+      expect((await content.status("old")).startedAt).toBe(startedAt);
+    },
+  },
+  {
+    name: "an ingest with another total begins anew",
+    async run({ store: content }) {
+      {
+        await using writer = await content.writer("total", { total: 10 });
+        await writer.write(Uint8Array.of(1, 2, 3));
+      }
+      await using writer = await content.writer("total", { total: 11 });
+      expect((await writer.status()).offset).toBe(0);
+    },
+  },
+  {
+    name: "writers of different refs do not disturb each other",
+    async run(subject) {
+      const samples = Array.from({ length: 8 }, () => sample(300_000));
+      await Promise.all(samples.map((each) => store(subject, each)));
+      for (const { bytes, digest } of samples) expect(await readAll(subject, digest)).toEqual(bytes);
+    },
+  },
+  {
     name: "truncate to 0 begins anew; other sizes are refused",
     async run(subject) {
       const { bytes, digest } = sample();
@@ -120,6 +155,17 @@ export const contentWriterCases: readonly ConformanceCase<ContentSubject>[] = [
       await expectCode(content.abort("aborted"), Code.NotFound);
       await using writer = await content.writer("aborted");
       expect((await writer.status()).offset).toBe(0);
+    },
+  },
+  {
+    name: "an ingest that is aborted while it is written is not stored",
+    async run(subject) {
+      const { bytes, digest } = sample();
+      await using writer = await subject.store.writer("pulled away");
+      await writer.write(bytes);
+      await subject.store.abort("pulled away");
+      await expect(writer.commit({ digest })).rejects.toThrow();
+      await expectCode(subject.store.info(digest), Code.NotFound);
     },
   },
   {

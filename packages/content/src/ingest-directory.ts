@@ -10,6 +10,13 @@ export interface IngestDirectory {
   readonly data: string;
 }
 
+/** What the files of a new ingest say. */
+export interface NewIngest {
+  readonly ref: string;
+  readonly total: number;
+  readonly startedAt: number;
+}
+
 /** This names the files of an ingest. */
 export function ingestDirectory(path: string): IngestDirectory {
   return { path, data: join(path, "data") };
@@ -20,9 +27,10 @@ export function ingestDirectory(path: string): IngestDirectory {
  *
  * Nothing is put on disk by force: a power cut may lose the ingest, or leave files empty, which readers take as missing.
  */
-export async function createIngest(directory: IngestDirectory, ref: string, total: number): Promise<void> {
+export async function createIngest(directory: IngestDirectory, ingest: NewIngest): Promise<void> {
   const { path } = directory;
-  const now = new Date().toISOString();
+  const { ref, total } = ingest;
+  const now = new Date(ingest.startedAt).toISOString();
   await mkdir(path, { recursive: true, mode: 0o755 });
   const totalFile = join(path, "total");
   await Promise.all([

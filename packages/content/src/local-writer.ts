@@ -185,12 +185,12 @@ async function openIngest(context: StoreContext, options: LocalWriterOptions): P
     context.log.warn("ingest has another total, started again", { ref, total, stored: found.total });
   }
   const resumed = conflict ? undefined : found;
-  if (resumed === undefined) await createIngest(directory, ref, total);
+  const now = Date.now();
+  if (resumed === undefined) await createIngest(directory, { ref, total, startedAt: now });
   const file = await openData(directory, resumed !== undefined);
   try {
     const { size } = await file.stat();
     const hash = await hashFile(file, algorithm, size, options);
-    const now = Date.now();
     const known = resumed ?? { ref, offset: 0, total, startedAt: now, updatedAt: now };
     const status = {
       ...known,

@@ -39,7 +39,10 @@ export async function* handleWrite(
       yield await session.answer(request, { signal });
       if (request.action === WriteAction.COMMIT) break;
     }
-    if (session !== undefined) yield session.lastAnswer();
+    if (session === undefined) return;
+    // Whoever has read the last answer may open the ref again at once.
+    await session[Symbol.asyncDispose]();
+    yield session.lastAnswer();
   } finally {
     await session?.[Symbol.asyncDispose]();
   }
