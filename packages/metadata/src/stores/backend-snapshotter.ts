@@ -1,6 +1,5 @@
+import { KeyedLock } from "@berth/core/keyed-lock";
 import type { Snapshotter } from "@berth/core/snapshots";
-
-import { KeyedLock } from "./keyed-lock.ts";
 
 /** A snapshotter without namespaces, and what is under way in it. */
 export class BackendSnapshotter {
