@@ -9,7 +9,7 @@ import {
 import type { CallOptions } from "@berth/core/any";
 import type { ContentStore, ContentWriter } from "@berth/core/content";
 import { fromProtoLabels } from "@berth/core/labels";
-import { alreadyExists, invalidArgument, isNotFound, outOfRange } from "@berth/errors";
+import { alreadyExists, invalidArgument, isNotFound, outOfRange, unknown } from "@berth/errors";
 import { type Digest, parseDigest } from "@berth/oci";
 
 type Answer = MessageInitShape<typeof WriteContentResponseSchema>;
@@ -39,7 +39,7 @@ export async function* handleWrite(
       yield await session.answer(request, { signal });
       if (request.action === WriteAction.COMMIT) break;
     }
-    if (session === undefined) return;
+    if (session === undefined) throw unknown("write: the stream ended before its first message");
     // Whoever has read the last answer may open the ref again at once.
     await session[Symbol.asyncDispose]();
     yield session.lastAnswer();
