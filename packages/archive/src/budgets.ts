@@ -1,3 +1,5 @@
+import { resourceExhausted } from "@berth/errors";
+
 /** What one archive may cost. A budget that is exceeded ends the reading with resource_exhausted. */
 export interface TarBudgets {
   /** Bytes of the uncompressed archive. */
@@ -23,6 +25,22 @@ export const DEFAULT_TAR_BUDGETS: TarBudgets = {
   maxDepth: 1024,
   maxFileBytes: 2 ** 44,
 };
+
+/** This says that a budget of an archive is used up. */
+export function exceeded(what: string, budget: number): Error {
+  return resourceExhausted(`tar: more than ${budget} ${what}`);
+}
+
+/** This holds a path against the budgets for its bytes and components. @throws resource_exhausted */
+export function checkPathBudgets(path: string, raw: Uint8Array | undefined, budgets: TarBudgets): void {
+  const { maxPathBytes, maxDepth } = budgets;
+  // A character of the string stands for one byte at least.
+  const bytes = raw?.length ?? (path.length * 3 > maxPathBytes ? Buffer.byteLength(path) : 0);
+  if (bytes > maxPathBytes) throw exceeded("path bytes", maxPathBytes);
+  let depth = 0;
+  for (let at = path.indexOf("/"); at >= 0; at = path.indexOf("/", at + 1)) depth++;
+  if (depth > maxDepth) throw exceeded("path components", maxDepth);
+}
 
 /** What one compressed stream may become. */
 export interface DecompressionBudgets {

@@ -5,6 +5,7 @@ import { dataLoss, invalidArgument, resourceExhausted } from "@berth/errors";
 
 import { DEFAULT_DECOMPRESSION_BUDGETS, type DecompressionBudgets } from "./budgets.ts";
 import { type Compression, COMPRESSION_MAGIC_BYTES, detectCompression } from "./compression.ts";
+import { through } from "./stream-through.ts";
 import { splitZstdFrames } from "./zstd-frames.ts";
 
 export interface DecompressOptions {
@@ -35,10 +36,10 @@ export async function* decompress(
   const counted = meter.countInput(stream);
   if (compression === "none") yield* meter.countOutput(counted, compression);
   else if (compression === "gzip")
-    yield* meter.countOutput(through(counted, createGunzip(streamOptions), compression), compression);
+    yield* meter.countOutput(unpacked(counted, createGunzip(streamOptions), compression), compression);
   else
     yield* meter.countOutput(
-      through(splitZstdFrames(counted), createZstdDecompress(streamOptions), compression),
+      unpacked(splitZstdFrames(counted), createZstdDecompress(streamOptions), compression),
       compression,
     );
 }
@@ -112,49 +113,16 @@ class Meter {
   }
 }
 
-async function* through(
+async function* unpacked(
   source: AsyncIterable<Uint8Array>,
   stream: Transform,
   kind: Compression,
 ): AsyncGenerator<Uint8Array> {
-  const feeding = feed(source, stream);
   try {
-    for await (const chunk of stream) {
-      // The streams of zlib yield buffers, which the types of a general stream do not say.
-      yield chunk as Uint8Array;
-    }
+    yield* through(source, stream);
   } catch (error) {
     throw classify(error, kind);
-  } finally {
-    stream.destroy();
-    await feeding;
   }
-}
-
-/** Never rejects: an error of the source comes out of the stream. */
-async function feed(source: AsyncIterable<Uint8Array>, stream: Transform): Promise<void> {
-  try {
-    for await (const chunk of source) {
-      // gzip ended with zeros behind it, as tapes have: whatever follows is not read.
-      if (stream.readableEnded || stream.destroyed) return;
-      if (!stream.write(chunk)) await writable(stream);
-    }
-    stream.end();
-  } catch (error) {
-    stream.destroy(error instanceof Error ? error : new Error(String(error)));
-  }
-}
-
-/** Waits until the stream takes more, or never will. */
-function writable(stream: Transform): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      for (const event of ["drain", "close", "end"]) stream.off(event, done);
-      resolve();
-    };
-    if (stream.destroyed || !stream.writableNeedDrain) return resolve();
-    for (const event of ["drain", "close", "end"]) stream.on(event, done);
-  });
 }
 
 function classify(error: unknown, kind: Compression): unknown {

@@ -5,10 +5,12 @@ export {
   type TarBudgets,
 } from "./budgets.ts";
 export { type Compression, COMPRESSION_MAGIC_BYTES, detectCompression } from "./compression.ts";
+export { compress } from "./compress.ts";
 export { decompress, type DecompressOptions } from "./decompress.ts";
 export { readTar, type TarEntry } from "./read-tar.ts";
 export type { TarEntryType, TarHeader, TarTime } from "./tar-header.ts";
-export { createTarReader, type TarHandlers, TarReader } from "./tar-reader.ts";
+export type { TarHandlers } from "./tar-handlers.ts";
+export { createTarReader, TarReader } from "./tar-reader.ts";
 export {
   formatTarHeader,
   TAR_END_MARKER,

@@ -1,24 +1,12 @@
-import { dataLoss, invalidArgument, resourceExhausted } from "@berth/errors";
+import { dataLoss, invalidArgument } from "@berth/errors";
 
-import { DEFAULT_TAR_BUDGETS, type TarBudgets } from "./budgets.ts";
+import { checkPathBudgets, DEFAULT_TAR_BUDGETS, exceeded, type TarBudgets } from "./budgets.ts";
+import { EntryContent } from "./entry-content.ts";
 import { ExtensionHeaders } from "./extension-headers.ts";
 import { BLOCK_SIZE, type HeaderBlock, isZeroBlock, parseHeaderBlock } from "./header-block.ts";
 import { appendGnuSegments, checkSegments, InlineSparseMap, type SparseSegment } from "./sparse-map.ts";
 import { parseUnsigned } from "./tar-numbers.ts";
-import type { TarHeader } from "./tar-header.ts";
-
-/**
- * What a {@link TarReader} calls, synchronously, in the order of the archive. An error thrown here ends the reading and
- * comes out of `write`.
- */
-export interface TarHandlers {
-  /** An entry starts. */
-  entry(header: TarHeader): void;
-  /** Some of its content and where in the file it belongs. The bytes are valid during the call only; holes are left out. */
-  data(bytes: Uint8Array, offset: number): void;
-  /** The entry is complete. Called for every entry, also one without content. */
-  endEntry(): void;
-}
+import type { TarHandlers } from "./tar-handlers.ts";
 
 /** What the bytes that come next are. */
 type State = "header" | "extension" | "gnu-map" | "inline-map" | "content" | "skip" | "end" | "failed";
@@ -48,12 +36,11 @@ export class TarReader {
   #fileSize = 0;
   #segments: SparseSegment[] | undefined;
   #inlineMap = new InlineSparseMap();
-  #segmentIndex = 0;
-  /** How much of the file, or of its present segment, has been handed out. */
-  #position = 0;
+  readonly #entryContent: EntryContent;
 
   constructor(handlers: TarHandlers, budgets: Partial<TarBudgets> = {}) {
     this.#handlers = handlers;
+    this.#entryContent = new EntryContent(handlers);
     this.#budgets = { ...DEFAULT_TAR_BUDGETS, ...budgets };
   }
 
@@ -237,10 +224,9 @@ export class TarReader {
     if (this.#segments !== undefined) checkSegments(this.#segments, size, this.#remaining);
     const header = this.#extensions.merge(block, size, this.#segments !== undefined);
     this.#extensions.clear();
-    this.#checkPath(header.path, header.rawPath);
-    this.#checkPath(header.linkPath, header.rawLinkPath);
-    this.#segmentIndex = 0;
-    this.#position = 0;
+    checkPathBudgets(header.path, header.rawPath, this.#budgets);
+    checkPathBudgets(header.linkPath, header.rawLinkPath, this.#budgets);
+    this.#entryContent.begin(this.#segments);
     this.#handlers.entry(header);
     if (this.#remaining > 0) {
       this.#state = "content";
@@ -250,44 +236,15 @@ export class TarReader {
     this.#startSkip(0, this.#padding);
   }
 
-  #checkPath(path: string, raw: Uint8Array | undefined): void {
-    // A character of the string stands for one byte at least.
-    const bytes = raw?.length ?? (path.length * 3 > this.#budgets.maxPathBytes ? Buffer.byteLength(path) : 0);
-    if (bytes > this.#budgets.maxPathBytes) throw exceeded("path bytes", this.#budgets.maxPathBytes);
-    let depth = 0;
-    for (let at = path.indexOf("/"); at >= 0; at = path.indexOf("/", at + 1)) depth++;
-    if (depth > this.#budgets.maxDepth) throw exceeded("path components", this.#budgets.maxDepth);
-  }
-
   #content(bytes: Buffer, at: number): number {
     const end = Math.min(bytes.length, at + this.#remaining);
     this.#remaining -= end - at;
-    const stored = bytes.subarray(at, end);
-    if (this.#segments === undefined) {
-      this.#handlers.data(stored, this.#position);
-      this.#position += stored.length;
-    } else this.#sparseContent(stored, this.#segments);
+    this.#entryContent.take(bytes.subarray(at, end));
     if (this.#remaining === 0) {
       this.#handlers.endEntry();
       this.#startSkip(0, this.#padding);
     }
     return end;
-  }
-
-  /** Hands the stored bytes out segment by segment; `#position` counts within the segment. */
-  #sparseContent(stored: Buffer, segments: readonly SparseSegment[]): void {
-    let at = 0;
-    while (at < stored.length) {
-      const segment = segments[this.#segmentIndex];
-      if (segment === undefined) throw invalidArgument("tar: content behind the last sparse segment");
-      const length = Math.min(stored.length - at, segment.length - this.#position);
-      if (length > 0) this.#handlers.data(stored.subarray(at, at + length), segment.offset + this.#position);
-      at += length;
-      this.#position += length;
-      if (this.#position < segment.length) continue;
-      this.#segmentIndex++;
-      this.#position = 0;
-    }
   }
 
   #startSkip(length: number, padding: number): void {
@@ -306,10 +263,6 @@ export class TarReader {
 
 function paddingOf(size: number): number {
   return (BLOCK_SIZE - (size % BLOCK_SIZE)) % BLOCK_SIZE;
-}
-
-function exceeded(what: string, budget: number): Error {
-  return resourceExhausted(`tar: more than ${budget} ${what}`);
 }
 
 /** This makes a {@link TarReader}; budgets not given are the default ones. */

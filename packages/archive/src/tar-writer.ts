@@ -1,3 +1,5 @@
+import { posix } from "node:path";
+
 import { invalidArgument } from "@berth/errors";
 
 import { BLOCK_SIZE } from "./header-block.ts";
@@ -24,6 +26,8 @@ export interface TarEntryInput {
   readonly deviceMajor?: number;
   readonly deviceMinor?: number;
   readonly xattrs?: ReadonlyMap<string, Uint8Array>;
+  /** A path of more than 100 bytes: cut in two for ustar where that is possible (default), or always a PAX record. */
+  readonly longPath?: "ustar" | "pax";
 }
 
 /** An entry with its content, given as a whole or as it flows. */
@@ -62,7 +66,7 @@ export function tarPadding(size: number): Uint8Array {
 export function formatTarHeader(entry: TarEntryInput): Uint8Array {
   const path = nameBytes(entry.path, "path");
   const linkPath = nameBytes(entry.linkPath ?? "", "link path");
-  const place = splitPath(path);
+  const place = splitPath(path, entry.longPath ?? "ustar");
   const block = headerBlock(
     entry,
     place,
@@ -70,14 +74,34 @@ export function formatTarHeader(entry: TarEntryInput): Uint8Array {
   );
   const records = formatPaxRecords(paxRecords(entry, place.fits ? undefined : path, linkPath));
   if (records.length === 0) return block;
-  const base = path.subarray(path.lastIndexOf(0x2f, path.length - 2) + 1);
-  const extension = headerBlock(
-    { path: "", type: "file", size: records.length },
-    { name: Buffer.concat([Buffer.from("PaxHeaders.0/"), ascii(base, 80)]), prefix: NOTHING, fits: true },
-    NOTHING,
-  );
-  seal(extension, "x");
-  return Buffer.concat([extension, records, tarPadding(records.length), block]);
+  return Buffer.concat([extensionBlock(path, records.length), records, tarPadding(records.length), block]);
+}
+
+/** As Go's `archive/tar` makes it, so that a layer has the same digest. */
+function extensionBlock(path: Uint8Array, size: number): Uint8Array {
+  const block = new Uint8Array(BLOCK_SIZE);
+  const text = Buffer.from(path.buffer, path.byteOffset, path.byteLength).toString("latin1");
+  const { dir, base } = posix.parse(text.endsWith("/") ? `${text}.` : text);
+  const name = posix.join(dir, "PaxHeaders.0", base);
+  block.set(withoutSlashes(ascii(Buffer.from(name, "latin1"), 100)), 0);
+  for (const [at, length, value] of [
+    [100, 8, 0],
+    [108, 8, 0],
+    [116, 8, 0],
+    [124, 12, size],
+    [136, 12, 0],
+  ] as const) {
+    writeOctal(block, at, length, value);
+  }
+  block.set(Buffer.from("ustar\x0000", "latin1"), 257);
+  seal(block, "x");
+  return block;
+}
+
+function withoutSlashes(name: Uint8Array): Uint8Array {
+  let end = name.length;
+  while (name[end - 1] === 0x2f) end--;
+  return name.subarray(0, end);
 }
 
 /**
@@ -129,15 +153,24 @@ interface Place {
   readonly fits: boolean;
 }
 
-function splitPath(path: Uint8Array): Place {
+function splitPath(path: Uint8Array, longPath: "ustar" | "pax"): Place {
   if (isAscii(path)) {
     if (path.length <= 100) return { name: path, prefix: NOTHING, fits: true };
+    if (longPath === "pax") return { name: cutName(path), prefix: NOTHING, fits: false };
     const slash = path.subarray(0, 156).lastIndexOf(0x2f, path.length - 2);
     if (slash > 0 && path.length - slash - 1 <= 100) {
       return { name: path.subarray(slash + 1), prefix: path.subarray(0, slash), fits: true };
     }
   }
-  return { name: ascii(path, 100), prefix: NOTHING, fits: false };
+  return { name: cutName(path), prefix: NOTHING, fits: false };
+}
+
+/** A file whose cut name ended in a slash would be a directory to old programs. */
+function cutName(path: Uint8Array): Uint8Array {
+  const letters = path.filter((byte) => byte < 0x80);
+  return letters.length > 100 && letters[99] === 0x2f
+    ? withoutSlashes(letters.subarray(0, 99))
+    : letters.subarray(0, 100);
 }
 
 function paxRecords(entry: TarEntryInput, path: Uint8Array | undefined, linkPath: Uint8Array): PaxRecord[] {

@@ -1,0 +1,44 @@
+import type { Transform } from "node:stream";
+
+/**
+ * This yields what a stream makes of the bytes of `source`, with back-pressure both ways. Leaving the loop closes both; an error of
+ * either comes out.
+ */
+export async function* through(source: AsyncIterable<Uint8Array>, stream: Transform): AsyncGenerator<Uint8Array> {
+  const feeding = feed(source, stream);
+  try {
+    for await (const chunk of stream) {
+      // The streams of zlib yield buffers, which the types of a general stream do not say.
+      yield chunk as Uint8Array;
+    }
+  } finally {
+    stream.destroy();
+    await feeding;
+  }
+}
+
+/** Never rejects: an error of the source comes out of the stream. */
+async function feed(source: AsyncIterable<Uint8Array>, stream: Transform): Promise<void> {
+  try {
+    for await (const chunk of source) {
+      // gzip ended with zeros behind it, as tapes have: whatever follows is not read.
+      if (stream.readableEnded || stream.destroyed) return;
+      if (!stream.write(chunk)) await writable(stream);
+    }
+    stream.end();
+  } catch (error) {
+    stream.destroy(error instanceof Error ? error : new Error(String(error)));
+  }
+}
+
+/** Waits until the stream takes more, or never will. */
+function writable(stream: Transform): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      for (const event of ["drain", "close", "end"]) stream.off(event, done);
+      resolve();
+    };
+    if (stream.destroyed || !stream.writableNeedDrain) return resolve();
+    for (const event of ["drain", "close", "end"]) stream.on(event, done);
+  });
+}
