@@ -1,5 +1,12 @@
 export { openUserNamespace } from "./mount/idmapped-mount.ts";
-export { attachLoopDevice, type LoopDevice, type LoopOptions } from "./mount/loop-device.ts";
+export { mountByContext } from "./mount/file-system-context.ts";
+export {
+  attachLoopDevice,
+  detachLoopDevice,
+  isLoopDeviceAttached,
+  type LoopDevice,
+  type LoopOptions,
+} from "./mount/loop-device.ts";
 export { mountAll } from "./mount/mount-all.ts";
 export { isMountPoint, type MountInfo, parseMountInfo, readMountInfo } from "./mount/mount-info.ts";
 export { type LinuxMount, parseMountOptions, type ParsedOptions } from "./mount/mount-options.ts";

@@ -18,10 +18,14 @@ import { fileURLToPath } from "node:url";
 import { expect, it } from "vitest";
 
 import {
+  attachLoopDevice,
+  detachLoopDevice,
   fsTypeName,
+  isLoopDeviceAttached,
   isMountPoint,
   type LinuxMount,
   mountAll,
+  mountByContext,
   mountTemporary,
   readMountInfo,
   statFs,
@@ -290,4 +294,53 @@ it("mountTemporary removes its directory, also when the mount fails, and drops v
   const aborted = { directory: parent, signal: AbortSignal.abort() };
   await expect(mountTemporary([], aborted)).rejects.toMatchObject({ name: "AbortError" });
   expect(readdirSync(parent)).toEqual([]);
+});
+
+it("a loop device that is kept outlives its handle, and is only detached under its name", async () => {
+  await using directory = temporaryDirectory();
+  const image = join(directory.path, "image");
+  writeFileSync(image, new Uint8Array(1 << 20));
+  let path: string;
+  {
+    using device = attachLoopDevice(image, { readOnly: true, name: "berth-test-a" });
+    ({ path } = device);
+    device.keep();
+  }
+  const backing = `/sys/block/${path.slice("/dev/".length)}/loop/backing_file`;
+  expect(readFileSync(backing, "utf8").trim()).toBe(image);
+  expect(isLoopDeviceAttached(path, "berth-test-a")).toBe(true);
+  expect(detachLoopDevice(path, "berth-test")).toBe(false);
+  expect(detachLoopDevice(path, "berth-test-ab")).toBe(false);
+  expect(existsSync(backing)).toBe(true);
+  expect(detachLoopDevice(path, "berth-test-a")).toBe(true);
+  expect(existsSync(backing)).toBe(false);
+  expect(isLoopDeviceAttached(path, "berth-test-a")).toBe(false);
+});
+
+it("a loop device that nobody keeps goes with its handle", async () => {
+  await using directory = temporaryDirectory();
+  const image = join(directory.path, "image");
+  writeFileSync(image, new Uint8Array(1 << 20));
+  const device = attachLoopDevice(image);
+  device[Symbol.dispose]();
+  expect(existsSync(`/sys/block/${device.path.slice("/dev/".length)}/loop/backing_file`)).toBe(false);
+});
+
+it("mountByContext passes flags and data, and says why the kernel refused", async () => {
+  await using directory = temporaryDirectory();
+  const target = folder(directory.path, "target");
+  mountByContext({ type: "tmpfs", source: "none", options: ["ro", "nosuid", "nodev", "size=64k", "mode=711"] }, target);
+  const mounted = readMountInfo().find((mount) => mount.mountPoint === target);
+  expect(mounted).toMatchObject({ type: "tmpfs", source: "none" });
+  expect(mounted?.options).toEqual(expect.arrayContaining(["ro", "nosuid", "nodev"]));
+  expect(mounted?.superOptions).toEqual(expect.arrayContaining(["ro", "size=64k", "mode=711"]));
+  const other = folder(directory.path, "other");
+  expect(() => mountByContext({ type: "tmpfs", source: "none", options: ["size=nonsense"] }, other)).toThrow(
+    /tmpfs: Bad value for 'size'/,
+  );
+  expect(errnoName(() => mountByContext({ type: "nosuchfs", source: "none", options: [] }, other))).toBe("ENODEV");
+  expect(errorClass(() => mountByContext({ type: "tmpfs", source: "none", options: ["X-containerd.a"] }, other))).toBe(
+    "invalid_argument",
+  );
+  expect(isMountPoint(other)).toBe(false);
 });

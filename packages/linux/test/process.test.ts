@@ -1,16 +1,20 @@
 import { closeSync, existsSync, openSync, readdirSync, readFileSync, realpathSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { expect, it } from "vitest";
+import { codeName, codeOf } from "@berth/errors";
+import { describe, expect, it } from "vitest";
 
 import { closeFd, pipe2 } from "../src/files.ts";
 import {
   ChildReaper,
+  findProgram,
   getOomScoreAdj,
   getPpid,
   peekExited,
   pidNamespaceInode,
   processExit,
+  type ProgramOptions,
+  runProgram,
   setOomScoreAdj,
   setSubreaper,
   spawn,
@@ -249,4 +253,47 @@ it("setOomScoreAdj raises the score of a child", () => {
 it("pidNamespaceInode and getPpid describe this process", () => {
   expect(pidNamespaceInode()).toBe(pidNamespaceInode(process.pid));
   expect(getPpid()).toBe(Number(/PPid:\t(\d+)/.exec(readFileSync("/proc/self/status", "utf8"))?.[1]));
+});
+
+describe("runProgram", () => {
+  const sh = (script: string, options: Partial<ProgramOptions> = {}) =>
+    runProgram({ path: "sh", args: ["-c", script], timeoutMs: 20_000, ...options });
+
+  it("returns what a program printed, and its status", async () => {
+    expect(await sh("echo out; echo err >&2; exit 3")).toEqual({ status: 3, output: "out\nerr\n" });
+    expect(await sh("kill -TERM $$")).toMatchObject({ status: 143 });
+  });
+
+  it("gives it an empty input, the descriptors asked for, and no other environment", async () => {
+    const [read, write] = pipe2();
+    const script = "cat; echo -n told >&5; echo ${HOME-none}";
+    expect(await sh(script, { extraFds: new Map([[5, write]]) })).toEqual({ status: 0, output: "none\n" });
+    closeFd(write);
+    expect(readFileSync(read, "utf8")).toBe("told");
+    closeFd(read);
+  });
+
+  it("kills a program, and what it started, that takes too long or whose caller goes away", async () => {
+    const slow = sh("sleep 100 & sleep 100", { timeoutMs: 100 });
+    expect(codeName(codeOf(await slow.catch((error: unknown) => error)))).toBe("deadline_exceeded");
+    const closed = sh("exec >&- 2>&-; sleep 100", { timeoutMs: 100 });
+    expect(codeName(codeOf(await closed.catch((error: unknown) => error)))).toBe("deadline_exceeded");
+    const controller = new AbortController();
+    const aborted = sh("sleep 100", { signal: controller.signal });
+    controller.abort(new Error("gone"));
+    await expect(aborted).rejects.toThrow("gone");
+    expect(() => waitPid(-1)).toThrow("ECHILD");
+  });
+
+  it("kills a program that prints without end", async () => {
+    const endless = sh("while :; do echo aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa; done");
+    expect(codeName(codeOf(await endless.catch((error: unknown) => error)))).toBe("resource_exhausted");
+  });
+
+  it("finds programs on PATH, then where those of the system are, and never in the working directory", async () => {
+    expect(findProgram("sh", "")).toMatch(/\/bin\/sh$/);
+    expect(findProgram("package.json", ".::")).toBeUndefined();
+    const missing = runProgram({ path: "no-such-program", args: [], timeoutMs: 1000 });
+    expect(codeName(codeOf(await missing.catch((error: unknown) => error)))).toBe("not_found");
+  });
 });

@@ -5,6 +5,7 @@ import { join, relative } from "node:path";
 import { invalidArgument } from "@berth/errors";
 
 import { openat2, O_PATH, RESOLVE_IN_ROOT } from "../files/at-calls.ts";
+import { mountAttributes } from "./file-system-context.ts";
 import { mountFuse } from "./fuse-mount.ts";
 import { bindIdmapped } from "./idmapped-mount.ts";
 import { attachLoopDevice } from "./loop-device.ts";
@@ -25,7 +26,7 @@ import {
   parseMountOptions,
   type ParsedOptions,
 } from "./mount-options.ts";
-import { commonDirectory, DATA_LIMIT, mountAttributes, mountOverlay, splitLowerDirectories } from "./overlay-mount.ts";
+import { commonDirectory, DATA_LIMIT, mountOverlay, splitLowerDirectories } from "./overlay-mount.ts";
 import { unmountNow } from "./unmount.ts";
 
 /**

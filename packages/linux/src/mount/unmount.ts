@@ -45,11 +45,11 @@ function errnoOf(error: unknown): number | undefined {
 async function unmountPatiently(path: string, options: UnmountOptions): Promise<boolean> {
   for (let attempt = 1; ; attempt += 1) {
     options.signal?.throwIfAborted();
-    try {
-      return unmountNow(path, options);
-    } catch (error) {
-      if (errnoOf(error) !== EBUSY || attempt >= BUSY_ATTEMPTS) throw error;
-    }
+    // In the pool: the last unmount of a file system writes out what is dirty, for as long as that takes.
+    const { result, errno } = await native.umount2.async(nativePath(path, "umount2"), flagsOf(options));
+    if (result === 0) return true;
+    if (errno === EINVAL) return false;
+    if (errno !== EBUSY || attempt >= BUSY_ATTEMPTS) throw systemError(errno, "umount2", path);
     await sleep(BUSY_PAUSE_MS, undefined, options);
   }
 }
