@@ -68,7 +68,7 @@ describe("bootPlugins", () => {
     const failing = definePlugin({
       type: Top,
       id: "failing",
-      requires: { base: one(Base) },
+      requires: { base: one(Base, "a") },
       init: ({ resources }) => {
         resources.defer(() => void events.push("undo failing"));
         throw new Error("no");
@@ -105,6 +105,22 @@ describe("bootPlugins", () => {
     await using graph = await bootPlugins(options([broken("x", skipPlugin("no disk")), top]));
     expect(graph.records.at(-1)).toMatchObject({ id: "t", status: "failed" });
     expect(messageOf(graph.records.at(-1)?.error)).toContain("test.base.v1.x");
+  });
+
+  it("fails the plugin that requires the only one of a type of which several loaded, and names them", async () => {
+    const top = definePlugin({ type: Top, id: "t", requires: { base: one(Base) }, init: () => "" });
+    const named = definePlugin({
+      type: Top,
+      id: "n",
+      requires: { base: one(Base, "b") },
+      init: ({ plugins }) => plugins.base,
+    });
+    await using graph = await bootPlugins(options([base("a"), base("b"), top, named]));
+    const [record] = graph.records.filter(({ id }) => id === "t");
+    expect(record?.status).toBe("failed");
+    expect(codeOf(record?.error)).toBe(Code.FailedPrecondition);
+    expect(messageOf(record?.error)).toContain("test.base.v1.a, test.base.v1.b");
+    expect(graph.loaded(Top).get("n")).toBe("base-b");
   });
 
   it.each([

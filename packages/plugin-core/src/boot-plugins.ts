@@ -168,6 +168,12 @@ class Graph implements PluginGraph {
   #find({ type, mode, id }: Requirement<unknown>): unknown {
     const loaded = this.loaded(type);
     if (mode === "all") return loaded;
+    if (id === undefined && loaded.size > 1) {
+      const found = [...loaded.keys()].map((each) => pluginUri(type, each)).join(", ");
+      throw failedPrecondition(
+        `only one plugin of type ${type.name} can be used: list all but one of ${found} in disabled_plugins`,
+      );
+    }
     const instance = id === undefined ? loaded.values().next().value : loaded.get(id);
     if (instance !== undefined || mode === "optional") return instance;
     const wanted = id === undefined ? type.name : pluginUri(type, id);

@@ -18,7 +18,10 @@ export type Resolved<R extends Requirements> = {
   readonly [K in keyof R]: R[K] extends Requirement<infer T> ? T : never;
 };
 
-/** This requires the first loaded plugin of a type, or the one of that id; without it the plugin that asks fails. */
+/**
+ * This requires the only loaded plugin of a type, or the one of that id; without it, or where there are several, the plugin that asks
+ * fails: which of them counts must not depend on an order.
+ */
 export function one<T>(type: PluginType<T>, id?: string): Requirement<T> {
   return { type, mode: "one", ...(id === undefined ? {} : { id }) };
 }
@@ -28,7 +31,7 @@ export function all<T>(type: PluginType<T>): Requirement<ReadonlyMap<string, T>>
   return { type, mode: "all" };
 }
 
-/** This takes the first loaded plugin of a type, or the one of that id, if there is one. */
+/** This takes the only loaded plugin of a type, or the one of that id, if there is one; several make the plugin that asks fail. */
 export function optional<T>(type: PluginType<T>, id?: string): Requirement<T | undefined> {
   return { type, mode: "optional", ...(id === undefined ? {} : { id }) };
 }
