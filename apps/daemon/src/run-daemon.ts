@@ -11,6 +11,7 @@ import { isTable } from "./config/merge-config.ts";
 import { openDirectories } from "./directories.ts";
 import { notifySystemd } from "./notify.ts";
 import { daemonPlugins } from "./plugins.ts";
+import { proxyPlugins } from "./proxies/proxy-plugins.ts";
 import { handleSignals } from "./signals.ts";
 
 /** The longest that stopping may take; what is not done then is left to the next start. */
@@ -49,15 +50,16 @@ export async function runDaemon(config: DaemonConfig, log: Logger): Promise<void
   if (isFailure(signals.stop)) throw wrapError(signals.stop.reason, "daemon stopped");
 }
 
-function boot(
+async function boot(
   config: DaemonConfig,
   directories: { readonly root: string; readonly state: string },
   log: Logger,
   signals: { readonly stop: AbortSignal; fail(error: Error): void },
 ): Promise<PluginGraph> {
   const address = grpcAddress(config);
+  const builtIn = daemonPlugins(config);
   return bootPlugins({
-    plugins: daemonPlugins(config),
+    plugins: [...builtIn, ...proxyPlugins(config, builtIn, log)],
     disabled: config.disabled_plugins,
     required: config.required_plugins,
     config: new Map(Object.entries(config.plugins)),

@@ -18,21 +18,23 @@ import type { Digest } from "@berth/oci";
 import { parseDigest } from "@berth/oci";
 import { createClient } from "@berth/rpc/client";
 
-import { callOptions } from "./call-options.ts";
+import { type BackendOptions, callOptions } from "./call-options.ts";
 import { RemoteContentReader } from "./content-reader.ts";
 import { RemoteContentWriter } from "./content-writer.ts";
 import { fromProtoInt, fromProtoTimestamp, present, toProtoMask } from "./wire-values.ts";
 
 /** This makes a content store of the one that answers over `transport`. */
-export function createContentClient(transport: Transport): ContentStore {
-  return new RemoteContentStore(createClient(Content, transport));
+export function createContentClient(transport: Transport, options: BackendOptions = {}): ContentStore {
+  return new RemoteContentStore(createClient(Content, transport), options);
 }
 
 class RemoteContentStore implements ContentStore {
   readonly #client: Client<typeof Content>;
+  readonly #namespaceOf: (ref: string) => string | undefined;
 
-  constructor(client: Client<typeof Content>) {
+  constructor(client: Client<typeof Content>, options: BackendOptions) {
     this.#client = client;
+    this.#namespaceOf = options.namespaceOf ?? (() => undefined);
   }
 
   async info(digest: Digest, options?: CallOptions): Promise<ContentInfo> {
@@ -64,7 +66,7 @@ class RemoteContentStore implements ContentStore {
   }
 
   async status(ref: string, options?: CallOptions): Promise<IngestStatus> {
-    const { status } = await this.#client.status({ ref }, callOptions(options));
+    const { status } = await this.#client.status({ ref }, callOptions(options, this.#namespaceOf(ref)));
     return fromProtoStatus(present(status, "status"));
   }
 
@@ -75,7 +77,7 @@ class RemoteContentStore implements ContentStore {
   }
 
   async abort(ref: string, options?: CallOptions): Promise<void> {
-    await this.#client.abort({ ref }, callOptions(options));
+    await this.#client.abort({ ref }, callOptions(options, this.#namespaceOf(ref)));
   }
 
   async reader(digest: Digest, options?: CallOptions): Promise<ContentReader> {
@@ -84,7 +86,8 @@ class RemoteContentStore implements ContentStore {
   }
 
   writer(ref: string, options: WriterOptions = {}): Promise<ContentWriter> {
-    return RemoteContentWriter.open(this.#client, ref, options, (digest, more) => this.info(digest, more));
+    const info = (digest: Digest, more?: CallOptions) => this.info(digest, more);
+    return RemoteContentWriter.open({ client: this.#client, namespace: this.#namespaceOf(ref), info }, ref, options);
   }
 }
 

@@ -11,12 +11,22 @@ import type { CommitOptions, ContentInfo, ContentWriter, IngestStatus, WriterOpt
 import { toProtoLabels } from "@berth/core/labels";
 import { canceled, failedPrecondition, invalidArgument, unavailable } from "@berth/errors";
 import type { Digest } from "@berth/oci";
-import { parseDigest } from "@berth/oci";
+import { digestAlgorithm, parseDigest } from "@berth/oci";
 
+import { callOptions } from "./call-options.ts";
 import { MessageQueue } from "./message-queue.ts";
 import { fromProtoInt, fromProtoTimestamp } from "./wire-values.ts";
 
 type Request = MessageInitShape<typeof WriteContentRequestSchema>;
+
+/** The store that a writer writes to. */
+export interface WriteTarget {
+  readonly client: Client<typeof Content>;
+  /** Replaces the namespace of the transport. */
+  readonly namespace: string | undefined;
+  /** This answers for the blob that a commit makes. */
+  info(digest: Digest, options?: CallOptions): Promise<ContentInfo>;
+}
 
 /** Bytes of one message: small enough for every peer's limit, large enough that the round trip does not count. */
 const CHUNK_BYTES = 1 << 20;
@@ -35,34 +45,28 @@ export class RemoteContentWriter implements ContentWriter {
   readonly #queue = new MessageQueue<Request>();
   readonly #cancel = new AbortController();
   readonly #answers: AsyncIterator<WriteContentResponse>;
-  readonly #info: (digest: Digest, options?: CallOptions) => Promise<ContentInfo>;
+  readonly #target: WriteTarget;
   readonly #expected: Digest | undefined;
   #offset = 0;
   #total = 0;
   #closed = false;
+  /** Of the bytes answered so far, as the peer told it. */
+  #digest = "";
   readonly #unanswered: Promise<WriteContentResponse>[] = [];
 
-  private constructor(
-    client: Client<typeof Content>,
-    ref: string,
-    expected: Digest | undefined,
-    info: (digest: Digest, options?: CallOptions) => Promise<ContentInfo>,
-  ) {
+  private constructor(target: WriteTarget, ref: string, expected: Digest | undefined) {
     this.#ref = ref;
     this.#expected = expected;
-    this.#info = info;
-    this.#answers = client.write(this.#queue, { signal: this.#cancel.signal })[Symbol.asyncIterator]();
+    this.#target = target;
+    const { client, namespace } = target;
+    const options = callOptions({ signal: this.#cancel.signal }, namespace);
+    this.#answers = client.write(this.#queue, options)[Symbol.asyncIterator]();
   }
 
-  /** This opens or resumes the ingest; `info` answers for the blob that a commit makes. */
-  static async open(
-    client: Client<typeof Content>,
-    ref: string,
-    options: WriterOptions,
-    info: (digest: Digest, options?: CallOptions) => Promise<ContentInfo>,
-  ): Promise<RemoteContentWriter> {
+  /** This opens or resumes the ingest. */
+  static async open(target: WriteTarget, ref: string, options: WriterOptions): Promise<RemoteContentWriter> {
     if (ref === "") throw invalidArgument("ref of an ingest must not be empty");
-    const writer = new RemoteContentWriter(client, ref, options.expected, info);
+    const writer = new RemoteContentWriter(target, ref, options.expected);
     await using undo = new AsyncDisposableStack();
     undo.use(writer);
     const answer = await writer.#send(
@@ -119,6 +123,8 @@ export class RemoteContentWriter implements ContentWriter {
     this.#checkOpen();
     let digest: Digest;
     try {
+      await this.#settle();
+      this.#verify(options);
       const answer = await this.#send(
         {
           action: WriteAction.COMMIT,
@@ -133,7 +139,7 @@ export class RemoteContentWriter implements ContentWriter {
     } finally {
       await this[Symbol.asyncDispose]();
     }
-    return this.#info(digest, options);
+    return this.#target.info(digest, options);
   }
 
   /** This half-closes the stream and waits until the peer has let go of the ingest, so that it can be opened again at once. */
@@ -164,8 +170,26 @@ export class RemoteContentWriter implements ContentWriter {
   }
 
   async #send(request: Request, options: CallOptions | undefined): Promise<WriteContentResponse> {
-    while (this.#unanswered.length > 0) await this.#unanswered.shift();
+    await this.#settle();
     return await this.#exchange(request, options);
+  }
+
+  /** This waits for the answers of all chunks under way, and throws the first failure among them. */
+  async #settle(): Promise<void> {
+    while (this.#unanswered.length > 0) await this.#unanswered.shift();
+  }
+
+  /**
+   * The peer answers already_exists for a blob that it has before it looks at the bytes; whoever takes that for a proof that the
+   * bytes were shown needs them compared here.
+   */
+  #verify({ size = 0, digest }: CommitOptions): void {
+    if (size > 0 && size !== this.#offset) {
+      throw failedPrecondition(`commit ${this.#ref}: unexpected size ${this.#offset}, expected ${size}`);
+    }
+    if (digest === undefined || this.#digest === "" || digest === this.#digest) return;
+    if (digestAlgorithm(digest) !== digestAlgorithm(parseDigest(this.#digest))) return;
+    throw failedPrecondition(`commit ${this.#ref}: unexpected digest ${this.#digest}, expected ${digest}`);
   }
 
   async #exchange(request: Request, options: CallOptions | undefined): Promise<WriteContentResponse> {
@@ -178,6 +202,7 @@ export class RemoteContentWriter implements ContentWriter {
       this.#queue.push(request);
       const answer = await this.#answers.next();
       if (answer.done === true) throw unavailable(`write ${this.#ref}: the peer ended the stream`);
+      this.#digest = answer.value.digest || this.#digest;
       return answer.value;
     } finally {
       signal?.removeEventListener("abort", onAbort);

@@ -1,3 +1,4 @@
+export type { BackendOptions } from "./call-options.ts";
 export type { ClientOptions, WithLeaseOptions } from "./client.ts";
 export { Client, createClient } from "./client.ts";
 export type { Scope } from "./scoped-transport.ts";

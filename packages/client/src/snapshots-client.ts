@@ -17,25 +17,31 @@ import type {
 import { dataLoss } from "@berth/errors";
 import { createClient } from "@berth/rpc/client";
 
-import { callOptions } from "./call-options.ts";
+import { type BackendOptions, callOptions } from "./call-options.ts";
 import { fromProtoInt, fromProtoMounts, fromProtoTimestamp, present, toProtoMask } from "./wire-values.ts";
 
 /** This makes a snapshotter of the one called `snapshotter` at the peer. Disposing it does nothing at the peer. */
-export function createSnapshotsClient(transport: Transport, snapshotter: string): Snapshotter {
-  return new RemoteSnapshotter(createClient(Snapshots, transport), snapshotter);
+export function createSnapshotsClient(
+  transport: Transport,
+  snapshotter: string,
+  options: BackendOptions = {},
+): Snapshotter {
+  return new RemoteSnapshotter(createClient(Snapshots, transport), snapshotter, options);
 }
 
 class RemoteSnapshotter implements Snapshotter {
   readonly #client: Client<typeof Snapshots>;
   readonly #snapshotter: string;
+  readonly #namespaceOf: (key: string) => string | undefined;
 
-  constructor(client: Client<typeof Snapshots>, snapshotter: string) {
+  constructor(client: Client<typeof Snapshots>, snapshotter: string, options: BackendOptions) {
     this.#client = client;
     this.#snapshotter = snapshotter;
+    this.#namespaceOf = options.namespaceOf ?? (() => undefined);
   }
 
   async stat(key: string, options?: CallOptions): Promise<SnapshotInfo> {
-    const { info } = await this.#client.stat({ snapshotter: this.#snapshotter, key }, callOptions(options));
+    const { info } = await this.#client.stat({ snapshotter: this.#snapshotter, key }, this.#optionsFor(key, options));
     return fromProtoInfo(present(info, "info"));
   }
 
@@ -49,28 +55,31 @@ class RemoteSnapshotter implements Snapshotter {
         info: { name: change.name, labels: toProtoLabels(change.labels) },
         ...toProtoMask(options?.fieldpaths),
       },
-      callOptions(options),
+      this.#optionsFor(change.name, options),
     );
     return fromProtoInfo(present(info, "info"));
   }
 
   async usage(key: string, options?: CallOptions): Promise<SnapshotUsage> {
-    const answer = await this.#client.usage({ snapshotter: this.#snapshotter, key }, callOptions(options));
+    const answer = await this.#client.usage({ snapshotter: this.#snapshotter, key }, this.#optionsFor(key, options));
     return { size: fromProtoInt(answer.size), inodes: fromProtoInt(answer.inodes) };
   }
 
   async mounts(key: string, options?: CallOptions): Promise<readonly Mount[]> {
-    const { mounts } = await this.#client.mounts({ snapshotter: this.#snapshotter, key }, callOptions(options));
+    const { mounts } = await this.#client.mounts(
+      { snapshotter: this.#snapshotter, key },
+      this.#optionsFor(key, options),
+    );
     return fromProtoMounts(mounts);
   }
 
   async prepare(key: string, parent: string, options?: SnapshotOptions): Promise<readonly Mount[]> {
-    const { mounts } = await this.#client.prepare(this.#creation(key, parent, options), callOptions(options));
+    const { mounts } = await this.#client.prepare(this.#creation(key, parent, options), this.#optionsFor(key, options));
     return fromProtoMounts(mounts);
   }
 
   async view(key: string, parent: string, options?: SnapshotOptions): Promise<readonly Mount[]> {
-    const { mounts } = await this.#client.view(this.#creation(key, parent, options), callOptions(options));
+    const { mounts } = await this.#client.view(this.#creation(key, parent, options), this.#optionsFor(key, options));
     return fromProtoMounts(mounts);
   }
 
@@ -78,12 +87,12 @@ class RemoteSnapshotter implements Snapshotter {
     const { labels = noLabels, parent = "" } = options ?? {};
     await this.#client.commit(
       { snapshotter: this.#snapshotter, name, key, parent, labels: toProtoLabels(labels) },
-      callOptions(options),
+      this.#optionsFor(key, options),
     );
   }
 
   async remove(key: string, options?: CallOptions): Promise<void> {
-    await this.#client.remove({ snapshotter: this.#snapshotter, key }, callOptions(options));
+    await this.#client.remove({ snapshotter: this.#snapshotter, key }, this.#optionsFor(key, options));
   }
 
   async *list(options?: ListOptions): AsyncIterable<SnapshotInfo> {
@@ -96,6 +105,10 @@ class RemoteSnapshotter implements Snapshotter {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {}
+
+  #optionsFor(key: string, options: CallOptions | undefined) {
+    return callOptions(options, this.#namespaceOf(key));
+  }
 
   #creation(key: string, parent: string, options: SnapshotOptions | undefined) {
     return { snapshotter: this.#snapshotter, key, parent, labels: toProtoLabels(options?.labels ?? noLabels) };

@@ -90,6 +90,15 @@ export const contentBlobCases: readonly ConformanceCase<ContentSubject>[] = [
     },
   },
   {
+    name: "commit of other bytes as a stored blob is refused",
+    async run(subject) {
+      const { digest } = await store(subject);
+      const writer = await subject.store.writer("pretended");
+      await writer.write(sample().bytes);
+      await expectCode(writer.commit({ digest }), Code.FailedPrecondition);
+    },
+  },
+  {
     name: "of two writers of one blob exactly one commits",
     async run(subject) {
       const { bytes, digest } = sample();

@@ -5,7 +5,7 @@ export const CONFIG_VERSION = 4;
 
 const proxyPlugin = z.object({
   type: z.string(),
-  address: z.string(),
+  address: z.string().min(1, "must not be empty"),
   platform: z.string().default(""),
   exports: z.record(z.string(), z.string()).default({}),
   capabilities: z.array(z.string()).default([]),
