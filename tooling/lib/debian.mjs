@@ -15,6 +15,7 @@ export const PEER_PACKAGES = [
   "busybox-static",
   "containerd",
   "docker-registry",
+  "erofs-utils",
   "containernetworking-plugins",
   "iptables",
   "libip4tc2",
@@ -24,6 +25,14 @@ export const PEER_PACKAGES = [
   "libnfnetlink0",
   "libnftnl11",
   "libxtables12",
+  "xfsprogs",
+  "libdevmapper1.02.1",
+  "libedit2",
+  "libicu72",
+  "libinih1",
+  "liburcu8",
+  "strace",
+  "libunwind8",
 ];
 
 const directory = join(cache, "debian");
