@@ -48,6 +48,6 @@ export async function openMetadata(options: MetadataOptions): Promise<Metadata> 
   );
   const startedAt = options.startedAt ?? performance.timeOrigin;
   const collectors = new CollectorRegistry();
-  const collector = new Collector({ database, content, snapshotters, startedAt, log });
+  const collector = new Collector({ database, content, snapshotters, collectors, startedAt, log });
   return new Metadata({ database, content, snapshotters, collector, collectors });
 }

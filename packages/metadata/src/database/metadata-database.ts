@@ -13,6 +13,7 @@ import type { Changes, Mutation, PendingEvent, Transaction } from "./transaction
 import { decodeRecord, RecordTransaction } from "./transaction.ts";
 
 const SCHEMA_VERSION = 1;
+const noWatchers: ReadonlySet<UpdateWatcher> = new Set();
 const HEADER_KEY = Uint8Array.of(0);
 /** Numbers taken from the database at a time; those left over at a stop are never used. */
 const SEQUENCE_BATCH = 1024n;
@@ -28,6 +29,12 @@ export interface DatabaseOptions {
   readonly noSync: boolean;
   /** Called once when the database cannot be trusted any more; the daemon must stop. */
   readonly fatal: (error: Error) => void;
+}
+
+/** Options of {@link MetadataDatabase.update}. */
+export interface UpdateOptions extends CallOptions {
+  /** Watchers are not told: for the collector's own removals. */
+  readonly unwatched?: boolean;
 }
 
 /** Is told of each update, see {@link MetadataDatabase.watch}. */
@@ -51,6 +58,8 @@ export class MetadataDatabase implements AsyncDisposable {
   readonly #database: Database;
   readonly #options: DatabaseOptions;
   readonly #watchers = new Set<UpdateWatcher>();
+  /** Updates between their callback and the end of their commit. */
+  readonly #executed = new Set<Changes>();
   #nextSequence: bigint;
   #sequenceLimit: bigint;
   #extending: Promise<void> | undefined;
@@ -83,16 +92,24 @@ export class MetadataDatabase implements AsyncDisposable {
    * @throws resource_exhausted - the disk is full; nothing of it is kept
    * @throws unavailable - the database failed before, or is closed
    */
-  async update<T>(run: (tx: Transaction) => T & Sync<T>, options: CallOptions = {}): Promise<T> {
+  async update<T>(run: (tx: Transaction) => T & Sync<T>, options: UpdateOptions = {}): Promise<T> {
     options.signal?.throwIfAborted();
+    const watchers = options.unwatched === true ? noWatchers : this.#watchers;
     const changes: Changes = { mutations: [], events: [], dirty: false };
-    const value = await this.#database.update<T>((entries) => {
-      const result = run(new RecordTransaction(entries, changes));
-      for (const watcher of this.#watchers) watcher.executed?.(changes.mutations, changes.dirty);
-      return result;
-    });
-    // Commits resolve in the order of their transactions, so that the last write of a record stays.
-    this.#apply(changes);
+    let value: T;
+    try {
+      value = await this.#database.update<T>((entries) => {
+        const result = run(new RecordTransaction(entries, changes));
+        this.#executed.add(changes);
+        for (const watcher of watchers) watcher.executed?.(changes.mutations, changes.dirty);
+        return result;
+      });
+      // Commits resolve in the order of their transactions, so that the last write of a record stays.
+      this.#apply(changes);
+    } finally {
+      this.#executed.delete(changes);
+    }
+    for (const watcher of watchers) watcher.committed?.(changes.dirty);
     await this.#publish(changes.events);
     return value;
   }
@@ -106,8 +123,12 @@ export class MetadataDatabase implements AsyncDisposable {
     return this.#nextSequence++;
   }
 
-  /** This tells `watcher` of each update from now on, until the result is disposed. */
+  /**
+   * This tells `watcher` of each update from now on, and at once of those whose commits are still under way: what it has not
+   * been told of shows in the index. Until the result is disposed.
+   */
   watch(watcher: UpdateWatcher): Disposable {
+    for (const { mutations, dirty } of this.#executed) watcher.executed?.(mutations, dirty);
     this.#watchers.add(watcher);
     return { [Symbol.dispose]: () => void this.#watchers.delete(watcher) };
   }
@@ -116,14 +137,13 @@ export class MetadataDatabase implements AsyncDisposable {
     await this.#database[Symbol.asyncDispose]();
   }
 
-  #apply({ mutations, dirty }: Changes): void {
+  #apply({ mutations }: Changes): void {
     for (const mutation of mutations) {
       const { namespace, group, key } = mutation.path;
       const bucket = this.index.bucket(mutation.table, namespace, group);
       if ("record" in mutation) bucket.set(key, mutation.record);
       else bucket.delete(key);
     }
-    for (const watcher of this.#watchers) watcher.committed?.(dirty);
   }
 
   async #publish(events: readonly PendingEvent[]): Promise<void> {

@@ -10,10 +10,14 @@ import type { BackendContent } from "../stores/backend-content.ts";
 import type { BackendSnapshotter } from "../stores/backend-snapshotter.ts";
 import { cleanContent } from "./clean-content.ts";
 import { cleanSnapshotter } from "./clean-snapshotter.ts";
-import { inSlices, Marker, nextTurn } from "./marker.ts";
+import { Collectibles } from "./collectibles.ts";
+import type { CollectorRegistry } from "./collector-registry.ts";
+import type { Node } from "./marker.ts";
+import { Marker } from "./marker.ts";
 import type { ReferenceRules } from "./references.ts";
 import { referenceRules } from "./references.ts";
-import { findUnmarked, sweep } from "./sweep.ts";
+import { inSlices, nextTurn } from "./slices.ts";
+import { findUnmarked, orderForRemoval, sweepItems, sweepRecords } from "./sweep.ts";
 
 /** What one collection did. */
 export interface GcStats {
@@ -22,7 +26,7 @@ export interface GcStats {
   readonly totalMs: number;
   /** Records that were referred to. */
   readonly marked: number;
-  /** Records removed, by the name of their table. */
+  /** Records removed, by the name of their table, and things of collectors, by their kind. */
   readonly removed: ReadonlyMap<string, number>;
   /** Blobs, ingests and snapshots removed from backends. */
   readonly removedFromBackends: number;
@@ -33,6 +37,7 @@ export interface CollectorOptions {
   readonly database: MetadataDatabase;
   readonly content: BackendContent;
   readonly snapshotters: ReadonlyMap<string, BackendSnapshotter>;
+  readonly collectors: CollectorRegistry;
   /** When this process began: what is in a backend without a record and is younger is not ours to remove. */
   readonly startedAt: number;
   readonly log: Logger;
@@ -41,12 +46,11 @@ export interface CollectorOptions {
 const ROOT_TABLES = [leases, images, containers, ingests, blobs, snapshots];
 
 /**
- * Collects garbage: marks from the index while others write, sweeps in one transaction, then cleans the backends that
+ * Collects garbage: marks from the index while others write, sweeps in short transactions, then cleans the backends that
  * lost something. The first collection cleans all of them, of what an earlier process left.
  */
 export class Collector {
   readonly #options: CollectorOptions;
-  readonly #rules: ReferenceRules;
   readonly #dirtySnapshotters: Set<string>;
   #contentDirty = true;
   #running: Promise<unknown> = Promise.resolve();
@@ -54,9 +58,6 @@ export class Collector {
 
   constructor(options: CollectorOptions) {
     this.#options = options;
-    this.#rules = referenceRules(options.database.index, (namespace, ref) =>
-      options.content.isRefLocked(namespace, ref),
-    );
     this.#dirtySnapshotters = new Set(options.snapshotters.keys());
     options.database.watch({
       executed: (mutations, dirty) => {
@@ -98,36 +99,49 @@ export class Collector {
   }
 
   async #markAndSweep(): Promise<{ marked: number; swept: ReadonlyMap<string, number> }> {
-    const { database } = this.#options;
-    const marker = new Marker(database.index, this.#rules);
-    using _watch = database.watch({ executed: (mutations) => mutations.forEach((each) => marker.markWritten(each)) });
-    await this.#markRoots(marker);
-    await marker.drain();
-    const candidates = await findUnmarked(database.index, marker);
-    if (candidates.length === 0) {
-      return { marked: marker.count, swept: new Map() };
-    }
-    const removed = await database.update((tx) => sweep(tx, marker, candidates));
+    const { collectors, log } = this.#options;
+    const collectibles = await Collectibles.begin(collectors.list(), log);
     const swept = new Map<string, number>();
-    for (const { bucket, key } of removed) {
-      swept.set(bucket.table.name, (swept.get(bucket.table.name) ?? 0) + 1);
-      this.#noteRemoval(bucket.table, bucket.group, key);
+    try {
+      const marked = await this.#markAndRemove(collectibles, ({ bucket, key }) => {
+        swept.set(bucket.table.name, (swept.get(bucket.table.name) ?? 0) + 1);
+        this.#noteRemoval(bucket.table, bucket.group, key);
+      });
+      // Before the backends are cleaned: a mount keeps what it shows.
+      await collectibles.finish();
+      return { marked, swept };
+    } catch (error) {
+      await collectibles.cancel();
+      throw error;
     }
-    return { marked: marker.count, swept };
   }
 
-  async #markRoots(marker: Marker): Promise<void> {
-    const { index } = this.#options.database;
-    const now = Date.now();
-    const records = ROOT_TABLES.flatMap((table) => index.buckets<unknown>(table))
-      .values()
-      .flatMap(bucketRecords);
-    await inSlices(() => {
-      const { done, value } = records.next();
-      if (done === true) return false;
-      if (this.#rules.isRoot(value.bucket, value.record, now)) marker.mark(value.bucket, value.key, false);
-      return true;
+  async #markAndRemove(collectibles: Collectibles, removed: (node: Node) => void): Promise<number> {
+    const { database, content, log } = this.#options;
+    const { index } = database;
+    const rules = referenceRules({
+      index,
+      collectibles,
+      isIngestOpen: (namespace, ref) => content.isRefLocked(namespace, ref),
+      now: Date.now(),
+      log,
     });
+    const marker = new Marker(
+      {
+        bucket: (table, namespace, group) => index.bucket(table, namespace, group),
+        findBucket: (table, namespace, group) =>
+          index.findBucket(table, namespace, group) ?? collectibles.findBucket(table, namespace, group),
+      },
+      rules,
+    );
+    using _watch = database.watch({ executed: (mutations) => mutations.forEach((each) => marker.markWritten(each)) });
+    const buckets = [...ROOT_TABLES.flatMap((table) => index.buckets<unknown>(table)), ...collectibles.buckets()];
+    await markRoots(buckets, marker, rules);
+    await marker.drain();
+    const unmarked = await findUnmarked(index, marker);
+    await sweepRecords(database, marker, await orderForRemoval(unmarked, marker), removed);
+    await sweepItems(database, marker, collectibles, removed);
+    return marker.count;
   }
 
   async #cleanBackends(): Promise<number> {
@@ -167,8 +181,21 @@ export class Collector {
   }
 }
 
-function* bucketRecords(bucket: Bucket<unknown>): Generator<{ bucket: Bucket<unknown>; key: string; record: unknown }> {
-  for (const [key, record] of bucket.entries()) yield { bucket, key, record };
+/** This marks what lives of itself, and notes what lives as long as something else. */
+async function markRoots(buckets: readonly Bucket<unknown>[], marker: Marker, rules: ReferenceRules): Promise<void> {
+  const records = recordsOf(buckets);
+  await inSlices(() => {
+    const { done, value } = records.next();
+    if (done === true) return false;
+    const { bucket, key, record } = value;
+    if (rules.isRoot(bucket, record)) marker.mark({ bucket, key, flat: false });
+    else for (const target of rules.backReferences(bucket, record)) marker.addBackReference(target, { bucket, key });
+    return true;
+  });
+}
+
+function* recordsOf(buckets: readonly Bucket<unknown>[]): Generator<Node & { readonly record: unknown }, undefined> {
+  for (const bucket of buckets) for (const [key, record] of bucket.entries()) yield { bucket, key, record };
 }
 
 /** The run goes on when one of those who wait for it goes away. */

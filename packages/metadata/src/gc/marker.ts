@@ -1,16 +1,27 @@
-import type { Bucket, RecordIndex } from "../database/record-index.ts";
+import type { Bucket } from "../database/record-index.ts";
+import type { Table } from "../database/table.ts";
 import type { Mutation } from "../database/transaction.ts";
+import type { LabelTarget } from "./label-references.ts";
 import type { ReferenceRules } from "./references.ts";
+import { inSlices } from "./slices.ts";
 
-/** How long marking may hold the event loop at a time. */
-const SLICE_MS = 8;
-/** Steps between two looks at the clock. */
-const STEPS_PER_LOOK = 128;
-
-interface Node {
+/** A record, or an item of a collector. */
+export interface Node {
   readonly bucket: Bucket<unknown>;
   readonly key: string;
+}
+
+interface Visit extends Node {
   readonly flat: boolean;
+  /** Where the index does not show it yet. */
+  readonly record?: unknown;
+}
+
+/** Where nodes are found. */
+export interface NodeSource {
+  /** This returns the bucket of a group, made if need be: who asks is about to fill it. */
+  bucket(table: Table<unknown>, namespace: string, group: string): Bucket<unknown>;
+  findBucket(table: Table<unknown>, namespace: string, group: string): Bucket<unknown> | undefined;
 }
 
 /**
@@ -19,15 +30,18 @@ interface Node {
  * is still to be read to one that has been read.
  */
 export class Marker {
-  readonly #index: RecordIndex;
+  readonly #source: NodeSource;
   readonly #rules: ReferenceRules;
   /** What has been reached, with whether only flatly so. */
   readonly #reached = new Map<Bucket<unknown>, Map<string, boolean>>();
-  readonly #stack: Node[] = [];
+  /** What lives as long as something else does, by the place of the latter, which need not exist. */
+  readonly #backReferences = new Map<string, Node[]>();
+  readonly #stack: Visit[] = [];
+  #edges: Iterator<Visit> | undefined;
   #count = 0;
 
-  constructor(index: RecordIndex, rules: ReferenceRules) {
-    this.#index = index;
+  constructor(source: NodeSource, rules: ReferenceRules) {
+    this.#source = source;
     this.#rules = rules;
   }
 
@@ -40,7 +54,7 @@ export class Marker {
     return this.#reached.get(bucket)?.has(key) ?? false;
   }
 
-  mark(bucket: Bucket<unknown>, key: string, flat: boolean): void {
+  mark({ bucket, key, flat }: Visit): void {
     let reached = this.#reached.get(bucket);
     if (reached === undefined) this.#reached.set(bucket, (reached = new Map()));
     const before = reached.get(key);
@@ -51,18 +65,25 @@ export class Marker {
     this.#stack.push({ bucket, key, flat });
   }
 
+  /** This keeps `holder` for as long as there is `target`. All must be known before the first {@link Marker.drain}. */
+  addBackReference({ table, group, key }: LabelTarget, holder: Node): void {
+    const place = placeOf(table, holder.bucket.namespace, group, key);
+    const holders = this.#backReferences.get(place);
+    if (holders === undefined) this.#backReferences.set(place, [holder]);
+    else holders.push(holder);
+  }
+
   /** This is for each write while marking runs: the record stays for this time, and so does what it holds now. */
   markWritten({ table, path, record }: Mutation): void {
     if (record === undefined) return;
-    const bucket = this.#index.bucket(table, path.namespace, path.group);
-    this.mark(bucket, path.key, false);
-    // The index does not show the new record yet.
-    this.#markReferences(bucket, record, false);
+    const bucket = this.#source.bucket(table, path.namespace, path.group);
+    this.mark({ bucket, key: path.key, flat: false });
+    this.#stack.push({ bucket, key: path.key, flat: false, record });
   }
 
   /** This marks all that is referred to by what has been marked, in slices between which others run. */
-  async drain(signal?: AbortSignal): Promise<void> {
-    await inSlices(() => this.#step(), signal);
+  async drain(): Promise<void> {
+    await inSlices(() => this.#step());
   }
 
   /** The same at one go, for the little that was written since {@link Marker.drain}. */
@@ -70,36 +91,43 @@ export class Marker {
     while (this.#step());
   }
 
-  #step(): boolean {
-    const node = this.#stack.pop();
-    if (node === undefined) return false;
-    const record = node.bucket.get(node.key);
-    if (record !== undefined) this.#markReferences(node.bucket, record, node.flat);
-    return true;
+  /** This yields what a record holds, as the index shows it. */
+  held(node: Node): Iterator<Node> {
+    return this.#edgesOf({ ...node, flat: false });
   }
 
-  #markReferences(bucket: Bucket<unknown>, record: unknown, flat: boolean): void {
+  /** One reference at a time: a lease may hold any number. */
+  #step(): boolean {
+    const edge = this.#edges?.next();
+    if (edge !== undefined && edge.done !== true) {
+      this.mark(edge.value);
+      return true;
+    }
+    const visit = this.#stack.pop();
+    this.#edges = visit === undefined ? undefined : this.#edgesOf(visit);
+    return visit !== undefined;
+  }
+
+  *#edgesOf({ bucket, key, flat, record = bucket.get(key) }: Visit): Generator<Visit, undefined> {
+    const { namespace } = bucket;
+    if (!flat) yield* this.#heldBy(bucket.table, namespace, bucket.group, key);
+    if (record === undefined) return;
     for (const reference of this.#rules.references(bucket, record, flat)) {
-      const target = this.#index.findBucket(reference.table, bucket.namespace, reference.group);
+      const target = this.#source.findBucket(reference.table, namespace, reference.group);
       // A bucket that does not exist yet gets its first record by a write that is marked for itself.
-      if (target !== undefined) this.mark(target, reference.key, reference.flat);
+      if (target !== undefined) yield { bucket: target, key: reference.key, flat: reference.flat };
+      else if (!reference.flat) yield* this.#heldBy(reference.table, namespace, reference.group, reference.key);
+    }
+  }
+
+  *#heldBy(table: Table<unknown>, namespace: string, group: string, key: string): Generator<Visit, undefined> {
+    if (this.#backReferences.size === 0) return;
+    for (const holder of this.#backReferences.get(placeOf(table, namespace, group, key)) ?? []) {
+      yield { ...holder, flat: false };
     }
   }
 }
 
-/** This repeats `step` until it returns false, and lets others run in between. */
-export async function inSlices(step: () => boolean, signal?: AbortSignal): Promise<void> {
-  for (let deadline = performance.now() + SLICE_MS, steps = 1; step(); steps++) {
-    if (steps % STEPS_PER_LOOK !== 0 || performance.now() < deadline) continue;
-    signal?.throwIfAborted();
-    await nextTurn();
-    deadline = performance.now() + SLICE_MS;
-  }
-}
-
-/** This lets everything run that waits for the event loop. */
-export function nextTurn(): Promise<void> {
-  return new Promise((resolve) => {
-    setImmediate(resolve);
-  });
+function placeOf({ prefix }: Table<unknown>, namespace: string, group: string, key: string): string {
+  return `${prefix}/${namespace}/${group.length}/${group}${key}`;
 }
