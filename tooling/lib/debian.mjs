@@ -25,6 +25,8 @@ export const PEER_PACKAGES = [
   "libnfnetlink0",
   "libnftnl11",
   "libxtables12",
+  "btrfs-progs",
+  "liblzo2-2",
   "xfsprogs",
   "libdevmapper1.02.1",
   "libedit2",

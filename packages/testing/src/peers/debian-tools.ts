@@ -14,6 +14,7 @@ const PLACES = {
   "containerd-shim-runc-v2": "usr/bin/containerd-shim-runc-v2",
   ctr: "usr/bin/ctr",
   "docker-registry": "usr/bin/docker-registry",
+  "mkfs.btrfs": "sbin/mkfs.btrfs",
   "mkfs.erofs": "usr/bin/mkfs.erofs",
   runc: "usr/sbin/runc",
 } as const;
