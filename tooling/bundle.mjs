@@ -1,8 +1,11 @@
 // Bundles the three programs, each from its app: node tooling/bundle.mjs [daemon|ctr|shim …].
 // A process start is paid on every command, and one file loads several times faster than hundreds.
+import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, rename, rm, utimes, writeFile } from "node:fs/promises";
+import http2 from "node:http2";
 import { join } from "node:path";
+import { promisify } from "node:util";
 
 import { build } from "esbuild";
 
@@ -26,12 +29,29 @@ const AS_MODULES = {
   },
 };
 
+/** `node:http2` cannot be in a start-up snapshot: it is loaded when something of it is used. */
+const LATE_HTTP2 = {
+  name: "late-http2",
+  setup({ onLoad, onResolve }) {
+    onResolve({ filter: /^(node:)?http2$/ }, () => ({ path: "http2", namespace: "late" }));
+    onLoad({ filter: /.*/, namespace: "late" }, () => ({
+      contents: Object.keys(http2)
+        .map(
+          (name) =>
+            `Object.defineProperty(exports, ${JSON.stringify(name)}, { enumerable: true, get: () => process.getBuiltinModule("node:http2").${name} });`,
+        )
+        .join("\n"),
+    }));
+  },
+};
+
 /** One CommonJS file: a command lives for milliseconds, and 20 modules cost 10 of them. */
 const AS_ONE_FILE = {
   format: "cjs",
   outExtension: { ".js": ".cjs" },
-  define: { "import.meta.url": "__fileUrl" },
-  banner: { js: 'const __fileUrl = "file://" + encodeURI(__filename);' },
+  define: { "import.meta.url": "globalThis.__fileUrl" },
+  banner: { js: 'globalThis.__fileUrl = "file://" + encodeURI(__filename);' },
+  plugins: [LATE_HTTP2],
 };
 
 const wanted = process.argv.slice(2);
@@ -40,12 +60,15 @@ for (const app of wanted.length > 0 ? wanted : Object.keys(ENTRIES)) await bundl
 async function bundle(app) {
   const output = join(root, "apps", app, "dist", "bundle");
   const temporary = `${output}.${process.pid}`;
+  const begin = new Date();
+  const form = app === "ctr" ? AS_ONE_FILE : AS_MODULES;
+  const extension = form.outExtension[".js"];
   const entryPoints = { ...ENTRIES[app], ...(await workers(app)) };
-  await build({
+  const { metafile } = await build({
     entryPoints: Object.fromEntries(Object.entries(entryPoints).map(([name, file]) => [name, join(root, file)])),
     outdir: temporary,
     bundle: true,
-    ...(app === "ctr" ? AS_ONE_FILE : AS_MODULES),
+    ...form,
     platform: "node",
     target: "node24",
     conditions: ["@berth/source"],
@@ -57,12 +80,31 @@ async function bundle(app) {
     legalComments: "none",
     metafile: true,
     logLevel: "warning",
-  }).then(({ metafile }) => writeFile(join(temporary, "meta.json"), JSON.stringify(metafile)));
+  });
+  await writeFile(join(temporary, "meta.json"), JSON.stringify(metafile));
+  await writeFile(join(temporary, "stale.sh"), staleTest(metafile));
+  if (app === "ctr") await makeSnapshot(join(temporary, "ctr.cjs"), join(temporary, "ctr.blob"));
+  // A source that was written while this ran is newer than what was made of it.
+  await Promise.all(Object.keys(ENTRIES[app]).map((name) => utimes(join(temporary, name + extension), begin, begin)));
   await mkdir(join(output, ".."), { recursive: true });
   await rm(`${output}.old`, { recursive: true, force: true });
   if (existsSync(output)) await rename(output, `${output}.old`);
   await rename(temporary, output);
   await rm(`${output}.old`, { recursive: true, force: true });
+}
+
+/** A part of a shell function, for the launcher: whether a source is newer than $bundle, without starting a program. */
+function staleTest({ inputs }) {
+  const sources = Object.keys(inputs).filter(
+    (path) => /^(apps|packages)\/[\w./-]+$/.test(path) && !path.includes("node_modules"),
+  );
+  const files = ["pnpm-lock.yaml", "tooling/bundle.mjs", ...sources].join(" ");
+  return `for source in ${files}; do\n  [ "$root/$source" -nt "$bundle" ] && return 0\ndone\nreturn 1\n`;
+}
+
+/** The program's heap as it is after loading, for the Node that runs this and no other: loading it is most of a short command. */
+async function makeSnapshot(program, blob) {
+  await promisify(execFile)(process.execPath, ["--snapshot-blob", blob, "--build-snapshot", program]);
 }
 
 /** Workers by the name under which `new URL("./<name>.ts", import.meta.url)` finds them beside the bundle. */

@@ -2,7 +2,7 @@ import { invalidArgument, isInvalidArgument, messageOf } from "@berth/errors";
 
 import { complain } from "../output/complain.ts";
 import { describeError } from "../output/describe-error.ts";
-import { flushOutput, isReaderGone, print } from "../output/print.ts";
+import { flushOutput, isReaderGone, print, watchOutput } from "../output/print.ts";
 import { VERSION } from "../version.ts";
 import type { Command } from "./command.ts";
 import type { Entry, Group, Leaf } from "./command-entry.ts";
@@ -19,6 +19,7 @@ const UNKNOWN_COMMAND = 3;
 
 /** This runs one command line and returns the exit code. What goes wrong is told in one line on standard error. */
 export async function runProgram(argv: readonly string[]): Promise<number> {
+  watchOutput();
   // Debugging is known before the line is understood.
   const debug = argv.includes("--debug");
   try {

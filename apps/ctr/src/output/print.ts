@@ -2,10 +2,16 @@ import { isBrokenPipe } from "./broken-pipe.ts";
 
 let failure: Error | undefined;
 
-// `ctr … | head` closes the pipe early: that is the reader's choice, not a failure of ctr.
-process.stdout.on("error", (error) => {
-  failure ??= error;
-});
+/**
+ * This listens to what becomes of standard output, whoever writes to it; to be called once, first. Not done as this module loads: it is part of
+ * a start-up snapshot, which must not hold the streams of its maker.
+ */
+export function watchOutput(): void {
+  // `ctr … | head` closes the pipe early: that is the reader's choice, not a failure of ctr.
+  process.stdout.on("error", (error) => {
+    failure ??= error;
+  });
+}
 
 /** This writes to standard output. Failures are told by {@link flushOutput}; after a reader went away nothing happens. */
 export function print(text: string | Uint8Array): void {
