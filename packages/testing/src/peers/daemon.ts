@@ -36,9 +36,13 @@ export interface PeerDaemon extends AsyncDisposable {
 export interface DaemonOptions {
   /** TOML appended to the configuration that makes it private. */
   readonly config?: string;
+  /** URIs of plugins that the daemon does without. */
+  readonly disabledPlugins?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
   /** Directory for root, state and log; a temporary one when absent. It is removed with the daemon only when temporary. */
   readonly directory?: string;
+  /** The daemon's root, where it is not to be in `directory`; it is not removed. */
+  readonly root?: string;
   /** Puts these directories first on the daemon's PATH. */
   readonly path?: readonly string[];
 }
@@ -47,26 +51,35 @@ export interface DaemonOptions {
 export function startBerthd(options: DaemonOptions = {}): Promise<PeerDaemon> {
   // Shims wait for the next container before they end; no test needs them to wait for long.
   const env = { BERTH_SHIM_LINGER_MS: "1000", ...options.env };
-  return start("berthd", launcher("berthd"), "berth.sock", { ...options, env });
+  return start("berthd", launcher("berthd"), "berth.sock", { disabledPlugins: [], ...options, env });
 }
 
 /** This starts Debian's containerd. */
 export function startContainerd(options: DaemonOptions = {}): Promise<PeerDaemon> {
-  return start("containerd", debianTool("containerd"), "containerd.sock", {
-    ...options,
-    config: `disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"]\n${options.config ?? ""}`,
-  });
+  const disabledPlugins = [
+    "io.containerd.grpc.v1.cri",
+    "io.containerd.internal.v1.opt",
+    ...(options.disabledPlugins ?? []),
+  ];
+  return start("containerd", debianTool("containerd"), "containerd.sock", { ...options, disabledPlugins });
 }
 
-async function start(name: string, program: string, socket: string, options: DaemonOptions): Promise<PeerDaemon> {
+async function start(
+  name: string,
+  program: string,
+  socket: string,
+  options: DaemonOptions & { readonly disabledPlugins: readonly string[] },
+): Promise<PeerDaemon> {
   await using stack = new AsyncDisposableStack();
   const directory = options.directory ?? stack.use(await temporaryDirectory(name)).path;
-  const root = join(directory, "root");
+  const root = options.root ?? join(directory, "root");
   const state = join(directory, "state");
   const address = join(state, socket);
   const logFile = join(directory, "log");
   await mkdir(directory, { recursive: true });
-  await writeFile(join(directory, "config.toml"), configuration({ root, state, address, extra: options.config ?? "" }));
+  // An array of strings in JSON is one in TOML.
+  const extra = `disabled_plugins = ${JSON.stringify(options.disabledPlugins)}\n${options.config ?? ""}`;
+  await writeFile(join(directory, "config.toml"), configuration({ root, state, address, extra }));
   const env = { ...process.env, ...options.env, PATH: [...(options.path ?? []), debianPath()].join(":") };
   const launch = async (): Promise<ChildProcess> => {
     const output = openSync(logFile, "a");
