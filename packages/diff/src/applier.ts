@@ -5,7 +5,7 @@ import type { Mount } from "@berth/core/mount";
 import { wrapError } from "@berth/errors";
 import { type Descriptor, formatDigest, MediaType } from "@berth/oci";
 
-import { ApplyEngine, type ApplyEngineOptions } from "./apply-engine.ts";
+import { LayerEngine, type LayerEngineOptions } from "./layer-engine.ts";
 import { layerCompression } from "./layer-media-type.ts";
 import { openLayerTarget } from "./layer-target.ts";
 
@@ -13,7 +13,7 @@ export interface ApplierOptions {
   /** Where the blobs of layers are. */
   readonly content: ContentProvider;
   /** Threads and syncs shared with others; an engine of its own, of default settings or these, when left out. */
-  readonly engine?: ApplyEngine | ApplyEngineOptions;
+  readonly engine?: LayerEngine | LayerEngineOptions;
   /** Sync the file system after a layer, where the call does not say; default true. */
   readonly syncFs?: boolean;
   readonly log?: Logger;
@@ -29,9 +29,9 @@ export interface OwnedApplier extends Applier, AsyncDisposable {}
  * @see containerd core/diff/apply/apply.go
  */
 export function createApplier({ content, engine, syncFs = true, log = silentLogger }: ApplierOptions): OwnedApplier {
-  const own = engine instanceof ApplyEngine ? undefined : new ApplyEngine(engine);
+  const own = engine instanceof LayerEngine ? undefined : new LayerEngine(engine);
   // One of the two is there.
-  const shared = engine instanceof ApplyEngine ? engine : (own as ApplyEngine);
+  const shared = engine instanceof LayerEngine ? engine : (own as LayerEngine);
 
   const apply = async (layer: Descriptor, mounts: readonly Mount[], options: ApplyOptions): Promise<Descriptor> => {
     const { signal } = options;
@@ -40,7 +40,7 @@ export function createApplier({ content, engine, syncFs = true, log = silentLogg
     await using blob = await content.reader(layer.digest, { signal });
     await using target = await openLayerTarget(mounts, { temporaryDirectory: shared.temporaryDirectory, signal });
     const started = performance.now();
-    const applied = await shared.run(blob, compression, target.place, { signal });
+    const applied = await shared.apply(blob, compression, target.place, { signal });
     for (const { message, path, xattr } of applied.warnings) log.warn(message, { digest: layer.digest, path, xattr });
     if (options.syncFs ?? syncFs) await shared.syncs.sync(target.place.root);
     const durationMs = Math.round(performance.now() - started);

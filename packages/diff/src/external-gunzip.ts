@@ -6,7 +6,7 @@ import { spawn, waitPid } from "@berth/linux/process";
 
 import { DEFAULT_DECOMPRESSION_BUDGETS, type DecompressionBudgets } from "@berth/archive";
 
-import type { GunzipProgram } from "./apply-job.ts";
+import type { GunzipProgram } from "./layer-job.ts";
 
 const CHUNK_BYTES = 1 << 20;
 

@@ -2,7 +2,7 @@ import { constants } from "node:fs";
 import { access } from "node:fs/promises";
 import { delimiter, join } from "node:path";
 
-import type { GunzipProgram } from "./apply-job.ts";
+import type { GunzipProgram } from "./layer-job.ts";
 
 interface Candidate {
   readonly name: string;

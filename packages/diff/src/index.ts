@@ -1,4 +1,5 @@
-export { ApplyEngine, type ApplyEngineOptions, createApplyEngine } from "./apply-engine.ts";
+export { LayerEngine, type LayerEngineOptions, createLayerEngine } from "./layer-engine.ts";
 export { type ApplierOptions, createApplier, type OwnedApplier } from "./applier.ts";
-export type { ApplyBudgets } from "./apply-job.ts";
+export { type ComparerOptions, createComparer } from "./comparer.ts";
+export type { ApplyBudgets } from "./layer-job.ts";
 export { layerCompression } from "./layer-media-type.ts";

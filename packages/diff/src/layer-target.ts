@@ -1,9 +1,10 @@
-import { readFileSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 
 import type { Mount } from "@berth/core/mount";
 import { mountTemporary } from "@berth/linux/mount";
 
-import type { LayerPlace } from "./apply-job.ts";
+import type { LayerPlace } from "./layer-job.ts";
+import { inUserNamespace, overlayDirectories } from "./overlay-options.ts";
 
 /** A place to apply a layer to; disposing it takes a temporary mount away. */
 export interface LayerTarget extends AsyncDisposable {
@@ -48,30 +49,8 @@ function naive(root: string): LayerPlace {
 }
 
 function overlayPlace(options: readonly string[]): LayerPlace | undefined {
-  const root = optionValue(options, "upperdir=");
+  const { upper, lowers } = overlayDirectories(options);
   // In a user namespace neither the devices nor the attributes of overlayfs can be made by hand.
-  if (root === undefined || inUserNamespace()) return undefined;
-  const lowers = optionValue(options, "lowerdir=");
-  return {
-    root,
-    whiteouts: "overlay",
-    userXattr: options.includes("userxattr"),
-    lowers: lowers === undefined ? [] : splitLowers(lowers),
-  };
-}
-
-function optionValue(options: readonly string[], prefix: string): string | undefined {
-  return options.find((option) => option.startsWith(prefix))?.slice(prefix.length);
-}
-
-/** A colon, and a backslash, that belongs to a name has a backslash before it. */
-function splitLowers(value: string): string[] {
-  return (value.match(/(?:\\.|[^:\\])+/g) ?? []).map((path) => path.replaceAll(/\\(.)/g, "$1"));
-}
-
-let userNamespace: boolean | undefined;
-
-function inUserNamespace(): boolean {
-  userNamespace ??= !/^\s*0\s+0\s+4294967295\s*$/.test(readFileSync("/proc/self/uid_map", "utf8"));
-  return userNamespace;
+  if (upper === undefined || inUserNamespace()) return undefined;
+  return { root: upper, whiteouts: "overlay", userXattr: options.includes("userxattr"), lowers };
 }

@@ -5,26 +5,27 @@ import { failedPrecondition } from "@berth/errors";
 import { z } from "zod";
 
 import { createApplier } from "./applier.ts";
-import { type ApplyEngineOptions, createApplyEngine } from "./apply-engine.ts";
+import { createComparer } from "./comparer.ts";
+import { type LayerEngineOptions, createLayerEngine } from "./layer-engine.ts";
 import { createDiffService } from "./service.ts";
 
 /** `io.containerd.differ.v1.walking`, with the settings of a daemon that is bundled or has a place for temporary mounts. */
-export function createWalkingPlugin(options: ApplyEngineOptions = {}): Plugin {
+export function createWalkingPlugin(options: LayerEngineOptions = {}): Plugin {
   return definePlugin({
     type: DiffPlugin,
     id: "walking",
     requires: { metadata: one(MetadataPlugin) },
     init: ({ plugins, resources, log }) => {
-      const engine = resources.use(createApplyEngine(options));
+      const engine = resources.use(createLayerEngine(options));
       return (namespace, view) => {
         const { content } = plugins.metadata.namespace(namespace, view);
-        return createApplier({ content, engine, log });
+        return { ...createApplier({ content, engine, log }), ...createComparer({ content, engine, log }) };
       };
     },
   });
 }
 
-/** `io.containerd.differ.v1.walking`: applies tar layers. */
+/** `io.containerd.differ.v1.walking`: applies and makes tar layers. */
 export const walkingPlugin = createWalkingPlugin();
 
 /**

@@ -17,7 +17,7 @@ type ChunkAnswer =
  * @throws canceled - the other side closed the port
  */
 export async function* portChunks(port: MessagePort): AsyncGenerator<Uint8Array, void, undefined> {
-  const closed: ChunkAnswer = { kind: "error", error: toRemoteError(canceled("layer apply was cancelled")) };
+  const closed: ChunkAnswer = { kind: "error", error: toRemoteError(canceled("work on the layer was cancelled")) };
   let isClosed = false;
   let resolve: (answer: ChunkAnswer) => void = () => {};
   // The other side is `serveChunks`, which sends nothing else.

@@ -10,16 +10,15 @@ import {
 } from "@berth/archive";
 import { canceled } from "@berth/errors";
 
-import type { AppliedLayer, ApplyJob, LayerPlace } from "./apply-job.ts";
-import type { Warning } from "./entry-metadata.ts";
+import type { ApplyJob, LayerPlace, LayerSummary } from "./layer-job.ts";
 import { gunzipFile } from "./external-gunzip.ts";
 import { LayerRoot } from "./layer-root.ts";
 import { LayerWriter } from "./layer-writer.ts";
 import { portChunks } from "./port-chunks.ts";
+import { Warnings } from "./warnings.ts";
 import { NaiveWhiteouts, OverlayWhiteouts, type Whiteouts } from "./whiteouts.ts";
 
 const READ_BYTES = 1 << 20;
-const MAX_WARNINGS = 20;
 
 /**
  * This applies one layer in the calling thread: decompress, hash, parse, make files. Only decompression and reading
@@ -27,18 +26,15 @@ const MAX_WARNINGS = 20;
  *
  * @throws canceled - the job's flag was raised
  */
-export async function runApplyJob(job: ApplyJob): Promise<AppliedLayer> {
-  const warnings: Warning[] = [];
-  let warningCount = 0;
+export async function runApplyJob(job: ApplyJob): Promise<LayerSummary> {
+  const warnings = new Warnings();
   using root = new LayerRoot(job.place.root, job.place.lowers);
-  using writer = new LayerWriter(root, whiteoutsOf(job.place, root), (warning) => {
-    if (warningCount++ < MAX_WARNINGS) warnings.push(warning);
-  });
+  using writer = new LayerWriter(root, whiteoutsOf(job.place, root), warnings.add);
   const sink = new LayerSink(createTarReader(writer, job.budgets.tar), job.cancelled);
   await pour(job, sink);
   sink.tar.end();
   writer.finish();
-  return { sha256: sink.hash.digest("hex"), size: sink.size, warnings, warningCount };
+  return { sha256: sink.hash.digest("hex"), size: sink.size, ...warnings.summary };
 }
 
 function whiteoutsOf(place: LayerPlace, root: LayerRoot): Whiteouts {
@@ -58,7 +54,7 @@ class LayerSink {
   }
 
   readonly take = (bytes: Uint8Array): void => {
-    if (Atomics.load(this.#cancelled, 0) !== 0) throw canceled("layer apply was cancelled");
+    if (Atomics.load(this.#cancelled, 0) !== 0) throw canceled("work on the layer was cancelled");
     this.hash.update(bytes);
     this.size += bytes.length;
     this.tar.write(bytes);

@@ -18,7 +18,7 @@ import { gzipSync, zstdCompressSync } from "node:zlib";
 
 import { codeName, codeOf } from "@berth/errors";
 import type { Applier } from "@berth/core/diff";
-import { createApplier, createApplyEngine } from "@berth/diff";
+import { createApplier, createLayerEngine } from "@berth/diff";
 import { lchown, lsetxattr, mkfifo, mknod } from "@berth/linux/files";
 import { formatDigest, MediaType } from "@berth/oci";
 import { afterAll, afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -27,7 +27,7 @@ import { describeTree, LayerFixture } from "./layer-fixture.ts";
 
 let fixture: LayerFixture;
 let applier: Applier;
-const engine = createApplyEngine();
+const engine = createLayerEngine();
 
 beforeEach(() => {
   fixture = new LayerFixture();

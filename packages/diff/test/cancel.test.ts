@@ -4,7 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
 
 import { formatTarHeader } from "@berth/archive";
-import { createApplier, createApplyEngine } from "@berth/diff";
+import { createApplier, createLayerEngine } from "@berth/diff";
 import { codeName, codeOf } from "@berth/errors";
 import type { Descriptor } from "@berth/oci";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -37,7 +37,7 @@ describe("Applier, cancelled", () => {
     ["a blob on another machine", true, () => [fixture.bind("upper")]],
   ] as const)("stops in the middle and writes nothing more: %s", async (_, remote, mountsOf) => {
     fixture.remote = remote;
-    await using engine = createApplyEngine({ temporaryDirectory: fixture.directory });
+    await using engine = createLayerEngine({ temporaryDirectory: fixture.directory });
     const applier = createApplier({ content: fixture.content, engine });
     const mounts = mountsOf();
     const file = join(fixture.directory, "upper/long");
@@ -59,7 +59,7 @@ describe("Applier, cancelled", () => {
   });
 
   it("does not start when the signal was aborted, nor while it waits for its turn", async () => {
-    await using engine = createApplyEngine({ workers: 1 });
+    await using engine = createLayerEngine({ workers: 1 });
     const applier = createApplier({ content: fixture.content, engine });
     await expect(applier.apply(layer, [fixture.bind("never")], { signal: AbortSignal.abort() })).rejects.toSatisfy(
       (error) => codeName(codeOf(error)) === "canceled",
@@ -85,7 +85,7 @@ describe("Applier, cancelled", () => {
   });
 
   it("stops when the engine is disposed, which takes nothing more", async () => {
-    const engine = createApplyEngine();
+    const engine = createLayerEngine();
     const applier = createApplier({ content: fixture.content, engine });
     const running = applier.apply(layer, [fixture.bind("upper")]).catch((error: unknown) => error);
     while (!grown(join(fixture.directory, "upper/long"))) await sleep(1);
@@ -100,7 +100,7 @@ describe("Applier, cancelled", () => {
 
 describe("Applier, many at once", () => {
   it("applies more layers than there are workers, and leaves no descriptor open", async () => {
-    await using engine = createApplyEngine({ workers: 2 });
+    await using engine = createLayerEngine({ workers: 2 });
     const applier = createApplier({ content: fixture.content, engine });
     const one = async (name: string): Promise<unknown> =>
       applier.apply(

@@ -3,7 +3,7 @@ import { join } from "node:path";
 
 import { formatTarHeader, TAR_END_MARKER, type TarEntryWithContent, writeTar } from "@berth/archive";
 import type { Mount } from "@berth/core/mount";
-import { createApplier, createApplyEngine } from "@berth/diff";
+import { createApplier, createLayerEngine } from "@berth/diff";
 import { codeName, codeOf } from "@berth/errors";
 import { MediaType } from "@berth/oci";
 import fc from "fast-check";
@@ -11,7 +11,7 @@ import { afterAll, afterEach, beforeEach, describe, expect, it } from "vitest";
 
 import { describeTree, LayerFixture } from "./layer-fixture.ts";
 
-const engine = createApplyEngine({ budgets: { tar: { maxEntries: 5000, maxFileBytes: 2 ** 30 } } });
+const engine = createLayerEngine({ budgets: { tar: { maxEntries: 5000, maxFileBytes: 2 ** 30 } } });
 let fixture: LayerFixture;
 let outside: Record<string, unknown>;
 

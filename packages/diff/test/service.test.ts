@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { createClient, createRouterTransport } from "@connectrpc/connect";
-import { createApplier, createApplyEngine } from "@berth/diff";
+import { createApplier, createLayerEngine } from "@berth/diff";
 import { createDiffService, Diff, type DifferOf } from "@berth/diff/service";
 import { codeName, codeOf, notFound, unimplemented } from "@berth/errors";
 import { NAMESPACE_HEADER } from "@berth/rpc";
@@ -10,7 +10,7 @@ import { afterAll, afterEach, beforeEach, describe, expect, it } from "vitest";
 
 import { LayerFixture } from "./layer-fixture.ts";
 
-const engine = createApplyEngine();
+const engine = createLayerEngine();
 let fixture: LayerFixture;
 
 beforeEach(() => {

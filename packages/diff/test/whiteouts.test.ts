@@ -3,7 +3,7 @@ import { join } from "node:path";
 
 import type { TarEntryWithContent } from "@berth/archive";
 import type { Applier } from "@berth/core/diff";
-import { createApplier, createApplyEngine } from "@berth/diff";
+import { createApplier, createLayerEngine } from "@berth/diff";
 import { codeName, codeOf } from "@berth/errors";
 import { mountTemporary } from "@berth/linux/mount";
 import type { Mount } from "@berth/core/mount";
@@ -13,7 +13,7 @@ import { describeTree, LayerFixture } from "./layer-fixture.ts";
 
 let fixture: LayerFixture;
 let applier: Applier;
-const engine = createApplyEngine();
+const engine = createLayerEngine();
 
 beforeEach(() => {
   fixture = new LayerFixture();

@@ -8,7 +8,7 @@ import { describe, expect, it } from "vitest";
 
 import type { ImportOptions } from "../src/index.ts";
 import { importArchive } from "../src/index.ts";
-import { MemoryContentStore } from "./memory-content-store.ts";
+import { MemoryContentStore } from "@berth/testing";
 
 type Entry = TarEntryWithContent | TarEntryInput;
 

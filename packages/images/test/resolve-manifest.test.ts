@@ -5,7 +5,7 @@ import { sha256 } from "@berth/testing";
 import { describe, expect, it } from "vitest";
 
 import { checkImage, imagePlatforms, imageSize, resolveImage, resolveManifest } from "../src/index.ts";
-import { MemoryContentStore } from "./memory-content-store.ts";
+import { MemoryContentStore } from "@berth/testing";
 
 const OCI = "application/vnd.oci.image";
 const content = new MemoryContentStore();

@@ -10,7 +10,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 
 import type { UnpackOptions } from "../src/index.ts";
 import { importArchive, unpack } from "../src/index.ts";
-import { MemoryContentStore } from "./memory-content-store.ts";
+import { MemoryContentStore } from "@berth/testing";
 
 interface Record {
   kind: "active" | "committed";

@@ -1,9 +1,10 @@
 import type { MessagePort } from "node:worker_threads";
 
-import type { DecompressionBudgets, TarBudgets } from "@berth/archive";
+import type { Compression, DecompressionBudgets, TarBudgets } from "@berth/archive";
 
 import type { Warning } from "./entry-metadata.ts";
 import type { RemoteError } from "./remote-error.ts";
+import type { Trees } from "./walk-changes.ts";
 
 /** What a layer may cost, as an archive and as a compressed stream. */
 export interface ApplyBudgets {
@@ -34,20 +35,38 @@ export interface GunzipProgram {
   readonly args: readonly string[];
 }
 
-/** What a worker is told to do. */
-export interface ApplyJob {
+interface LayerJobBase {
+  /** One cell; no longer 0 when the job is to stop. Shared, so that it reaches a thread that is busy. */
+  readonly cancelled: Int32Array<SharedArrayBuffer>;
+}
+
+/** A worker is told to apply a layer. */
+export interface ApplyJob extends LayerJobBase {
+  readonly kind: "apply";
   readonly place: LayerPlace;
   readonly source: LayerSource;
   /** `detect`: by the first bytes; `none`: the blob is the tar itself. */
   readonly compression: "detect" | "none";
   readonly gunzip: GunzipProgram | undefined;
   readonly budgets: ApplyBudgets;
-  /** One cell; no longer 0 when the job is to stop. Shared, so that it reaches a thread that is busy. */
-  readonly cancelled: Int32Array<SharedArrayBuffer>;
 }
 
+/** A worker is told to make a layer of what is different in the upper of two trees. */
+export interface CompareJob extends LayerJobBase {
+  readonly kind: "compare";
+  readonly trees: Trees;
+  readonly compression: Compression;
+  /** No time in the layer is later; seconds since 1970. */
+  readonly latestSeconds: number | undefined;
+  /** Where the bytes are asked for, chunk by chunk. */
+  readonly port: MessagePort;
+}
+
+/** What a worker may be told to do. */
+export type LayerJob = ApplyJob | CompareJob;
+
 /** What the uncompressed archive was. */
-export interface AppliedLayer {
+export interface LayerSummary {
   /** sha256 in hex. */
   readonly sha256: string;
   readonly size: number;
@@ -57,6 +76,6 @@ export interface AppliedLayer {
 }
 
 /** What a worker answers. */
-export type ApplyOutcome =
-  | { readonly kind: "applied"; readonly layer: AppliedLayer }
+export type LayerOutcome =
+  | { readonly kind: "done"; readonly layer: LayerSummary }
   | { readonly kind: "failed"; readonly error: RemoteError };

@@ -2,29 +2,29 @@ import { type Transferable, Worker } from "node:worker_threads";
 
 import { canceled, internal, unavailable, wrapError } from "@berth/errors";
 
-import type { AppliedLayer, ApplyJob, ApplyOutcome } from "./apply-job.ts";
+import type { ApplyJob, CompareJob, LayerJob, LayerOutcome, LayerSummary } from "./layer-job.ts";
 import { fromRemoteError } from "./remote-error.ts";
 
-export interface ApplyWorkerPoolOptions {
-  /** Layers applied at once; default 2. */
+export interface LayerWorkerPoolOptions {
+  /** Layers applied or made at once; default 2. */
   readonly workers?: number | undefined;
-  /** The module that a worker runs: `apply-worker` of this package; needed where this package was bundled into a file. */
+  /** The module that a worker runs: `layer-worker` of this package; needed where this package was bundled into a file. */
   readonly workerUrl?: URL | undefined;
   /** A worker that has had nothing to do for so long is ended; default 10 seconds. */
   readonly idleMs?: number | undefined;
 }
 
 /** A job without what the pool itself adds. */
-export type PooledJob = Omit<ApplyJob, "cancelled">;
+export type PooledJob = Omit<ApplyJob, "cancelled"> | Omit<CompareJob, "cancelled">;
 
 /** A worker that does not stop for so long after it was told to is ended by force. */
 const STOP_TIMEOUT_MS = 10_000;
 
 /**
- * Threads that apply layers, each one at a time. They are started when there is work and ended when there has been none.
+ * Threads that apply and make layers, each one at a time. They are started when there is work and ended when there has been none.
  * Disposing cancels what runs and waits for it.
  */
-export class ApplyWorkerPool implements AsyncDisposable {
+export class LayerWorkerPool implements AsyncDisposable {
   readonly #url: URL;
   readonly #limit: number;
   readonly #idleMs: number;
@@ -34,7 +34,7 @@ export class ApplyWorkerPool implements AsyncDisposable {
   readonly #running = new Set<Promise<unknown>>();
   readonly #stopping = new AbortController();
 
-  constructor(options: ApplyWorkerPoolOptions = {}) {
+  constructor(options: LayerWorkerPoolOptions = {}) {
     this.#url = options.workerUrl ?? defaultWorkerUrl();
     this.#limit = options.workers ?? 2;
     this.#idleMs = options.idleMs ?? 10_000;
@@ -49,8 +49,8 @@ export class ApplyWorkerPool implements AsyncDisposable {
   async run(
     job: PooledJob,
     options: { readonly signal?: AbortSignal | undefined; readonly transfer?: readonly Transferable[] } = {},
-  ): Promise<AppliedLayer> {
-    if (this.#stopping.signal.aborted) throw unavailable("layer appliers have stopped");
+  ): Promise<LayerSummary> {
+    if (this.#stopping.signal.aborted) throw unavailable("layer workers have stopped");
     const signal = AbortSignal.any([this.#stopping.signal, ...(options.signal === undefined ? [] : [options.signal])]);
     await this.#acquire(signal);
     const running = this.#runNow(job, signal, options.transfer ?? []);
@@ -75,7 +75,7 @@ export class ApplyWorkerPool implements AsyncDisposable {
       const place = this.#waiting.indexOf(resolve);
       // Not in line any more: the slot is there, and whoever runs with it sees the signal.
       if (place >= 0) this.#waiting.splice(place, 1);
-      reject(canceled("layer apply was cancelled", { cause: signal.reason }));
+      reject(canceled("work on the layer was cancelled", { cause: signal.reason }));
     };
     this.#waiting.push(resolve);
     signal.addEventListener("abort", abort, { once: true });
@@ -89,7 +89,7 @@ export class ApplyWorkerPool implements AsyncDisposable {
     else next();
   }
 
-  async #runNow(job: PooledJob, signal: AbortSignal, transfer: readonly Transferable[]): Promise<AppliedLayer> {
+  async #runNow(job: PooledJob, signal: AbortSignal, transfer: readonly Transferable[]): Promise<LayerSummary> {
     const cancelled = new Int32Array(new SharedArrayBuffer(4));
     const worker = this.#take();
     let force: NodeJS.Timeout | undefined;
@@ -101,7 +101,7 @@ export class ApplyWorkerPool implements AsyncDisposable {
       if (signal.aborted) abort();
       else signal.addEventListener("abort", abort, { once: true });
       const outcome = await converse(worker, { ...job, cancelled }, transfer);
-      if (signal.aborted) throw canceled("layer apply was cancelled", { cause: signal.reason });
+      if (signal.aborted) throw canceled("work on the layer was cancelled", { cause: signal.reason });
       if (outcome.kind === "failed") throw fromRemoteError(outcome.error);
       return outcome.layer;
     } finally {
@@ -113,7 +113,7 @@ export class ApplyWorkerPool implements AsyncDisposable {
 
   #take(): Worker {
     const idle = this.#idle.pop();
-    if (idle === undefined) return new Worker(this.#url, { name: "berth-apply", stdin: false });
+    if (idle === undefined) return new Worker(this.#url, { name: "berth-layer", stdin: false });
     clearTimeout(idle.timer);
     idle.worker.ref();
     return idle.worker;
@@ -134,7 +134,7 @@ export class ApplyWorkerPool implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#stopping.abort(unavailable("layer appliers have stopped"));
+    this.#stopping.abort(unavailable("layer workers have stopped"));
     await Promise.allSettled(this.#running);
     for (const { worker, timer } of this.#idle.splice(0)) {
       clearTimeout(timer);
@@ -144,10 +144,10 @@ export class ApplyWorkerPool implements AsyncDisposable {
 }
 
 /** Gives a job to a worker and waits for its answer, or for the end of the worker. */
-async function converse(worker: Worker, job: ApplyJob, transfer: readonly Transferable[]): Promise<ApplyOutcome> {
-  const { promise, resolve, reject } = Promise.withResolvers<ApplyOutcome>();
-  const failed = (error: unknown): void => reject(wrapError(error, "apply worker"));
-  const exited = (code: number): void => reject(internal(`apply worker ended with status ${code}`));
+async function converse(worker: Worker, job: LayerJob, transfer: readonly Transferable[]): Promise<LayerOutcome> {
+  const { promise, resolve, reject } = Promise.withResolvers<LayerOutcome>();
+  const failed = (error: unknown): void => reject(wrapError(error, "layer worker"));
+  const exited = (code: number): void => reject(internal(`layer worker ended with status ${code}`));
   // The worker is ours and posts outcomes only.
   worker.once("message", resolve).once("error", failed).once("messageerror", failed).once("exit", exited);
   try {
@@ -161,5 +161,5 @@ async function converse(worker: Worker, job: ApplyJob, transfer: readonly Transf
 /** The worker lies beside this file and is of the same kind: TypeScript in a checkout, JavaScript in a package. */
 function defaultWorkerUrl(): URL {
   const extension = /\.[cm]?[jt]s$/.exec(new URL(import.meta.url).pathname)?.[0] ?? ".js";
-  return new URL(`./apply-worker${extension}`, import.meta.url);
+  return new URL(`./layer-worker${extension}`, import.meta.url);
 }

@@ -2,14 +2,15 @@ import { MessageChannel } from "node:worker_threads";
 
 import type { ContentReader } from "@berth/core/content";
 import type { CallOptions } from "@berth/core/any";
+import { isCanceled } from "@berth/errors";
 
-import type { AppliedLayer, ApplyBudgets, GunzipProgram, LayerPlace } from "./apply-job.ts";
-import { ApplyWorkerPool, type ApplyWorkerPoolOptions } from "./apply-worker-pool.ts";
+import type { ApplyBudgets, CompareJob, GunzipProgram, LayerPlace, LayerSummary } from "./layer-job.ts";
+import { LayerWorkerPool, type LayerWorkerPoolOptions } from "./layer-worker-pool.ts";
 import { findGunzipProgram } from "./gunzip-program.ts";
-import { serveChunks } from "./port-chunks.ts";
+import { portChunks, serveChunks } from "./port-chunks.ts";
 import { DeviceSyncs } from "./device-syncs.ts";
 
-export interface ApplyEngineOptions extends ApplyWorkerPoolOptions {
+export interface LayerEngineOptions extends LayerWorkerPoolOptions {
   /** What one layer may cost; generous by default. */
   readonly budgets?: ApplyBudgets | undefined;
   /** Where temporary mounts are made; the system's directory for temporary files by default. */
@@ -21,33 +22,53 @@ export interface ApplyEngineOptions extends ApplyWorkerPoolOptions {
 const CHUNK_BYTES = 1 << 20;
 
 /**
- * What all appliers of a daemon share: worker threads, and the syncs that wait for the disk. Whoever makes it disposes it,
+ * What all appliers and comparers of a daemon share: worker threads, and the syncs that wait for the disk. Whoever makes it disposes it,
  * which cancels the layers under way.
  */
-export class ApplyEngine implements AsyncDisposable {
+export class LayerEngine implements AsyncDisposable {
   readonly temporaryDirectory: string | undefined;
   readonly syncs = new DeviceSyncs();
-  readonly #pool: ApplyWorkerPool;
+  readonly #pool: LayerWorkerPool;
   readonly #budgets: ApplyBudgets;
   readonly #environment: Readonly<Record<string, string | undefined>>;
   #gunzip: Promise<GunzipProgram | undefined> | undefined;
 
-  constructor(options: ApplyEngineOptions = {}) {
+  constructor(options: LayerEngineOptions = {}) {
     this.temporaryDirectory = options.temporaryDirectory;
-    this.#pool = new ApplyWorkerPool(options);
+    this.#pool = new LayerWorkerPool(options);
     this.#budgets = options.budgets ?? {};
     this.#environment = options.environment ?? process.env;
   }
 
+  /** Makes a layer of two trees, in a worker, and hands its bytes out as they come; returns what the uncompressed archive was. */
+  async compare(
+    job: Pick<CompareJob, "trees" | "compression" | "latestSeconds">,
+    take: (chunk: Uint8Array) => Promise<void>,
+    { signal }: CallOptions,
+  ): Promise<LayerSummary> {
+    const { port1, port2 } = new MessageChannel();
+    const running = this.#pool.run({ kind: "compare", ...job, port: port2 }, { signal, transfer: [port2] });
+    // Whoever waits for bytes of a job that never began, or whose thread died, is let go.
+    running.catch(() => port1.close());
+    const taking = (async () => {
+      for await (const chunk of portChunks(port1)) await take(chunk);
+    })();
+    const [taken, summary] = await Promise.allSettled([taking, running]);
+    if (summary.status === "rejected" && (taken.status !== "rejected" || isCanceled(taken.reason)))
+      throw summary.reason;
+    if (taken.status === "rejected") throw taken.reason;
+    return running;
+  }
+
   /** Applies the bytes of a blob to a place, in a worker; returns what the uncompressed archive was. */
-  async run(
+  async apply(
     blob: ContentReader,
     compression: "detect" | "none",
     place: LayerPlace,
     { signal }: CallOptions,
-  ): Promise<AppliedLayer> {
+  ): Promise<LayerSummary> {
     this.#gunzip ??= findGunzipProgram(this.#environment);
-    const job = { place, compression, gunzip: await this.#gunzip, budgets: this.#budgets };
+    const job = { kind: "apply" as const, place, compression, gunzip: await this.#gunzip, budgets: this.#budgets };
     if (blob.localPath !== undefined) {
       return this.#pool.run({ ...job, source: { kind: "file", path: blob.localPath } }, { signal });
     }
@@ -79,6 +100,6 @@ async function* blobChunks(
 }
 
 /** This makes an engine; no thread is started before the first layer. */
-export function createApplyEngine(options?: ApplyEngineOptions): ApplyEngine {
-  return new ApplyEngine(options);
+export function createLayerEngine(options?: LayerEngineOptions): LayerEngine {
+  return new LayerEngine(options);
 }
