@@ -21,32 +21,28 @@ export async function serveStore(name: "content" | "snapshotters", root: string,
   const directory = join(CHECKOUT, "packages", name);
   const program = /^## Serving .*?^```ts\n(.*?)^```/ms.exec(await readFile(join(directory, "README.md"), "utf8"))?.[1];
   if (program === undefined) throw failedPrecondition(`${directory}/README.md has no program under "## Serving"`);
+  await using undo = new AsyncDisposableStack();
   // In the package, whose dependencies it imports.
   const file = join(directory, "test", `.serving-${basename(dirname(socket))}.ts`);
   await writeFile(file, program);
+  undo.defer(() => rm(file, { force: true }));
   const args = ["--conditions=@berth/source", file, root, socket];
   const child = spawn(process.execPath, args, { stdio: ["ignore", "inherit", "inherit"] });
   const ended = once(child, "exit");
+  undo.defer(async () => {
+    // A stopped process gets no other signal.
+    child.kill("SIGCONT");
+    child.kill("SIGTERM");
+    await ended;
+  });
   const deadline = Date.now() + READY_DEADLINE_MS;
   while (!(await answers(socket))) {
     if (child.exitCode !== null) throw failedPrecondition(`the program of ${directory}/README.md ended`);
-    if (Date.now() > deadline) {
-      child.kill("SIGKILL");
-      throw deadlineExceeded(`the program of ${directory}/README.md does not answer`);
-    }
+    if (Date.now() > deadline) throw deadlineExceeded(`the program of ${directory}/README.md does not answer`);
     await sleep(20);
   }
-  return {
-    pid: child.pid ?? 0,
-    socket,
-    async [Symbol.asyncDispose]() {
-      // A stopped process gets no other signal.
-      child.kill("SIGCONT");
-      child.kill("SIGTERM");
-      await ended;
-      await rm(file, { force: true });
-    },
-  };
+  const owned = undo.move();
+  return { pid: child.pid ?? 0, socket, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
 
 function answers(path: string): Promise<boolean> {
