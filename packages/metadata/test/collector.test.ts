@@ -3,44 +3,15 @@ import type { ContentWriter } from "@berth/core/content";
 import type { NamespacedStores } from "@berth/core/metadata";
 import { parseNamespace } from "@berth/core/namespaces";
 import type { Digest } from "@berth/oci";
-import { formatDigest, parseDigest } from "@berth/oci";
+import { parseDigest } from "@berth/oci";
 import { openNativeSnapshotter } from "@berth/snapshotters/native";
 import { describe, expect, it } from "vitest";
 
 import { openMetadata } from "../src/index.ts";
-import type { Storage } from "./daemon-storage.ts";
+import type { Case } from "./collector-scene.ts";
+import { commitSnapshot, FUTURE, labels, PAST, playCase, putContainer, putImage } from "./collector-scene.ts";
 import { openStorage, putText } from "./daemon-storage.ts";
 import { temporaryDirectory } from "./temporary-directory.ts";
-
-const PAST = "2001-01-01T00:00:00Z";
-const FUTURE = "2999-01-01T00:00:00+01:00";
-
-const labels = (entries: Record<string, string>) => new Map(Object.entries(entries));
-const target = (digest: string) => ({ mediaType: "m", digest: parseDigest(digest), size: 1 });
-
-async function putImage(stores: NamespacedStores, digest: string, extra: Record<string, string> = {}, name = "image") {
-  await stores.images.create({ name, labels: labels(extra), target: target(digest) });
-}
-
-async function commitSnapshot(stores: NamespacedStores, name: string, parent = "", extra: Record<string, string> = {}) {
-  const snapshotter = stores.snapshotter("native");
-  await snapshotter.prepare(`prepare-${name}`, parent);
-  await snapshotter.commit(name, `prepare-${name}`, { labels: labels(extra) });
-}
-
-async function putContainer(stores: NamespacedStores, snapshotKey: string, extra: Record<string, string> = {}) {
-  await stores.containers.create({
-    id: "container",
-    labels: labels(extra),
-    image: "",
-    runtime: { name: "r" },
-    spec: { typeUrl: "t", value: new Uint8Array(0) },
-    snapshotter: snapshotKey === "" ? "" : "native",
-    snapshotKey,
-    extensions: new Map(),
-    sandboxId: "",
-  });
-}
 
 /** This fails unless the bytes of a blob are there. */
 async function requireBytes({ content }: NamespacedStores, digest: Digest): Promise<void> {
@@ -74,28 +45,6 @@ function collectAfterCommit(writer: ContentWriter, collect: () => Promise<unknow
     commit: (options) => writer.commit(options).finally(collect),
     [Symbol.asyncDispose]: () => writer[Symbol.asyncDispose](),
   };
-}
-
-/** What is there: blobs by their text, snapshots, images, leases and ingests by their names. */
-async function survivors(storage: Storage, texts: ReadonlyMap<string, string>): Promise<string[]> {
-  const { stores } = storage;
-  const found: string[] = [];
-  for await (const { digest } of stores.content.list()) found.push(texts.get(digest) ?? digest);
-  for await (const { name } of stores.snapshotter("native").list()) found.push(name);
-  for await (const { name } of stores.images.list()) found.push(name);
-  for await (const { id } of stores.leases.list()) found.push(id);
-  for await (const { ref } of stores.content.listStatuses()) found.push(ref);
-  return found.toSorted();
-}
-
-interface Case {
-  readonly name: string;
-  /** Builds a scene; `put` stores a text as a blob and returns its digest. */
-  readonly build: (
-    storage: Storage,
-    put: (text: string, labels?: Record<string, string>) => Promise<string>,
-  ) => Promise<void>;
-  readonly left: readonly string[];
 }
 
 const cases: readonly Case[] = [
@@ -248,20 +197,9 @@ const cases: readonly Case[] = [
 ];
 
 describe("Metadata.collect", () => {
-  it.each(cases)("$name", async ({ build, left }) => {
+  it.each(cases)("$name", async (each) => {
     await using storage = await openStorage();
-    const texts = new Map<string, string>();
-    await build(storage, async (text, extra = {}) => {
-      const digest = await putText(storage.stores.content, text, extra);
-      texts.set(digest, text);
-      return digest;
-    });
-    for await (const { digest } of storage.stores.content.list()) {
-      await using reader = await storage.stores.content.reader(digest);
-      texts.set(digest, new TextDecoder().decode(await reader.readAt(0, reader.size)));
-    }
-    await storage.metadata.collect();
-    expect(await survivors(storage, texts)).toEqual(left);
+    expect(await playCase(storage, each)).toEqual(each.left);
     // The backends hold exactly what the records name.
     const blobs = await Array.fromAsync(storage.content.list());
     expect(blobs.map(({ digest }) => digest)).toEqual(
@@ -269,7 +207,7 @@ describe("Metadata.collect", () => {
     );
     const snapshots = await Array.fromAsync(storage.stores.snapshotter("native").list());
     expect(await Array.fromAsync(storage.native.list())).toHaveLength(snapshots.length);
-    expect(await Array.fromAsync(storage.content.listStatuses())).toHaveLength(left.includes("ingest") ? 1 : 0);
+    expect(await Array.fromAsync(storage.content.listStatuses())).toHaveLength(each.left.includes("ingest") ? 1 : 0);
   });
 
   it("takes what lost its last reference, and says so", async () => {
@@ -425,30 +363,5 @@ describe("Metadata.collect beside writers", () => {
     expect((await held.snapshotter("native").usage("look")).inodes).toBeGreaterThanOrEqual(0);
     await metadata.collect();
     expect(await Array.fromAsync(native.list())).toHaveLength(2 + 20 - removed);
-  });
-
-  it("lets others run while it marks many records", async () => {
-    await using storage = await openStorage({ noSync: true });
-    const { metadata, stores } = storage;
-    const count = 20_000;
-    const made: Promise<unknown>[] = [];
-    for (let index = 0; index < count; index++) {
-      const digest = formatDigest("sha256", index.toString(16).padStart(64, "0"));
-      const extra = { [`containerd.io/gc.ref.content.${index}`]: digest };
-      made.push(stores.images.create({ name: `i${index}`, labels: labels(extra), target: target(digest) }));
-    }
-    await Promise.all(made);
-    let turns = 0;
-    let done = false;
-    const countTurn = (): void => {
-      turns++;
-      if (!done) setImmediate(countTurn);
-    };
-    setImmediate(countTurn);
-    const stats = await metadata.collect();
-    done = true;
-    expect(stats.marked).toBeGreaterThanOrEqual(count);
-    // One slice would be one turn.
-    expect(turns).toBeGreaterThan(3);
   });
 });

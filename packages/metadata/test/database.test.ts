@@ -13,7 +13,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 
 import { MetadataDatabase } from "../src/database/metadata-database.ts";
-import { compareBytes } from "../src/database/record-index.ts";
+import { compareBytes } from "../src/database/key-order.ts";
 import { decodeRecordKey, encodeRecordKey, recordRange } from "../src/database/record-key.ts";
 import { images, leaseResources } from "../src/database/tables.ts";
 import { testNamespace } from "./daemon-storage.ts";
@@ -164,6 +164,27 @@ describe("encodeRecordKey", () => {
         if (!same || one.key !== other.key) expect(key.equals(encodeRecordKey(9, other).key)).toBe(false);
       }),
     );
+  });
+
+  it("tells a watcher of updates that are under way when it comes, so that what it is not told is in the index", async () => {
+    await using directory = await temporaryDirectory();
+    await using database = await openDatabase(`${directory.path}/meta.mdb`);
+    const told: string[] = [];
+    let watched: Disposable | undefined;
+    const executed = (mutations: readonly { path: { key: string } }[]) =>
+      void told.push(...mutations.map(({ path }) => path.key).filter((key) => key !== ""));
+    await database.update((tx) => {
+      tx.put(images, at("under way"), image("under way"));
+      // After the callback, before the end of the commit.
+      queueMicrotask(() => {
+        expect(database.index.find(images, at("under way"))).toBeUndefined();
+        watched = database.watch({ executed });
+      });
+    });
+    using _watched = watched ?? expect.fail("the commit was over first");
+    await database.update((tx) => tx.put(images, at("own"), image("own")), { unwatched: true });
+    await database.update((tx) => tx.put(images, at("later"), image("later")));
+    expect(told).toEqual(["under way", "later"]);
   });
 });
 

@@ -1,3 +1,4 @@
+import { KeyOrder } from "./key-order.ts";
 import type { RecordPath } from "./record-key.ts";
 import type { Table } from "./table.ts";
 
@@ -7,7 +8,7 @@ export class Bucket<R> {
   readonly group: string;
   readonly table: Table<R>;
   readonly #records = new Map<string, R>();
-  #sorted: readonly string[] | undefined;
+  readonly #order = new KeyOrder();
 
   constructor(table: Table<R>, namespace: string, group: string) {
     this.table = table;
@@ -34,18 +35,17 @@ export class Bucket<R> {
 
   /** This returns the records in byte order of their keys, as they are now. */
   sorted(): R[] {
-    this.#sorted ??= [...this.#records.keys()].sort(compareBytes);
     // Every sorted key is in the map: both change together.
-    return this.#sorted.map((key) => this.#records.get(key) as R);
+    return this.#order.keys().map((key) => this.#records.get(key) as R);
   }
 
   set(key: string, record: R): void {
-    if (!this.#records.has(key)) this.#sorted = undefined;
+    if (!this.#records.has(key)) this.#order.add(key);
     this.#records.set(key, record);
   }
 
   delete(key: string): void {
-    if (this.#records.delete(key)) this.#sorted = undefined;
+    if (this.#records.delete(key)) this.#order.delete(key);
   }
 }
 
@@ -93,20 +93,4 @@ function getOrMake<K, V>(map: Map<K, V>, key: K, make: () => V): V {
   const made = make();
   map.set(key, made);
   return made;
-}
-
-/** This compares two strings as their UTF-8 bytes compare, which is how code points do, not UTF-16 units. */
-export function compareBytes(a: string, b: string): number {
-  const length = Math.min(a.length, b.length);
-  for (let index = 0; index < length; index++) {
-    const left = a.charCodeAt(index);
-    const right = b.charCodeAt(index);
-    if (left !== right) return surrogatesLast(left) - surrogatesLast(right);
-  }
-  return a.length - b.length;
-}
-
-/** Surrogates stand for code points above all others, but their units lie below U+E000. */
-function surrogatesLast(unit: number): number {
-  return unit >= 0xd800 && unit <= 0xdfff ? unit + 0x10000 : unit;
 }

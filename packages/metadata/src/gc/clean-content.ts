@@ -27,7 +27,7 @@ export async function cleanContent(
   for (const digest of backend.forsaken) if (isKnown(index, digest)) backend.forsaken.delete(digest);
   for (const { ref, startedAt } of await Array.fromAsync(backend.store.listStatuses({ signal }))) {
     // Read anew for each: an ingest gets its record while the list is read.
-    if (backend.ingestsInFlight.has(ref) || knownIngests(index).has(ref)) continue;
+    if (backend.ingestsInFlight.has(ref) || isKnownIngest(index, ref)) continue;
     if (!isOrphan(policy, ref, startedAt)) continue;
     if (await remove(() => backend.store.abort(ref), log, { ref })) removed++;
   }
@@ -39,10 +39,11 @@ function isKnown(index: RecordIndex, digest: Digest): boolean {
   return index.buckets(ingests).some((bucket) => bucket.entries().some(([, { expected }]) => expected === digest));
 }
 
-function knownIngests(index: RecordIndex): Set<string> {
-  const refs = new Set<string>();
-  for (const bucket of index.buckets(ingests)) for (const [, { backendRef }] of bucket.entries()) refs.add(backendRef);
-  return refs;
+/** A backend ref says in which namespace its record stands, and under which ref. */
+function isKnownIngest(index: RecordIndex, backendRef: string): boolean {
+  const [, namespace, key] = /^([^/]+)\/[^/]+\/(.*)$/s.exec(backendRef) ?? [];
+  if (namespace === undefined || key === undefined) return false;
+  return index.find(ingests, { namespace, group: "", key })?.backendRef === backendRef;
 }
 
 async function remove(call: () => Promise<void>, log: Logger, fields: Record<string, string>): Promise<boolean> {

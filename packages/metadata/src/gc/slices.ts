@@ -1,7 +1,7 @@
 /** How long one slice may hold the event loop. */
-const SLICE_MS = 8;
+const SLICE_MS = 4;
 /** Steps between two looks at the clock. */
-const STEPS_PER_LOOK = 64;
+const STEPS_PER_LOOK = 32;
 
 /** This repeats `step` until it returns false, and lets others run in between. */
 export async function inSlices(step: () => boolean): Promise<void> {

@@ -11,7 +11,7 @@ import { parseNamespace } from "@berth/core/namespaces";
 import { alreadyExists, failedPrecondition, invalidArgument, notFound } from "@berth/errors";
 
 import type { MetadataDatabase } from "../database/metadata-database.ts";
-import { compareBytes } from "../database/record-index.ts";
+import { compareBytes } from "../database/key-order.ts";
 import type { Table } from "../database/table.ts";
 import { blobs, containers, images, ingests, leases, namespaces, snapshots } from "../database/tables.ts";
 import type { Transaction } from "../database/transaction.ts";
