@@ -60,12 +60,21 @@ export function readMountInfo(pid: number | "self" = "self"): MountInfo[] {
 
 /** This says whether something is mounted at a path, links followed; `false` where the path does not exist. */
 export function isMountPoint(path: string): boolean {
-  let real: string;
+  const real = findRealPath(path);
+  return real !== undefined && readMountInfo().some((mount) => mount.mountPoint === real);
+}
+
+/** This says whether something is mounted at a path or below it, links followed; `false` where the path does not exist. */
+export function isMountedBelow(path: string): boolean {
+  const real = findRealPath(path);
+  return real !== undefined && readMountInfo().some(({ mountPoint }) => `${mountPoint}/`.startsWith(`${real}/`));
+}
+
+function findRealPath(path: string): string | undefined {
   try {
-    real = realpathSync(path);
+    return realpathSync(path);
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return false;
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
     throw error;
   }
-  return readMountInfo().some((mount) => mount.mountPoint === real);
 }
