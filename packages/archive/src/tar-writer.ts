@@ -26,8 +26,6 @@ export interface TarEntryInput {
   readonly deviceMajor?: number;
   readonly deviceMinor?: number;
   readonly xattrs?: ReadonlyMap<string, Uint8Array>;
-  /** A path of more than 100 bytes: cut in two for ustar where that is possible (default), or always a PAX record. */
-  readonly longPath?: "ustar" | "pax";
 }
 
 /** An entry with its content, given as a whole or as it flows. */
@@ -66,13 +64,16 @@ export function tarPadding(size: number): Uint8Array {
 export function formatTarHeader(entry: TarEntryInput): Uint8Array {
   const path = nameBytes(entry.path, "path");
   const linkPath = nameBytes(entry.linkPath ?? "", "link path");
-  const place = splitPath(path, entry.longPath ?? "ustar");
+  const others = paxRecords(entry, linkPath);
+  // A path cut in two is for archives without PAX headers, as in Go.
+  const place = splitPath(path, { cut: others.size === 0 });
+  if (!place.fits) others.set("path", path);
   const block = headerBlock(
     entry,
     place,
     linkPath.length > 100 || !isAscii(linkPath) ? ascii(linkPath, 100) : linkPath,
   );
-  const records = formatPaxRecords(paxRecords(entry, place.fits ? undefined : path, linkPath));
+  const records = formatPaxRecords(sorted(others));
   if (records.length === 0) return block;
   return Buffer.concat([extensionBlock(path, records.length), records, tarPadding(records.length), block]);
 }
@@ -153,12 +154,11 @@ interface Place {
   readonly fits: boolean;
 }
 
-function splitPath(path: Uint8Array, longPath: "ustar" | "pax"): Place {
+function splitPath(path: Uint8Array, { cut }: { readonly cut: boolean }): Place {
   if (isAscii(path)) {
     if (path.length <= 100) return { name: path, prefix: NOTHING, fits: true };
-    if (longPath === "pax") return { name: cutName(path), prefix: NOTHING, fits: false };
     const slash = path.subarray(0, 156).lastIndexOf(0x2f, path.length - 2);
-    if (slash > 0 && path.length - slash - 1 <= 100) {
+    if (cut && slash > 0 && path.length - slash - 1 <= 100) {
       return { name: path.subarray(slash + 1), prefix: path.subarray(0, slash), fits: true };
     }
   }
@@ -173,9 +173,8 @@ function cutName(path: Uint8Array): Uint8Array {
     : letters.subarray(0, 100);
 }
 
-function paxRecords(entry: TarEntryInput, path: Uint8Array | undefined, linkPath: Uint8Array): PaxRecord[] {
+function paxRecords(entry: TarEntryInput, linkPath: Uint8Array): Map<string, string | Uint8Array> {
   const records = new Map<string, string | Uint8Array>();
-  if (path !== undefined) records.set("path", path);
   if (linkPath.length > 100 || !isAscii(linkPath)) records.set("linkpath", linkPath);
   if (!fitsOctal(entry.size ?? 0, SIZE_DIGITS)) records.set("size", String(entry.size));
   for (const key of ["uid", "gid"] as const)
@@ -187,9 +186,14 @@ function paxRecords(entry: TarEntryInput, path: Uint8Array | undefined, linkPath
   if (entry.atime !== undefined) records.set("atime", formatPaxTime(entry.atime));
   if (entry.ctime !== undefined) records.set("ctime", formatPaxTime(entry.ctime));
   for (const [name, value] of entry.xattrs ?? []) records.set(`SCHILY.xattr.${name}`, value);
-  // In one order, whatever the order of the map given.
-  const sorted = [...records].sort(([a], [b]) => (a < b ? -1 : 1));
-  return sorted.map(([key, value]) => ({ key, value: typeof value === "string" ? Buffer.from(value) : value }));
+  return records;
+}
+
+/** In one order, whatever the order of the map given. */
+function sorted(records: ReadonlyMap<string, string | Uint8Array>): PaxRecord[] {
+  return [...records]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([key, value]) => ({ key, value: typeof value === "string" ? Buffer.from(value) : value }));
 }
 
 function fitsName(name: string | undefined): boolean {

@@ -145,7 +145,6 @@ export class ChangeArchive {
       mtime: seconds(this.#latest === undefined ? modified : Math.min(modified, this.#latest)),
       ...(isDevice ? { deviceMajor: major(stat.rdev), deviceMinor: minor(stat.rdev) } : {}),
       ...(capability === undefined ? {} : { xattrs: new Map([[CAPABILITY_XATTR, capability]]) }),
-      longPath: "pax",
     };
   }
 }

@@ -139,6 +139,11 @@ export const snapshots: Group = {
       summary: "Turn an active snapshot into a committed one",
       load: async () => (await import("../commands/snapshots-change.ts")).commit,
     },
+    {
+      name: "diff",
+      summary: "Print the layer that makes a snapshot of its parent, or of another one",
+      load: async () => (await import("../commands/snapshots-diff.ts")).diff,
+    },
     { name: "info", summary: "Show one snapshot", load: async () => (await import("../commands/snapshots.ts")).info },
     { ...LS, summary: "List snapshots", load: async () => (await import("../commands/snapshots.ts")).list },
     {
