@@ -43,8 +43,10 @@ export {
   unlock,
 } from "./files/descriptors.ts";
 export { major, makedev, minor, mkfifo, mknod } from "./files/device-number.ts";
+export { setImmutable } from "./files/inode-flags.ts";
 export { removeTree } from "./files/remove-tree.ts";
 export { shutdownFileSystem, type ShutdownMode } from "./files/shutdown-file-system.ts";
+export { copySparse } from "./files/sparse-copy.ts";
 export { SyncGroup } from "./files/sync-group.ts";
 export { lfindxattr, lgetxattr, llistxattr, lremovexattr, lsetxattr, type SetXattrOptions } from "./files/xattr.ts";
 export { AT_FDCWD, type NativePath } from "./libc.ts";

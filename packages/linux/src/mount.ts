@@ -7,10 +7,12 @@ export {
   type LoopDevice,
   type LoopOptions,
 } from "./mount/loop-device.ts";
+export { findLoopDevices } from "./mount/loop-backing.ts";
 export { mountAll } from "./mount/mount-all.ts";
-export { isMountPoint, type MountInfo, parseMountInfo, readMountInfo } from "./mount/mount-info.ts";
+export { isMountedBelow, isMountPoint, type MountInfo, parseMountInfo, readMountInfo } from "./mount/mount-info.ts";
 export { type LinuxMount, parseMountOptions, type ParsedOptions } from "./mount/mount-options.ts";
 export { type FileSystemStat, fsTypeName, statFs } from "./mount/stat-fs.ts";
+export { createSubvolume, deleteSubvolume, snapshotSubvolume, subvolumeId } from "./mount/subvolume.ts";
 export {
   mountTemporary,
   TEMPORARY_MOUNT_PREFIX,
