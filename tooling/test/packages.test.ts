@@ -15,8 +15,19 @@ interface Manifest {
 
 /** Packages with native parts, and the only berth packages that may bring them. */
 const NATIVE: Readonly<Record<string, readonly string[]>> = {
-  koffi: ["linux", "database", "content", "metadata", "snapshotters", "diff", "runtime", "shim-runtime", "runc"],
-  lmdb: ["database", "metadata", "snapshotters"],
+  koffi: [
+    "linux",
+    "database",
+    "content",
+    "metadata",
+    "mounts",
+    "snapshotters",
+    "diff",
+    "runtime",
+    "shim-runtime",
+    "runc",
+  ],
+  lmdb: ["database", "metadata", "mounts", "snapshotters"],
 };
 
 const root = join(import.meta.dirname, "..", "..");
@@ -61,8 +72,9 @@ describe("each package, packed and installed alone", () => {
   it.each(names)("%s", { timeout: 120_000 }, async (name) => {
     const manifest = manifests.get(name);
     expect(manifest).toMatchObject({ license: "Apache-2.0", description: expect.stringMatching(/.{20}/) });
+    await expectPublishable(tarball(name).slice("file:".length));
     const folder = join(directory, `alone-${name}`);
-    await mkdir(folder);
+    await mkdir(folder, { recursive: true });
     const overrides = Object.fromEntries(names.map((other) => [`@berth/${other}`, tarball(other)]));
     await writeFile(
       join(folder, "package.json"),
@@ -93,6 +105,18 @@ describe("each package, packed and installed alone", () => {
     expect(imported.code).toBe(0);
   });
 });
+
+/** What publint and "are the types wrong" say of a tarball; packages are ECMAScript modules only. */
+async function expectPublishable(file: string): Promise<void> {
+  const bin = join(root, "node_modules", ".bin");
+  for (const [tool, ...args] of [
+    ["publint", "run", "--strict"],
+    ["attw", "--profile", "esm-only", "--format", "ascii"],
+  ] as const) {
+    const { code, stdout, stderr } = await runProgram(join(bin, tool), [...args, file], { timeoutMs: 60_000 });
+    expect(code, stdout + stderr).toBe(0);
+  }
+}
 
 /** The doors of an installed package; a pattern stands for every file that it matches. */
 async function doorsOf(folder: string, name: string): Promise<string[]> {
