@@ -95,7 +95,9 @@ export class FrameReader {
   }
 
   #gather(size: number): Uint8Array {
-    const out = new Uint8Array(size);
+    // Not zeroed: every byte is written over. Not from the pool: the message may live long.
+    const { buffer } = Buffer.allocUnsafeSlow(size);
+    const out = new Uint8Array(buffer);
     let filled = 0;
     let used = 0;
     for (const chunk of this.#chunks) {
