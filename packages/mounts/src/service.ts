@@ -1,1 +1,66 @@
-export {};
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
+import type { Mounts } from "@berth/api/containerd/services/mounts/v1/mounts";
+import type { ActivationInfoSchema, Mount as WireMount, MountSchema } from "@berth/api/containerd/types/mount";
+import { fromProtoLabels, toProtoLabels } from "@berth/core/labels";
+import type { ActivationInfo, Mount, MountManager } from "@berth/core/mount";
+import { unimplemented } from "@berth/errors";
+
+export { Mounts } from "@berth/api/containerd/services/mounts/v1/mounts";
+
+/** Options of {@link createMountsService}. */
+export interface MountsServiceOptions {
+  /** This gives the manager of a call: of its namespace, with its lease. */
+  readonly managerFor: (context: HandlerContext) => MountManager;
+}
+
+/**
+ * This serves a mount manager as `containerd.services.mounts.v1.Mounts`.
+ *
+ * @see containerd plugins/services/mounts
+ */
+export function createMountsService({ managerFor }: MountsServiceOptions): ServiceImpl<typeof Mounts> {
+  return {
+    async activate({ name, mounts, labels, temporary }, context) {
+      const options = { labels: fromProtoLabels(labels), temporary, signal: context.signal };
+      return { info: toProtoInfo(await managerFor(context).activate(name, mounts.map(fromProtoMount), options)) };
+    },
+    async deactivate({ name }, context) {
+      await managerFor(context).deactivate(name, { signal: context.signal });
+      return {};
+    },
+    async info({ name }, context) {
+      return { info: toProtoInfo(await managerFor(context).info(name, { signal: context.signal })) };
+    },
+    async update() {
+      throw unimplemented("activations cannot be updated");
+    },
+    async *list({ filters }, context) {
+      const infos = managerFor(context).list({ filters, signal: context.signal });
+      for await (const info of infos) yield { info: toProtoInfo(info) };
+    },
+  };
+}
+
+function fromProtoMount({ type, source, target, options }: WireMount): Mount {
+  return { type, source, target, options };
+}
+
+function toProtoMount({ type, source, target, options }: Mount): MessageInitShape<typeof MountSchema> {
+  return { type, source, target, options: [...options] };
+}
+
+function toProtoInfo({ name, active, system, labels }: ActivationInfo): MessageInitShape<typeof ActivationInfoSchema> {
+  return {
+    name,
+    active: active.map((mount) => ({
+      mount: toProtoMount(mount),
+      mountedAt: timestampFromMs(mount.mountedAt),
+      mountPoint: mount.mountPoint,
+      data: toProtoLabels(mount.data),
+    })),
+    system: system.map(toProtoMount),
+    labels: toProtoLabels(labels),
+  };
+}

@@ -8,6 +8,8 @@ export type { CallTracer, TraceOptions } from "./faults/trace-calls.ts";
 export { countCalls, traceCalls } from "./faults/trace-calls.ts";
 export type { BuiltImage, ImageRecipe } from "./image-builder.ts";
 export { buildImage, sha256 } from "./image-builder.ts";
+export type { ImageFiles } from "./image-file.ts";
+export { makeErofsImage, makeExt4Image } from "./image-file.ts";
 export { MemoryContentStore } from "./memory-content-store.ts";
 export type { DaemonOptions, PeerDaemon } from "./peers/daemon.ts";
 export { startBerthd, startContainerd } from "./peers/daemon.ts";

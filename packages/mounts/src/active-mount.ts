@@ -1,0 +1,2 @@
+/** What most mounts have to tell those after them. */
+export const noData: ReadonlyMap<string, string> = new Map();
