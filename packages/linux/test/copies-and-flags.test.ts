@@ -44,7 +44,7 @@ it("copySparse copies between file systems of different kinds", async () => {
   });
   const [from, to] = [join(other.path, "from"), join(directory.path, "to")];
   const descriptor = openSync(from, "w");
-  writeSync(descriptor, new Uint8Array(MIB + 5).fill(7), 2 * MIB + 3);
+  writeSync(descriptor, new Uint8Array(MIB + 5).fill(7), 0, MIB + 5, 2 * MIB + 3);
   closeSync(descriptor);
   copy(from, to);
   expect(readFileSync(to).equals(readFileSync(from))).toBe(true);
