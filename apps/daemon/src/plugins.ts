@@ -12,6 +12,8 @@ import {
   leasesServicePlugin,
   metadataPlugin,
   namespacesServicePlugin,
+  sandboxesServicePlugin,
+  sandboxStorePlugin,
 } from "@berth/metadata/plugin";
 import type { Plugin } from "@berth/plugin-core";
 import { shimManagerPlugin, taskRuntimePlugin, tasksServicePlugin } from "@berth/runtime/plugin";
@@ -52,6 +54,8 @@ export function daemonPlugins(config: DaemonConfig): readonly Plugin[] {
     leasePlugin,
     leasesServicePlugin,
     namespacesServicePlugin,
+    sandboxStorePlugin,
+    sandboxesServicePlugin,
     snapshotServicePlugin,
     tasksServicePlugin,
     versionPlugin({ version: VERSION, revision: REVISION }),

@@ -10,6 +10,7 @@ import { contentCases, contentLabelCases } from "@berth/conformance/content";
 import { imageCases } from "@berth/conformance/images";
 import { leaseCases } from "@berth/conformance/leases";
 import { namespaceCases } from "@berth/conformance/namespaces";
+import { sandboxCases } from "@berth/conformance/sandboxes";
 import { snapshotCases } from "@berth/conformance/snapshots";
 import { startBerthd, startContainerd } from "@berth/testing";
 import type { PeerDaemon } from "@berth/testing";
@@ -86,6 +87,10 @@ vitest.describe.each([
   );
   runConformance(vitest, "containers", kept(containerCases), () => open(({ containers }) => ({ containers })));
   runConformance(vitest, "leases", kept(leaseCases), () => open(({ leases }) => ({ leases })));
+  // Debian's 1.6.20 has no sandboxes yet.
+  if (otherwise !== OTHERWISE) {
+    runConformance(vitest, "sandboxes", sandboxCases, () => open(({ sandboxes }) => ({ sandboxes })));
+  }
   for (const name of ["native", "overlayfs"]) {
     runConformance(vitest, `snapshots ${name}`, kept(snapshotCases), () =>
       openLeased((client) => ({
@@ -110,13 +115,14 @@ vitest.describe.each([
 });
 
 function storesOf(client: Client): NamespacedStores {
-  const { namespace, images, containers, leases, content } = client;
+  const { namespace, images, containers, leases, sandboxes, content } = client;
   const snapshotters = ["native", "overlayfs"];
   return {
     namespace,
     images,
     containers,
     leases,
+    sandboxes,
     content,
     snapshotters,
     snapshotter: (name) => client.snapshotter(name),

@@ -4,6 +4,7 @@ import type { ContentStore } from "./content.ts";
 import type { ImageStore } from "./images.ts";
 import type { LeaseManager } from "./leases.ts";
 import type { Namespace, NamespaceStore } from "./namespaces.ts";
+import type { SandboxStore } from "./sandboxes.ts";
 import type { Snapshotter } from "./snapshots.ts";
 
 /** How objects written through a view are tied together. */
@@ -18,6 +19,7 @@ export interface NamespacedStores {
   readonly images: ImageStore;
   readonly containers: ContainerStore;
   readonly leases: LeaseManager;
+  readonly sandboxes: SandboxStore;
   readonly content: ContentStore;
   /** @throws invalid_argument - no snapshotter of that name is loaded, or the name is empty */
   snapshotter(name: string): Snapshotter;

@@ -15,6 +15,7 @@ import { DatabaseLeaseManager } from "./stores/lease-manager.ts";
 import { DatabaseNamespaceStore } from "./stores/namespace-store.ts";
 import { NamespacedContent } from "./stores/namespaced-content.ts";
 import { NamespacedSnapshotter } from "./stores/namespaced-snapshotter.ts";
+import { DatabaseSandboxStore } from "./stores/sandbox-store.ts";
 import type { Scope } from "./stores/scope.ts";
 
 /** What a {@link Metadata} is made of. */
@@ -56,6 +57,7 @@ export class Metadata implements MetadataStore, AsyncDisposable {
       images: new DatabaseImageStore(scope),
       containers: new DatabaseContainerStore(scope),
       leases: new DatabaseLeaseManager(scope),
+      sandboxes: new DatabaseSandboxStore(scope),
       content: new NamespacedContent(scope, content),
       snapshotter: (snapshotter) => new NamespacedSnapshotter(scope, requireSnapshotter(snapshotters, snapshotter)),
       snapshotters: [...snapshotters.keys()],

@@ -1,7 +1,7 @@
 import type { MetadataStore } from "@berth/core/metadata";
 import type { Plugin } from "@berth/plugin-core";
 import { definePlugin, one, serviceRegistration } from "@berth/plugin-core";
-import { GrpcPlugin, LeasePlugin, MetadataPlugin } from "@berth/plugin-core/types";
+import { GrpcPlugin, LeasePlugin, MetadataPlugin, SandboxStorePlugin } from "@berth/plugin-core/types";
 import { leaseOf, namespaceOf } from "@berth/rpc";
 
 import type { StoresOf } from "./service.ts";
@@ -11,9 +11,11 @@ import {
   createImagesService,
   createLeasesService,
   createNamespacesService,
+  createSandboxStoreService,
   Images,
   Leases,
   Namespaces,
+  SandboxStoreService,
 } from "./service.ts";
 
 const requires = { metadata: one(MetadataPlugin) };
@@ -63,4 +65,28 @@ export const namespacesServicePlugin: Plugin = definePlugin({
   id: "namespaces",
   requires,
   init: ({ plugins }) => [serviceRegistration(Namespaces, createNamespacesService(plugins.metadata.namespaces))],
+});
+
+/** `sandbox.store.v1 local`: the records of sandboxes of each namespace, for other plugins. */
+export const sandboxStorePlugin: Plugin = definePlugin({
+  type: SandboxStorePlugin,
+  id: "local",
+  requires,
+  init:
+    ({ plugins }) =>
+    (namespace) =>
+      plugins.metadata.namespace(namespace).sandboxes,
+});
+
+/** `grpc.v1 sandboxes` */
+export const sandboxesServicePlugin: Plugin = definePlugin({
+  type: GrpcPlugin,
+  id: "sandboxes",
+  requires: { sandboxes: one(SandboxStorePlugin) },
+  init: ({ plugins: { sandboxes } }) => [
+    serviceRegistration(
+      SandboxStoreService,
+      createSandboxStoreService((context) => sandboxes(namespaceOf(context))),
+    ),
+  ],
 });

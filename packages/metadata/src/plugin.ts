@@ -17,6 +17,8 @@ export {
   leasePlugin,
   leasesServicePlugin,
   namespacesServicePlugin,
+  sandboxesServicePlugin,
+  sandboxStorePlugin,
 } from "./plugin-services.ts";
 
 /** `metadata.v1 bolt`: the database in its directory below the root; the id is the one that containerd's files configure. */

@@ -2,8 +2,11 @@ export { Containers } from "@berth/api/containerd/services/containers/v1/contain
 export { Images } from "@berth/api/containerd/services/images/v1/images";
 export { Leases } from "@berth/api/containerd/services/leases/v1/leases";
 export { Namespaces } from "@berth/api/containerd/services/namespaces/v1/namespaces";
+export { Store as SandboxStoreService } from "@berth/api/containerd/services/sandbox/v1/sandbox";
 export { createContainersService } from "./service/containers.ts";
 export { createImagesService } from "./service/images.ts";
 export { createLeasesService } from "./service/leases.ts";
 export { createNamespacesService } from "./service/namespaces.ts";
+export type { SandboxesOf } from "./service/sandboxes.ts";
+export { createSandboxStoreService } from "./service/sandboxes.ts";
 export type { StoresOf } from "./service/scope.ts";

@@ -58,6 +58,20 @@ const backReferences: readonly Case[] = [
     left: ["flat", "leased"],
   },
   {
+    name: "a sandbox holds what its labels refer to, and nothing holds to a sandbox",
+    build: async ({ stores }, put) => {
+      await commitSnapshot(stores, "kept");
+      const refers = {
+        "containerd.io/gc.ref.snapshot.native": "kept",
+        "containerd.io/gc.ref.content.a": await put("a"),
+      };
+      const runtime = { name: "r" };
+      await stores.sandboxes.create({ id: "s", labels: labels(refers), runtime, sandboxer: "", extensions: new Map() });
+      await put("b", { "containerd.io/gc.bref.sandbox": "s" });
+    },
+    left: ["a", "kept"],
+  },
+  {
     name: "two that only name each other go",
     build: async ({ stores }, put) => {
       await commitSnapshot(stores, "s", "", { "containerd.io/gc.bref.snapshot.native": "t" });

@@ -4,6 +4,7 @@ import { contentCases, contentLabelCases } from "@berth/conformance/content";
 import { imageCases } from "@berth/conformance/images";
 import { leaseCases } from "@berth/conformance/leases";
 import { namespaceCases } from "@berth/conformance/namespaces";
+import { sandboxCases } from "@berth/conformance/sandboxes";
 import { snapshotCases } from "@berth/conformance/snapshots";
 import type { Mount } from "@berth/core/mount";
 import { mountAll, unmountAll } from "@berth/linux/mount";
@@ -63,6 +64,7 @@ async function openNamespaces() {
 runConformance(vitest, "images of a namespace", imageCases, openStores);
 runConformance(vitest, "containers of a namespace", containerCases, openStores);
 runConformance(vitest, "leases of a namespace", leaseCases, openStores);
+runConformance(vitest, "sandboxes of a namespace", sandboxCases, openStores);
 runConformance(vitest, "namespaces", namespaceCases, openNamespaces);
 const allContentCases = [...contentCases, ...contentLabelCases];
 runConformance(vitest, "content of a namespace, shared", allContentCases, () => openContent("shared"));

@@ -59,7 +59,15 @@ describe("plugins", () => {
       ]),
     );
     expect(graph.records.find(({ id }) => id === "scheduler")?.exports.get("PauseThreshold")).toBe("0.02");
-    expect([...graph.loaded(GrpcPlugin).keys()].toSorted()).toEqual(["containers", "images", "leases", "namespaces"]);
+    expect([...graph.loaded(GrpcPlugin).keys()].toSorted()).toEqual([
+      "containers",
+      "images",
+      "leases",
+      "namespaces",
+      "sandboxes",
+    ]);
+    const sandbox = { id: "s", labels: new Map(), runtime: { name: "r" }, sandboxer: "", extensions: new Map() };
+    await graph.loaded(SandboxStorePlugin).get("local")?.(testNamespace).create(sandbox);
     const leases = graph.loaded(LeasePlugin).get("manager")?.(testNamespace);
     await leases?.create({ id: "l", labels: new Map() });
     // Through the scheduler.

@@ -7,6 +7,7 @@ import type { MetadataStore, NamespaceOptions } from "@berth/core/metadata";
 import type { MountHandler, MountManager } from "@berth/core/mount";
 import type { Namespace } from "@berth/core/namespaces";
 import type { TaskRuntime } from "@berth/core/runtime";
+import type { SandboxStore } from "@berth/core/sandboxes";
 import type { Snapshotter } from "@berth/core/snapshots";
 
 import { pluginType } from "./plugin-type.ts";
@@ -20,6 +21,9 @@ export interface GarbageCollector {
 
 /** Gives the leases of a namespace. */
 export type LeaseManagerProvider = (namespace: Namespace) => LeaseManager;
+
+/** Gives the records of sandboxes of a namespace. */
+export type SandboxStoreProvider = (namespace: Namespace) => SandboxStore;
 
 /** Gives a differ that reads and writes the content of a namespace. */
 export type DifferProvider = (namespace: Namespace, options?: NamespaceOptions) => Applier & Partial<Comparer>;
@@ -41,6 +45,7 @@ export const SnapshotPlugin = pluginType<Snapshotter>("io.containerd.snapshotter
 export const MetadataPlugin = pluginType<MetadataStore>("io.containerd.metadata.v1");
 export const EventPlugin = pluginType<EventExchange>("io.containerd.event.v1");
 export const LeasePlugin = pluginType<LeaseManagerProvider>("io.containerd.lease.v1");
+export const SandboxStorePlugin = pluginType<SandboxStoreProvider>("io.containerd.sandbox.store.v1");
 export const GcPlugin = pluginType<GarbageCollector>("io.containerd.gc.v1");
 export const DiffPlugin = pluginType<DifferProvider>("io.containerd.differ.v1");
 /** Makes the mounts of the type that is its id. */

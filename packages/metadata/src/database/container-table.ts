@@ -1,12 +1,11 @@
 import { create } from "@bufbuild/protobuf";
-import type { TypedValue } from "@berth/api/berth/metadata/v1/container";
-import { ContainerEntrySchema, TypedValueSchema } from "@berth/api/berth/metadata/v1/container";
-import type { AnyValue } from "@berth/core/any";
+import { ContainerEntrySchema } from "@berth/api/berth/metadata/v1/container";
 import type { Container } from "@berth/core/containers";
 import { fromProtoLabels, toProtoLabels } from "@berth/core/labels";
 
 import type { Table } from "./table.ts";
 import { defineTable } from "./table.ts";
+import { fromExtensions, fromTypedValue, toExtensions, toTypedValue } from "./typed-value.ts";
 
 /** Containers by id. */
 export const containers: Table<Container> = defineTable({
@@ -38,23 +37,9 @@ export const containers: Table<Container> = defineTable({
     ...(entry.spec === undefined ? {} : { spec: fromTypedValue(entry.spec) }),
     snapshotter: entry.snapshotter,
     snapshotKey: entry.snapshotKey,
-    extensions: new Map(Object.entries(entry.extensions).map(([name, value]) => [name, fromTypedValue(value)])),
+    extensions: fromExtensions(entry.extensions),
     sandboxId: entry.sandboxId,
     createdAt: Number(entry.createdAt),
     updatedAt: Number(entry.updatedAt),
   }),
 });
-
-function toTypedValue({ typeUrl, value }: AnyValue): TypedValue {
-  return create(TypedValueSchema, { typeUrl, value });
-}
-
-function fromTypedValue({ typeUrl, value }: TypedValue): AnyValue {
-  return { typeUrl, value };
-}
-
-function toExtensions(extensions: ReadonlyMap<string, AnyValue>): Record<string, TypedValue> {
-  const result: Record<string, TypedValue> = Object.create(null);
-  for (const [name, value] of extensions) result[name] = toTypedValue(value);
-  return result;
-}

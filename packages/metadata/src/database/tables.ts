@@ -12,6 +12,7 @@ import type { Digest } from "@berth/oci";
 import { parseDigest } from "@berth/oci";
 
 import { containers } from "./container-table.ts";
+import { sandboxes } from "./sandbox-table.ts";
 import type { Table } from "./table.ts";
 import { defineTable } from "./table.ts";
 
@@ -91,7 +92,7 @@ export const images: Table<Image> = defineTable({
   }),
 });
 
-export { containers };
+export { containers, sandboxes };
 
 export const leases: Table<Lease> = defineTable({
   name: "leases",
@@ -194,4 +195,5 @@ export const allTables: readonly Table<unknown>[] = [
   blobs,
   ingests,
   snapshots,
+  sandboxes,
 ];

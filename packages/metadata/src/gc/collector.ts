@@ -5,7 +5,7 @@ import { parseDigest } from "@berth/oci";
 import type { MetadataDatabase } from "../database/metadata-database.ts";
 import type { Bucket } from "../database/record-index.ts";
 import type { Table } from "../database/table.ts";
-import { blobs, containers, images, ingests, leases, snapshots } from "../database/tables.ts";
+import { blobs, containers, images, ingests, leases, sandboxes, snapshots } from "../database/tables.ts";
 import type { BackendContent } from "../stores/backend-content.ts";
 import type { BackendSnapshotter } from "../stores/backend-snapshotter.ts";
 import { cleanContent } from "./clean-content.ts";
@@ -43,7 +43,7 @@ export interface CollectorOptions {
   readonly log: Logger;
 }
 
-const ROOT_TABLES = [leases, images, containers, ingests, blobs, snapshots];
+const ROOT_TABLES = [leases, images, containers, sandboxes, ingests, blobs, snapshots];
 
 /**
  * Collects garbage: marks from the index while others write, sweeps in short transactions, then cleans the backends that

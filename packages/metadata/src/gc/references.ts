@@ -6,7 +6,16 @@ import type { Logger } from "@berth/core/log";
 
 import type { RecordIndex } from "../database/record-index.ts";
 import type { Table } from "../database/table.ts";
-import { blobs, containers, images, ingests, leaseResources, leases, snapshots } from "../database/tables.ts";
+import {
+  blobs,
+  containers,
+  images,
+  ingests,
+  leaseResources,
+  leases,
+  sandboxes,
+  snapshots,
+} from "../database/tables.ts";
 import { collectibleTables } from "./collectible-table.ts";
 import type { Collectibles } from "./collectibles.ts";
 import type { LabelTarget } from "./label-references.ts";
@@ -90,6 +99,7 @@ export function referenceRules(sources: RuleSources): ReferenceRules {
       ...fullReferences(labels),
     ],
   });
+  define(sandboxes, { isRoot: () => true, references: ({ labels }) => fullReferences(labels) });
   define(blobs, {
     isRoot: ({ labels }) => labels.has(ROOT_LABEL),
     references: ({ labels }, place, flat) => withLabels(labels, place, flat, []),

@@ -1,14 +1,12 @@
 import { create } from "@bufbuild/protobuf";
-import type { Any } from "@bufbuild/protobuf/wkt";
-import { AnySchema } from "@bufbuild/protobuf/wkt";
 import type { ServiceImpl } from "@connectrpc/connect";
 import type { Containers, Container as ProtoContainer } from "@berth/api/containerd/services/containers/v1/containers";
 import { ContainerSchema } from "@berth/api/containerd/services/containers/v1/containers";
-import type { AnyValue } from "@berth/core/any";
 import type { Container, ContainerSpec } from "@berth/core/containers";
 import { fromProtoLabels, toProtoLabels } from "@berth/core/labels";
 import { invalidArgument } from "@berth/errors";
 
+import { fromProtoAny, fromProtoExtensions, toProtoExtensions } from "./proto-any.ts";
 import { toProtoTimeMs } from "./proto-time.ts";
 import type { StoresOf } from "./scope.ts";
 
@@ -49,8 +47,6 @@ export function createContainersService(storesOf: StoresOf): ServiceImpl<typeof 
 /** This makes the message of a container. */
 export function toProtoContainer(container: Container): ProtoContainer {
   const { id, labels, image, runtime, spec, snapshotter, snapshotKey, extensions, sandboxId } = container;
-  const protoExtensions: Record<string, Any> = Object.create(null);
-  for (const [name, value] of extensions) protoExtensions[name] = create(AnySchema, value);
   return create(ContainerSchema, {
     id,
     labels: toProtoLabels(labels),
@@ -59,7 +55,7 @@ export function toProtoContainer(container: Container): ProtoContainer {
     ...(spec === undefined ? {} : { spec }),
     snapshotter,
     snapshotKey,
-    extensions: protoExtensions,
+    extensions: toProtoExtensions(extensions),
     sandbox: sandboxId,
     createdAt: toProtoTimeMs(container.createdAt),
     updatedAt: toProtoTimeMs(container.updatedAt),
@@ -75,15 +71,11 @@ export function fromProtoContainer(container: ProtoContainer | undefined): Conta
     id,
     labels: fromProtoLabels(labels),
     image,
-    runtime: { name: runtime?.name ?? "", ...(options === undefined ? {} : { options: fromAny(options) }) },
-    ...(spec === undefined ? {} : { spec: fromAny(spec) }),
+    runtime: { name: runtime?.name ?? "", ...(options === undefined ? {} : { options: fromProtoAny(options) }) },
+    ...(spec === undefined ? {} : { spec: fromProtoAny(spec) }),
     snapshotter,
     snapshotKey,
-    extensions: new Map(Object.entries(extensions).map(([name, value]) => [name, fromAny(value)])),
+    extensions: fromProtoExtensions(extensions),
     sandboxId: sandbox,
   };
-}
-
-function fromAny({ typeUrl, value }: Any): AnyValue {
-  return { typeUrl, value };
 }

@@ -3,7 +3,7 @@ import {
   ContainerDeleteSchema,
   ContainerUpdateSchema,
 } from "@berth/api/containerd/events/container";
-import type { AnyValue, CallOptions } from "@berth/core/any";
+import type { CallOptions } from "@berth/core/any";
 import type { Container, ContainerSpec, ContainerStore } from "@berth/core/containers";
 import type { ListOptions, UpdateOptions } from "@berth/core/content";
 import { toProtoLabels, validateLabels } from "@berth/core/labels";
@@ -15,6 +15,7 @@ import { adapt } from "@berth/filters";
 import { containers } from "../database/tables.ts";
 import { splitFieldPath, storedLabels, withEntry } from "./field-paths.ts";
 import { listRecords } from "./list-records.ts";
+import { mergeExtensions } from "./merge-extensions.ts";
 import type { Scope } from "./scope.ts";
 import { pathIn } from "./scope.ts";
 
@@ -112,7 +113,8 @@ function changeField(target: ContainerSpec, change: ContainerSpec, path: string)
   if (name === "labels") {
     return { ...target, labels: key === undefined ? change.labels : withEntry(target.labels, key, change.labels) };
   }
-  if (name === "extensions") return { ...target, extensions: mergeExtensions(target, change, key) };
+  if (name === "extensions")
+    return { ...target, extensions: mergeExtensions(target.extensions, change.extensions, key) };
   if (path === "image") return { ...target, image: change.image };
   if (path === "snapshotkey") return { ...target, snapshotKey: change.snapshotKey };
   if (path === "spec") {
@@ -120,17 +122,6 @@ function changeField(target: ContainerSpec, change: ContainerSpec, path: string)
     return change.spec === undefined ? rest : { ...rest, spec: change.spec };
   }
   throw invalidArgument(`cannot update ${JSON.stringify(path)} field on container ${JSON.stringify(target.id)}`);
-}
-
-/** Extensions are only ever added to: that is what containerd's database does with them. */
-function mergeExtensions(
-  target: ContainerSpec,
-  change: ContainerSpec,
-  key: string | undefined,
-): ReadonlyMap<string, AnyValue> {
-  if (key === undefined) return new Map([...target.extensions, ...change.extensions]);
-  const value = change.extensions.get(key);
-  return value === undefined ? target.extensions : new Map([...target.extensions, [key, value]]);
 }
 
 /** @see containerd core/metadata/containers.go, validateContainer */

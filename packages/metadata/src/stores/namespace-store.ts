@@ -13,7 +13,7 @@ import { alreadyExists, failedPrecondition, invalidArgument, notFound } from "@b
 import type { MetadataDatabase } from "../database/metadata-database.ts";
 import { compareBytes } from "../database/key-order.ts";
 import type { Table } from "../database/table.ts";
-import { blobs, containers, images, ingests, leases, namespaces, snapshots } from "../database/tables.ts";
+import { blobs, containers, images, ingests, leases, namespaces, sandboxes, snapshots } from "../database/tables.ts";
 import type { Transaction } from "../database/transaction.ts";
 import { namespacePath } from "../database/transaction.ts";
 import { storedLabels } from "./field-paths.ts";
@@ -71,9 +71,10 @@ export class DatabaseNamespaceStore implements NamespaceStore {
           `namespace ${JSON.stringify(name)} must be empty, but it still has ${left.join(", ")}`,
         );
       }
-      // Nothing but leases and ingests is left; they go with their namespace.
+      // Nothing but leases, ingests and sandboxes is left; they go with their namespace.
       for (const { path } of tx.list(leases, name)) deleteLease(tx, name, path.key);
       for (const { path } of tx.list(ingests, name)) tx.delete(ingests, path);
+      for (const { path } of tx.list(sandboxes, name)) tx.delete(sandboxes, path);
       tx.delete(namespaces, namespacePath(name));
       tx.markDirty();
       tx.emit(name, "/namespaces/delete", NamespaceDeleteSchema, { name });
