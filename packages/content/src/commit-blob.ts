@@ -9,6 +9,7 @@ import { alreadyExists, messageOf, wrapError } from "@berth/errors";
 import type { Digest } from "@berth/oci";
 
 import { blobPath, type StorePaths } from "./blob-path.ts";
+import type { EarlySync } from "./early-sync.ts";
 import { makeDirectoryDurably, renameDurably } from "./durable-rename.ts";
 import { ignoreMissing, type IngestDirectory, removeIngest } from "./ingest-directory.ts";
 import type { KeyedMutex } from "./keyed-mutex.ts";
@@ -18,6 +19,8 @@ export interface StoreContext {
   readonly paths: StorePaths;
   /** One commit per digest at a time, so that a second one answers already_exists only when the first is on disk. */
   readonly commits: KeyedMutex;
+  /** So many bytes of an ingest go to the disk while more arrive. */
+  readonly syncEveryBytes?: number;
   readonly log: Logger;
 }
 
@@ -25,6 +28,7 @@ export interface StoreContext {
 export interface FinishedIngest {
   readonly directory: IngestDirectory;
   readonly file: FileHandle;
+  readonly early: EarlySync;
   readonly digest: Digest;
   readonly size: number;
 }
@@ -60,19 +64,24 @@ export async function commitBlob(
 }
 
 /** This gives the file the mode and times of a blob and puts bytes, mode and times on disk. */
-async function sealData(context: StoreContext, { directory, file }: FinishedIngest, at: number): Promise<void> {
+async function sealData(context: StoreContext, ingest: FinishedIngest, at: number): Promise<void> {
+  const { file } = ingest;
   const seconds = at / 1000;
   await file.chmod((await file.stat()).mode & 0o7777 & ~0o333);
   await file.utimes(seconds, seconds);
-  await syncData(context, directory, file);
+  await syncData(context, ingest);
 }
 
 /**
  * This puts the bytes of an ingest on disk. After a failure the kernel may call the lost pages clean, so a later sync would
  * succeed over missing bytes: the ingest is removed.
  */
-export async function syncData(context: StoreContext, directory: IngestDirectory, file: FileHandle): Promise<void> {
+export async function syncData(
+  context: StoreContext,
+  { directory, file, early }: Pick<FinishedIngest, "directory" | "file" | "early">,
+): Promise<void> {
   try {
+    await early.settle();
     await file.sync();
   } catch (error) {
     await removeIngest(directory).catch((failure: unknown) => {

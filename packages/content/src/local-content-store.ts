@@ -36,6 +36,8 @@ import { RefLocks } from "./ref-locks.ts";
 export interface LocalContentStoreOptions {
   /** Directory of the store; made with its parents (0755) when missing. One process may use it at a time. */
   readonly root: string;
+  /** So many bytes of an ingest go to the disk while more arrive; 32 MiB. */
+  readonly syncEveryBytes?: number;
   readonly log?: Logger;
 }
 
@@ -48,7 +50,7 @@ export interface LocalContentStoreOptions {
  */
 export async function createLocalContentStore(options: LocalContentStoreOptions): Promise<ContentStore> {
   await mkdir(options.root, { recursive: true, mode: 0o755 });
-  return new LocalContentStore(storePaths(options.root), options.log ?? silentLogger);
+  return new LocalContentStore(options);
 }
 
 /** As many files are looked at side by side while listing. */
@@ -59,9 +61,15 @@ class LocalContentStore implements ContentStore {
   readonly #context: StoreContext;
   readonly #locks = new RefLocks();
 
-  constructor(paths: StorePaths, log: Logger) {
+  constructor({ root, log = silentLogger, syncEveryBytes }: LocalContentStoreOptions) {
+    const paths = storePaths(root);
     this.#paths = paths;
-    this.#context = { paths, commits: new KeyedMutex(), log };
+    this.#context = {
+      paths,
+      commits: new KeyedMutex(),
+      log,
+      ...(syncEveryBytes === undefined ? {} : { syncEveryBytes }),
+    };
   }
 
   async info(digest: Digest, options: CallOptions = {}): Promise<ContentInfo> {

@@ -1,4 +1,4 @@
-import { chmod, mkdir, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, mkdir, open, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import { Code, codeOf, messageOf } from "@berth/errors";
@@ -161,6 +161,38 @@ describe("full disk", () => {
     expect(await Array.fromAsync(store.list())).toHaveLength(1);
   });
 });
+
+describe("a sync that fails while bytes arrive", () => {
+  it("fails the writer for good and drops the ingest, as the kernel tells of lost pages only once", async () => {
+    await using directory = await temporaryDirectory();
+    const store = await createLocalContentStore({ root: join(directory.path, "store"), syncEveryBytes: 1000 });
+    const writer = await store.writer("lost");
+    await writer.write(pattern(500));
+    const handles = await failingDatasync();
+    await writer.write(pattern(500));
+    await handles.failed;
+    handles[Symbol.dispose]();
+    expect(await codeFrom(writer.write(pattern(1)))).toBe(Code.FailedPrecondition);
+    expect(await codeFrom(writer.commit())).toBe(Code.FailedPrecondition);
+    await writer[Symbol.asyncDispose]();
+    expect(await codeFrom(store.status("lost"))).toBe(Code.NotFound);
+    expect(await Array.fromAsync(store.list())).toEqual([]);
+  });
+});
+
+/** Makes the next `datasync` of any file fail; `failed` resolves when it has. */
+async function failingDatasync() {
+  await using probe = await open(import.meta.filename);
+  // Every handle has this prototype.
+  const handles = Object.getPrototypeOf(probe) as { datasync(): Promise<void> };
+  const { datasync } = handles;
+  const failed = Promise.withResolvers<void>();
+  handles.datasync = async () => {
+    setImmediate(failed.resolve);
+    throw Object.assign(new Error("EIO: i/o error, fdatasync"), { code: "EIO" });
+  };
+  return { failed: failed.promise, [Symbol.dispose]: () => void (handles.datasync = datasync) };
+}
 
 describe("any split of the bytes", () => {
   it("gives the same blob, with resumptions and truncations between", async () => {
