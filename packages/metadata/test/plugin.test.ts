@@ -14,6 +14,7 @@ import {
   GrpcPlugin,
   LeasePlugin,
   MetadataPlugin,
+  SandboxStorePlugin,
 } from "@berth/plugin-core/types";
 import { describe, expect, it } from "vitest";
 
