@@ -1,6 +1,14 @@
-export type { DirectoryDriver, DirectoryRequest, DirectorySnapshotterOptions } from "./directory-snapshotter.ts";
-export { openDirectorySnapshotter } from "./directory-snapshotter.ts";
-export { SnapshotDirectories } from "./snapshot-directories.ts";
+export type { SnapshotterOptions } from "./driven-snapshotter.ts";
+export { openSnapshotter } from "./driven-snapshotter.ts";
+export type {
+  DriverTools,
+  SealedSnapshot,
+  SnapshotDriver,
+  SnapshotFiller,
+  SnapshotRequest,
+} from "./snapshot-driver.ts";
+export type { PlaceOperations, SnapshotPlacesOptions } from "./snapshot-places.ts";
+export { directoryPlaces, SnapshotPlaces } from "./snapshot-places.ts";
 export type { SnapshotRecord } from "./store/snapshot-record.ts";
 export type { NewSnapshot, SnapshotCommit } from "./store/snapshot-store.ts";
 export { SnapshotStore } from "./store/snapshot-store.ts";

@@ -3,12 +3,12 @@ import { mkdir } from "node:fs/promises";
 import type { Snapshotter } from "@berth/core/snapshots";
 import { failedPrecondition } from "@berth/errors";
 
-import { type DirectorySnapshotterOptions, openDirectorySnapshotter } from "./directory-snapshotter.ts";
+import { openSnapshotter, type SnapshotterOptions } from "./driven-snapshotter.ts";
 import { OverlayDriver } from "./overlayfs/overlay-driver.ts";
 import { type OverlaySupport, overlaySupport, supportsDirectoryTypes } from "./overlayfs/overlay-support.ts";
 
 /** Options of {@link openOverlaySnapshotter}. */
-export interface OverlaySnapshotterOptions extends DirectorySnapshotterOptions {
+export interface OverlaySnapshotterOptions extends SnapshotterOptions {
   /** Options added to each overlay mount. */
   readonly mountOptions?: readonly string[];
   /** Tell the upper directory of each snapshot in the label `containerd.io/snapshot/overlay.upperdir`. */
@@ -35,9 +35,6 @@ export async function openOverlaySnapshotter(options: OverlaySnapshotterOptions)
     throw failedPrecondition(`${root} does not support d_type; if it is xfs, reformat it with ftype=1`);
   }
   const support = await overlaySupport(root, mountOptions);
-  const snapshotter = await openDirectorySnapshotter(
-    options,
-    (directories) => new OverlayDriver(directories, support, upperdirLabel),
-  );
+  const snapshotter = await openSnapshotter(options, (tools) => OverlayDriver.open(tools, support, upperdirLabel));
   return { snapshotter, support };
 }

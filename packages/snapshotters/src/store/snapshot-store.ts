@@ -72,14 +72,10 @@ export class SnapshotStore implements AsyncDisposable {
     return mustFind(this.#committed, key);
   }
 
-  /** This lists the ids in use. */
-  ids(): ReadonlySet<number> {
-    return new Set(Array.from(this.#database.records.values(), ({ id }) => id));
-  }
-
-  /** This lists the ids of the snapshots that can be written. */
-  activeIds(): number[] {
-    return [...this.#database.records.values()].flatMap(({ kind, id }) => (kind === "active" ? [id] : []));
+  /** This lists the ids of the snapshots of some kinds. */
+  ids(kinds: readonly SnapshotKind[]): ReadonlySet<number> {
+    const records = [...this.#database.records.values()];
+    return new Set(records.flatMap(({ kind, id }) => (kinds.includes(kind) ? [id] : [])));
   }
 
   /** This lists all snapshots in the order of their keys. */

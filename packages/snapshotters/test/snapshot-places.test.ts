@@ -3,7 +3,7 @@ import { join } from "node:path";
 
 import { describe, expect, it } from "vitest";
 
-import { SnapshotDirectories } from "../src/snapshot-directories.ts";
+import { directoryPlaces, SnapshotPlaces } from "../src/snapshot-places.ts";
 import { TreeWorkers } from "../src/tree-workers.ts";
 import { temporaryDirectory } from "./temporary-directory.ts";
 
@@ -11,14 +11,14 @@ async function openSubject() {
   await using made = new AsyncDisposableStack();
   const { path } = made.use(await temporaryDirectory());
   const trees = made.use(new TreeWorkers());
-  const directories = await SnapshotDirectories.open({ path, trees });
+  const directories = await SnapshotPlaces.open({ path, operations: directoryPlaces(trees) });
   const owned = made.move();
   return { path, directories, names: () => readdir(path), [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
 
 const nothing = (): ReadonlySet<number> => new Set();
 
-describe("SnapshotDirectories", () => {
+describe("SnapshotPlaces", () => {
   it("cleanup leaves a directory that is being made, and one that the store will know in a moment", async () => {
     await using subject = await openSubject();
     const { directories, names, path } = subject;

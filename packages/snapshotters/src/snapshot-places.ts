@@ -8,50 +8,69 @@ import { messageOf } from "@berth/errors";
 
 import type { TreeWorkers } from "./tree-workers.ts";
 
-/** Options of {@link SnapshotDirectories.open}. */
-export interface SnapshotDirectoriesOptions {
-  /** Holds one directory per snapshot, named by its id. */
+/** What lies at a place. */
+export interface PlaceOperations {
+  /** This makes it, empty, at a path; absent where what fills it makes it. */
+  make?(path: string): Promise<void>;
+  /** This removes it with all it holds; one that is not there is fine. */
+  remove(path: string, options?: CallOptions): Promise<void>;
+}
+
+/** Options of {@link SnapshotPlaces.open}. */
+export interface SnapshotPlacesOptions {
+  /** The directory that holds one entry per snapshot, named by its id. */
   readonly path: string;
-  readonly trees: TreeWorkers;
+  readonly operations: PlaceOperations;
   readonly log?: Logger;
 }
 
+/** This says that a directory, mode 0700, lies at each place. */
+export function directoryPlaces(trees: TreeWorkers): PlaceOperations {
+  return {
+    make: async (path) => {
+      await mkdir(path, { mode: 0o700 });
+    },
+    remove: (path, options) => trees.remove(path, options),
+  };
+}
+
 /**
- * The directories of the snapshots of one driver. One is made under a temporary name and renamed; those that the store does
- * not know, because a crash or a removal left them, are removed by {@link SnapshotDirectories.cleanup}.
+ * The places of the snapshots of one driver: directories, files or what else the driver keeps. One is made under a temporary name
+ * and renamed; those that the store does not know, because a crash or a removal left them, are removed by
+ * {@link SnapshotPlaces.cleanup}.
  */
-export class SnapshotDirectories {
+export class SnapshotPlaces {
   readonly #path: string;
-  readonly #trees: TreeWorkers;
+  readonly #operations: PlaceOperations;
   readonly #log: Logger;
   /** Names that `cleanup` must leave alone: the store will know them in a moment. */
   readonly #unfinished = new Set<string>();
 
-  private constructor(options: SnapshotDirectoriesOptions) {
+  private constructor(options: SnapshotPlacesOptions) {
     this.#path = options.path;
-    this.#trees = options.trees;
+    this.#operations = options.operations;
     this.#log = options.log ?? silentLogger;
   }
 
   /** This makes the directory that holds them, mode 0700. */
-  static async open(options: SnapshotDirectoriesOptions): Promise<SnapshotDirectories> {
+  static async open(options: SnapshotPlacesOptions): Promise<SnapshotPlaces> {
     await mkdir(options.path, { recursive: true, mode: 0o700 });
-    return new SnapshotDirectories(options);
+    return new SnapshotPlaces(options);
   }
 
-  /** This is the directory of a snapshot. */
+  /** This is the place of a snapshot. */
   of(id: number): string {
     return join(this.#path, String(id));
   }
 
-  /** This lists the ids that have a directory. */
+  /** This lists the ids that have a place. */
   async ids(): Promise<number[]> {
     return (await readdir(this.#path)).flatMap((name) => parseId(name) ?? []);
   }
 
   /**
-   * This makes the directory of `id` and fills it by `fill` before it gets its name. When it fails, nothing is left. Disposing the
-   * result removes the directory; {@link adopted} says that the store knows it.
+   * This makes the place of `id` and fills it by `fill` before it gets its name. When it fails, nothing is left. Disposing the
+   * result removes the place; {@link adopted} says that the store knows it.
    */
   async create(id: number, fill: (path: string) => Promise<void>): Promise<AsyncDisposable> {
     const path = this.of(id);
@@ -59,7 +78,7 @@ export class SnapshotDirectories {
     const names = [basename(path), basename(temporary)];
     for (const name of names) this.#unfinished.add(name);
     try {
-      await mkdir(temporary, { mode: 0o700 });
+      await this.#operations.make?.(temporary);
       await fill(temporary);
       await rename(temporary, path);
     } catch (error) {
@@ -77,17 +96,17 @@ export class SnapshotDirectories {
     };
   }
 
-  /** This says that from now on the store tells whether the directory of `id` is wanted. */
+  /** This says that from now on the store tells whether the place of `id` is wanted. */
   adopted(id: number): void {
     this.#unfinished.delete(String(id));
   }
 
-  /** This removes the directory of a snapshot; a failure is logged, and the next cleanup tries again. */
+  /** This removes the place of a snapshot; a failure is logged, and the next cleanup tries again. */
   async remove(id: number): Promise<void> {
     await this.#discard(this.of(id));
   }
 
-  /** This removes every directory whose id is not in `known`, which is asked after the directories were listed. */
+  /** This removes every place whose id is not in `known`, which is asked after the places were listed. */
   async cleanup(known: () => ReadonlySet<number>, options: CallOptions = {}): Promise<void> {
     const names = await readdir(this.#path);
     const ids = known();
@@ -95,17 +114,17 @@ export class SnapshotDirectories {
     for (const name of litter) {
       const path = join(this.#path, name);
       try {
-        await this.#trees.remove(path, options);
+        await this.#operations.remove(path, options);
       } catch (error) {
         options.signal?.throwIfAborted();
-        this.#log.warn("failed to remove directory", { path, error: messageOf(error) });
+        this.#log.warn("failed to remove snapshot from disk", { path, error: messageOf(error) });
       }
     }
   }
 
   async #discard(path: string): Promise<void> {
-    await this.#trees.remove(path).catch((error: unknown) => {
-      this.#log.warn("failed to remove directory", { path, error: messageOf(error) });
+    await this.#operations.remove(path).catch((error: unknown) => {
+      this.#log.warn("failed to remove snapshot from disk", { path, error: messageOf(error) });
     });
   }
 }

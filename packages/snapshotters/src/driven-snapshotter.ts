@@ -3,6 +3,7 @@ import { join } from "node:path";
 
 import type { CallOptions } from "@berth/core/any";
 import type { ListOptions, UpdateOptions } from "@berth/core/content";
+import { KeyedLock } from "@berth/core/keyed-lock";
 import type { Labels } from "@berth/core/labels";
 import { noLabels } from "@berth/core/labels";
 import { type Logger, silentLogger } from "@berth/core/log";
@@ -10,45 +11,26 @@ import type { Mount } from "@berth/core/mount";
 import type {
   SnapshotCommitOptions,
   SnapshotInfo,
+  SnapshotKind,
   SnapshotOptions,
   Snapshotter,
   SnapshotUsage,
 } from "@berth/core/snapshots";
-import { failedPrecondition, invalidArgument, wrapError } from "@berth/errors";
+import { failedPrecondition, invalidArgument, messageOf, wrapError } from "@berth/errors";
 
 import { DurableDirectory } from "./durable-directory.ts";
-import { SnapshotDirectories } from "./snapshot-directories.ts";
+import type { DriverTools, SealedSnapshot, SnapshotDriver } from "./snapshot-driver.ts";
+import type { SnapshotPlaces } from "./snapshot-places.ts";
 import { filterSnapshots } from "./store/filter-snapshots.ts";
 import { snapshotInfo, type SnapshotRecord } from "./store/snapshot-record.ts";
 import { SnapshotStore } from "./store/snapshot-store.ts";
 import { TreeWorkers } from "./tree-workers.ts";
 
-/** What a driver is told of a snapshot whose directory it fills. */
-export interface DirectoryRequest {
-  readonly kind: "active" | "view";
-  readonly labels: Labels;
-  readonly parent: SnapshotRecord | undefined;
-}
-
-/** The part of a snapshotter that is not keys and parents: what is in the directory of a snapshot and how it is mounted. */
-export interface DirectoryDriver {
-  /** Whether a snapshot may get its parent at its commit. */
-  readonly rebase: boolean;
-  /** Absent when the snapshot needs no directory of its own. */
-  filler(request: DirectoryRequest): ((path: string, options: CallOptions) => Promise<void>) | undefined;
-  /** The directory whose content is the snapshot, measured for its usage. */
-  contentPath(id: number): string;
-  /** @param ancestors - the parent first */
-  mounts(record: SnapshotRecord, ancestors: readonly SnapshotRecord[]): readonly Mount[];
-  /** What is told of a snapshot beside what is stored. */
-  describe?(info: SnapshotInfo, record: SnapshotRecord): SnapshotInfo;
-}
-
-/** Options that all drivers on directories share. */
-export interface DirectorySnapshotterOptions {
+/** Options that all drivers share. */
+export interface SnapshotterOptions {
   /** Directory of the snapshotter; made, mode 0700, when missing. One process may use it at a time. */
   readonly root: string;
-  /** Remove the directory of a snapshot before `remove` answers; otherwise `cleanup` does. */
+  /** Remove a snapshot from disk before `remove` answers; otherwise `cleanup` does. */
   readonly syncRemove?: boolean;
   /** Put a snapshot on disk before its commit answers; default true. */
   readonly syncFs?: boolean;
@@ -57,37 +39,44 @@ export interface DirectorySnapshotterOptions {
   readonly fatal?: ((error: Error) => void) | undefined;
 }
 
-/** This opens a snapshotter whose driver keeps each snapshot in a directory. */
-export async function openDirectorySnapshotter(
-  options: DirectorySnapshotterOptions,
-  makeDriver: (directories: SnapshotDirectories, trees: TreeWorkers) => DirectoryDriver,
+const KINDS: readonly SnapshotKind[] = ["active", "view", "committed"];
+
+/** This opens a snapshotter over a driver. Disposing it leaves the snapshots, and mounts of theirs, as they are. */
+export async function openSnapshotter(
+  options: SnapshotterOptions,
+  openDriver: (tools: DriverTools) => Promise<SnapshotDriver> | SnapshotDriver,
 ): Promise<Snapshotter> {
   const { root, log = silentLogger, fatal, syncFs = true, syncRemove = false } = options;
   await mkdir(root, { recursive: true, mode: 0o700 });
   await using opened = new AsyncDisposableStack();
   const trees = opened.use(new TreeWorkers());
-  const directories = await SnapshotDirectories.open({ path: join(root, "snapshots"), trees, log });
-  const usedIds = await directories.ids();
+  const driver = await openDriver({ root, trees, log });
+  const places = new Set(KINDS.map((kind) => driver.places(kind)));
+  const usedIds = (await Promise.all(Array.from(places, (place) => place.ids()))).flat();
   const store = opened.use(await SnapshotStore.open({ path: join(root, "metadata.mdb"), log, fatal, usedIds }));
-  const durable = opened.use(await DurableDirectory.open(root, { active: () => store.activeIds(), enabled: syncFs }));
-  const driver = makeDriver(directories, trees);
-  return new DirectorySnapshotter({ driver, directories, trees, durable, store, syncRemove, owned: opened.move() });
+  const durable = opened.use(
+    await DurableDirectory.open(root, { active: () => store.ids(["active"]), enabled: syncFs }),
+  );
+  await driver.restore?.(store.list());
+  return new DrivenSnapshotter({ driver, places, durable, store, syncRemove, log, owned: opened.move() });
 }
 
 interface Parts {
-  readonly driver: DirectoryDriver;
-  readonly directories: SnapshotDirectories;
-  readonly trees: TreeWorkers;
+  readonly driver: SnapshotDriver;
+  readonly places: ReadonlySet<SnapshotPlaces>;
   readonly durable: DurableDirectory;
   readonly store: SnapshotStore;
   readonly syncRemove: boolean;
+  readonly log: Logger;
   readonly owned: AsyncDisposableStack;
 }
 
-class DirectorySnapshotter implements Snapshotter {
+class DrivenSnapshotter implements Snapshotter {
   readonly #parts: Parts;
   readonly #store: SnapshotStore;
-  readonly #driver: DirectoryDriver;
+  readonly #driver: SnapshotDriver;
+  /** Commits and removals of one key take turns: both change what is on disk. */
+  readonly #turns = new KeyedLock();
 
   constructor(parts: Parts) {
     this.#parts = parts;
@@ -109,9 +98,7 @@ class DirectorySnapshotter implements Snapshotter {
 
   async usage(key: string, options: CallOptions = {}): Promise<SnapshotUsage> {
     const record = this.#store.get(key);
-    return record.kind === "active"
-      ? this.#parts.trees.usage(this.#driver.contentPath(record.id), options)
-      : record.usage;
+    return record.kind === "active" ? this.#driver.usage(record, options) : record.usage;
   }
 
   async mounts(key: string): Promise<readonly Mount[]> {
@@ -131,15 +118,20 @@ class DirectorySnapshotter implements Snapshotter {
   async commit(name: string, key: string, options: SnapshotCommitOptions = {}): Promise<void> {
     const { signal, labels, parent } = options;
     signal?.throwIfAborted();
+    using _turn = await this.#turns.acquire(key, { signal });
     const active = this.#store.checkCommit({ key, name, labels, parent });
     if (!this.#driver.rebase && parent !== undefined && parent !== "" && parent !== active.parent) {
       throw invalidArgument(`commit snapshot ${key} on ${parent}: this snapshotter cannot rebase`);
     }
     try {
-      const usage = await this.#parts.trees.usage(this.#driver.contentPath(active.id), { signal });
+      await using undo = new AsyncDisposableStack();
+      const sealed = undo.use(await this.#driver.seal?.(active, { signal }));
+      const usage = await (this.#driver.sealedUsage ?? this.#driver.usage).call(this.#driver, active, { signal });
       await this.#parts.durable.sync(active.id);
       signal?.throwIfAborted();
       await this.#store.commit({ key, name, usage, labels, parent });
+      undo.move();
+      if (sealed !== undefined) await this.#finish(sealed, name);
     } catch (error) {
       throw wrapError(error, `commit snapshot ${key} as ${name}`);
     }
@@ -147,8 +139,9 @@ class DirectorySnapshotter implements Snapshotter {
 
   async remove(key: string, options: CallOptions = {}): Promise<void> {
     options.signal?.throwIfAborted();
-    const { id } = await this.#store.remove(key);
-    if (this.#parts.syncRemove) await this.#parts.directories.remove(id);
+    using _turn = await this.#turns.acquire(key, options);
+    const { id, kind } = await this.#store.remove(key);
+    if (this.#parts.syncRemove) await this.#driver.places(kind).remove(id);
   }
 
   async *list(options: ListOptions = {}): AsyncIterable<SnapshotInfo> {
@@ -157,7 +150,10 @@ class DirectorySnapshotter implements Snapshotter {
   }
 
   async cleanup(options: CallOptions = {}): Promise<void> {
-    await this.#parts.directories.cleanup(() => this.#store.ids(), options);
+    for (const place of this.#parts.places) {
+      const kinds = KINDS.filter((kind) => this.#driver.places(kind) === place);
+      await place.cleanup(() => this.#store.ids(kinds), options);
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -175,18 +171,24 @@ class DirectorySnapshotter implements Snapshotter {
     this.#store.checkCreate({ key, parent, labels });
     const id = this.#store.nextId();
     const fill = this.#driver.filler({ kind, labels, parent: parent === "" ? undefined : this.#store.get(parent) });
+    const place = this.#driver.places(kind);
     await using made = new AsyncDisposableStack();
-    if (fill !== undefined) {
-      made.use(await this.#parts.directories.create(id, (path) => fill(path, { signal })));
-    }
+    if (fill !== undefined) made.use(await place.create(id, (path) => fill(path, { signal })));
     signal?.throwIfAborted();
     const record = await this.#store.create({ id, kind, key, parent, labels });
     made.move();
-    this.#parts.directories.adopted(id);
+    place.adopted(id);
     return this.#mounts(record);
   }
 
-  #mounts(record: SnapshotRecord): readonly Mount[] {
+  /** The commit stands, whatever becomes of this. */
+  async #finish(sealed: SealedSnapshot, name: string): Promise<void> {
+    await sealed.finish().catch((error: unknown) => {
+      this.#parts.log.warn("failed to clean up after commit", { name, error: messageOf(error) });
+    });
+  }
+
+  async #mounts(record: SnapshotRecord): Promise<readonly Mount[]> {
     return this.#driver.mounts(record, this.#store.ancestors(record));
   }
 
