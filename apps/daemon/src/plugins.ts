@@ -15,6 +15,7 @@ import {
   sandboxesServicePlugin,
   sandboxStorePlugin,
 } from "@berth/metadata/plugin";
+import { erofsHandlerPlugin, loopHandlerPlugin, mountManagerPlugin, mountsServicePlugin } from "@berth/mounts/plugin";
 import type { Plugin } from "@berth/plugin-core";
 import { shimManagerPlugin, taskRuntimePlugin, tasksServicePlugin } from "@berth/runtime/plugin";
 import { btrfsPlugin, nativePlugin, overlayfsPlugin, snapshotServicePlugin } from "@berth/snapshotters/plugin";
@@ -33,11 +34,14 @@ export function daemonPlugins(config: DaemonConfig): readonly Plugin[] {
     contentPlugin,
     deprecationsPlugin,
     exchangePlugin,
+    erofsHandlerPlugin,
+    loopHandlerPlugin,
     btrfsPlugin,
     nativePlugin,
     overlayfsPlugin,
     metadataPlugin,
     gcPlugin,
+    mountManagerPlugin,
     createWalkingPlugin({ temporaryDirectory: join(config.root, "tmpmounts") }),
     shimManagerPlugin({
       ownShim: findOwnShim(),
@@ -53,6 +57,7 @@ export function daemonPlugins(config: DaemonConfig): readonly Plugin[] {
     introspectionPlugin,
     leasePlugin,
     leasesServicePlugin,
+    mountsServicePlugin,
     namespacesServicePlugin,
     sandboxStorePlugin,
     sandboxesServicePlugin,

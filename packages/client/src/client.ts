@@ -11,6 +11,7 @@ import type { PluginRecord } from "@berth/core/introspection";
 import { LeaseLabel } from "@berth/core/leases";
 import type { Labels } from "@berth/core/labels";
 import type { LeaseManager } from "@berth/core/leases";
+import type { MountManager } from "@berth/core/mount";
 import type { Namespace } from "@berth/core/namespaces";
 import { DEFAULT_NAMESPACE, parseNamespace } from "@berth/core/namespaces";
 import type { SandboxStore } from "@berth/core/sandboxes";
@@ -27,6 +28,7 @@ import { createImagesClient } from "./images-client.ts";
 import type { IntrospectionClient, ServerInfo } from "./introspection-client.ts";
 import { createIntrospectionClient } from "./introspection-client.ts";
 import { createLeasesClient } from "./leases-client.ts";
+import { createMountsClient } from "./mounts-client.ts";
 import type { NamespacesClient } from "./namespaces-client.ts";
 import { createNamespacesClient } from "./namespaces-client.ts";
 import { createSandboxesClient } from "./sandboxes-client.ts";
@@ -85,6 +87,8 @@ export class Client implements AsyncDisposable {
   readonly containers: ContainerStore;
   readonly leases: LeaseManager;
   readonly sandboxes: SandboxStore;
+  /** Mounts are made where the daemon is. */
+  readonly mounts: MountManager;
   readonly namespaces: NamespacesClient;
   readonly events: EventExchange;
   readonly diff: Applier & Comparer;
@@ -101,6 +105,7 @@ export class Client implements AsyncDisposable {
     this.containers = createContainersClient(transport);
     this.leases = createLeasesClient(transport);
     this.sandboxes = createSandboxesClient(transport);
+    this.mounts = createMountsClient(transport);
     this.namespaces = createNamespacesClient(transport);
     this.events = createEventsClient(transport);
     this.diff = createDiffClient(transport);

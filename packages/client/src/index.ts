@@ -12,6 +12,7 @@ export { createImagesClient } from "./images-client.ts";
 export type { IntrospectionClient, ServerInfo } from "./introspection-client.ts";
 export { createIntrospectionClient } from "./introspection-client.ts";
 export { createLeasesClient } from "./leases-client.ts";
+export { createMountsClient } from "./mounts-client.ts";
 export type { NamespacesClient } from "./namespaces-client.ts";
 export { createNamespacesClient } from "./namespaces-client.ts";
 export { createSnapshotsClient } from "./snapshots-client.ts";
