@@ -75,7 +75,8 @@ export class MemoryContentStore implements ContentStore {
     if (bytes === undefined) throw notFound(`content ${digest}`);
     return {
       size: bytes.length,
-      readAt: async (offset, length) => bytes.slice(offset, offset + length),
+      // A copy, which `slice` of a Buffer is not: the bytes belong to the caller.
+      readAt: async (offset, length) => Uint8Array.from(bytes.subarray(offset, offset + length)),
       async [Symbol.asyncDispose]() {},
     };
   }

@@ -4,6 +4,8 @@ import { lstat, readdir, readlink } from "node:fs/promises";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 
+import { systemErrorCode } from "@berth/errors";
+
 /** One file as a comparison sees it: type and mode, owner, time in nanoseconds, links, device, content. */
 export type TreeEntry = Readonly<Record<string, string | number | bigint>>;
 
@@ -17,10 +19,10 @@ export async function listTree(
 ): Promise<ReadonlyMap<string, TreeEntry>> {
   const tree = new Map<string, TreeEntry>();
   const firstOfInode = new Map<bigint, string>();
-  const paths = ["", ...(await readdir(root, { recursive: true })).sort()];
-  for (const path of paths) {
+  for (const path of ["", ...(await pathsBelow(root)).sort()]) {
     const full = join(root, path);
-    const stat = await lstat(full, { bigint: true });
+    const stat = await lstat(full, { bigint: true }).catch(notThere);
+    if (stat === undefined) continue;
     const first = firstOfInode.get(stat.ino) ?? path;
     firstOfInode.set(stat.ino, first);
     const content = stat.isFile() ? await hashFile(full) : stat.isSymbolicLink() ? await readlink(full) : "";
@@ -35,6 +37,21 @@ export async function listTree(
     });
   }
   return tree;
+}
+
+/** overlayfs lists a whiteout in a directory that the layers below do not have, and has no such file. */
+function notThere(error: unknown): undefined {
+  if (systemErrorCode(error) !== "ENOENT") throw error;
+}
+
+/** Links are not followed, which the recursive listing of Node does. */
+async function pathsBelow(root: string, path = ""): Promise<string[]> {
+  const paths: string[] = [];
+  for (const entry of await readdir(join(root, path), { withFileTypes: true })) {
+    const below = join(path, entry.name);
+    paths.push(below, ...(entry.isDirectory() ? await pathsBelow(root, below) : []));
+  }
+  return paths;
 }
 
 async function hashFile(path: string): Promise<string> {
