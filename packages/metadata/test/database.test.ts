@@ -8,21 +8,42 @@ import { Code, codeOf } from "@berth/errors";
 import { parseDigest } from "@berth/oci";
 import { ImageCreateSchema } from "@berth/api/containerd/services/images/v1/events";
 import { DatabaseHeaderSchema } from "@berth/api/berth/metadata/v1/database";
+import { ImageEntrySchema } from "@berth/api/berth/metadata/v1/image";
 import { create, toBinary } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 
+import type { Migration } from "../src/database/migrations.ts";
 import { MetadataDatabase } from "../src/database/metadata-database.ts";
 import { compareBytes } from "../src/database/key-order.ts";
 import { decodeRecordKey, encodeRecordKey, recordRange } from "../src/database/record-key.ts";
-import { images, leaseResources } from "../src/database/tables.ts";
+import { images, leaseResources, sandboxes } from "../src/database/tables.ts";
 import { testNamespace } from "./daemon-storage.ts";
 import { temporaryDirectory } from "./temporary-directory.ts";
 
 const published: string[] = [];
 
-function openDatabase(path: string): Promise<MetadataDatabase> {
+function openRaw(path: string): Promise<Database> {
+  return Database.open({ path, mapSizeBytes: 1024 ** 3, fatal: (error) => expect.fail(error.message) });
+}
+
+/** This writes what the first version of berth wrote, without its code. */
+async function writeFirstVersion(path: string): Promise<void> {
+  await using raw = await openRaw(path);
+  await raw.update((tx) => {
+    const header = create(DatabaseHeaderSchema, { schemaVersion: 1, sequenceLimit: 7n });
+    tx.put(Uint8Array.of(0), toBinary(DatabaseHeaderSchema, header));
+    const target = { mediaType: "m", digest: `sha256:${"a".repeat(64)}`, size: 1n };
+    const entry = create(ImageEntrySchema, { labels: { ["__proto__"]: "x" }, target, createdAt: 1n, updatedAt: 2n });
+    // Prefix, length and text of the namespace, no group, literal key.
+    const key = Buffer.concat([Uint8Array.of(2, 4), Buffer.from("test"), Uint8Array.of(0, 0), Buffer.from("old")]);
+    tx.put(key, toBinary(ImageEntrySchema, entry));
+  });
+}
+
+function openDatabase(path: string, migrations?: readonly Migration[]): Promise<MetadataDatabase> {
   return MetadataDatabase.open({
+    ...(migrations === undefined ? {} : { migrations }),
     path,
     noSync: false,
     log: silentLogger,
@@ -120,15 +141,74 @@ describe("MetadataDatabase", () => {
     }
   });
 
+  it("brings a database of the first version to the latest, which an older berth refuses then", async () => {
+    await using directory = await temporaryDirectory();
+    const path = `${directory.path}/meta.mdb`;
+    await writeFirstVersion(path);
+    {
+      await using database = await openDatabase(path);
+      expect(database.firstSequence).toBe(7n);
+      expect(database.index.find(images, at("old"))).toEqual(image("old"));
+      expect(database.index.find(sandboxes, at("s"))).toBeUndefined();
+    }
+    expect(codeOf(await openDatabase(path, []).catch((error: unknown) => error))).toBe(Code.FailedPrecondition);
+  });
+
+  it("takes every step from the version of the file, once, and all of them or none", async () => {
+    await using directory = await temporaryDirectory();
+    const path = `${directory.path}/meta.mdb`;
+    await writeFirstVersion(path);
+    const taken: number[] = [];
+    const { key } = encodeRecordKey(images.prefix, at("old"));
+    const rename = { ...encodeRecordKey(images.prefix, at("new")) };
+    const steps = [2, 3, 4].map((version): Migration => ({
+      version,
+      title: `to ${version}`,
+      run: (entries) => {
+        taken.push(version);
+        const value = entries.get(key);
+        if (version === 3 && value !== undefined) {
+          entries.put(rename.key, value);
+          entries.remove(key);
+        }
+        if (version === 4 && taken.length < 4) throw new Error("not this time");
+      },
+    }));
+    await expect(openDatabase(path, steps)).rejects.toThrow("not this time");
+    {
+      // As it was.
+      await using first = await openDatabase(path, []);
+      expect(first.index.bucket(images, testNamespace).sorted()).toEqual([image("old")]);
+    }
+    for (let start = 0; start < 2; start++) {
+      await using database = await openDatabase(path, steps);
+      expect(database.index.bucket(images, testNamespace).sorted()).toEqual([image("new")]);
+    }
+    expect(taken).toEqual([2, 3, 4, 2, 3, 4]);
+    {
+      // A new one has nothing behind it.
+      await using _new = await openDatabase(`${directory.path}/new.mdb`, steps);
+      expect(taken).toHaveLength(6);
+    }
+  });
+
+  it("does not open where a record cannot be read", async () => {
+    await using directory = await temporaryDirectory();
+    const path = `${directory.path}/meta.mdb`;
+    await writeFirstVersion(path);
+    {
+      await using raw = await openRaw(path);
+      const { key } = encodeRecordKey(images.prefix, at("damaged"));
+      await raw.update((tx) => tx.put(key, Uint8Array.of(0xff, 0xff)));
+    }
+    expect(codeOf(await openDatabase(path).catch((error: unknown) => error))).toBe(Code.DataLoss);
+  });
+
   it("refuses a database of a newer version and leaves it alone", async () => {
     await using directory = await temporaryDirectory();
     const path = `${directory.path}/meta.mdb`;
     {
-      await using newer = await Database.open({
-        path,
-        mapSizeBytes: 1024 ** 3,
-        fatal: (error) => expect.fail(error.message),
-      });
+      await using newer = await openRaw(path);
       const header = create(DatabaseHeaderSchema, { schemaVersion: 99, sequenceLimit: 1n });
       await newer.update((tx) => tx.put(Uint8Array.of(0), toBinary(DatabaseHeaderSchema, header)));
     }

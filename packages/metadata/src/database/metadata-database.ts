@@ -1,18 +1,22 @@
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import type { DatabaseHeader } from "@berth/api/berth/metadata/v1/database";
 import { DatabaseHeaderSchema } from "@berth/api/berth/metadata/v1/database";
 import type { CallOptions } from "@berth/core/any";
 import type { EventPublisher } from "@berth/core/events";
 import type { Logger } from "@berth/core/log";
-import type { Sync } from "@berth/database";
+import type { Sync, WriteTransaction } from "@berth/database";
 import { checkSchemaVersion, Database } from "@berth/database";
+import { dataLoss, messageOf } from "@berth/errors";
 
+import type { Migration } from "./migrations.ts";
+import { allMigrations, latestVersion } from "./migrations.ts";
 import { RecordIndex } from "./record-index.ts";
 import { recordRange } from "./record-key.ts";
+import type { Table } from "./table.ts";
 import { allTables } from "./tables.ts";
-import type { Changes, Mutation, PendingEvent, Transaction } from "./transaction.ts";
+import type { Changes, DecodedRecord, Mutation, PendingEvent, Transaction } from "./transaction.ts";
 import { decodeRecord, RecordTransaction } from "./transaction.ts";
 
-const SCHEMA_VERSION = 1;
 const noWatchers: ReadonlySet<UpdateWatcher> = new Set();
 const HEADER_KEY = Uint8Array.of(0);
 /** Numbers taken from the database at a time; those left over at a stop are never used. */
@@ -29,6 +33,8 @@ export interface DatabaseOptions {
   readonly noSync: boolean;
   /** Called once when the database cannot be trusted any more; the daemon must stop. */
   readonly fatal: (error: Error) => void;
+  /** Steps from older layouts; all there are by default. */
+  readonly migrations?: readonly Migration[];
 }
 
 /** Options of {@link MetadataDatabase.update}. */
@@ -57,6 +63,7 @@ export class MetadataDatabase implements AsyncDisposable {
   readonly firstSequence: bigint;
   readonly #database: Database;
   readonly #options: DatabaseOptions;
+  readonly #schemaVersion: number;
   readonly #watchers = new Set<UpdateWatcher>();
   /** Updates between their callback and the end of their commit. */
   readonly #executed = new Set<Changes>();
@@ -64,23 +71,27 @@ export class MetadataDatabase implements AsyncDisposable {
   #sequenceLimit: bigint;
   #extending: Promise<void> | undefined;
 
-  /** This opens or makes the database and reads it. @throws failed_precondition - it was written by a newer version */
+  /**
+   * This opens or makes the database, brings it to the layout of this version, and reads it.
+   *
+   * @throws failed_precondition - it was written by a newer version
+   * @throws data_loss - a record cannot be read
+   */
   static async open(options: DatabaseOptions): Promise<MetadataDatabase> {
     await using opened = new AsyncDisposableStack();
     const database = opened.use(await Database.open({ ...options, mapSizeBytes: MAP_SIZE_BYTES }));
-    const header = database.get(HEADER_KEY);
-    const { schemaVersion, sequenceLimit } = fromBinary(DatabaseHeaderSchema, header ?? new Uint8Array(0));
-    checkSchemaVersion(options.path, schemaVersion, SCHEMA_VERSION);
-    const metadata = new MetadataDatabase(database, options, sequenceLimit === 0n ? 1n : sequenceLimit);
+    const header = await migrate(database, options);
+    const metadata = new MetadataDatabase(database, options, header);
     metadata.#load();
-    if (header === undefined) await metadata.#writeHeader();
     opened.move();
     return metadata;
   }
 
-  private constructor(database: Database, options: DatabaseOptions, sequence: bigint) {
+  private constructor(database: Database, options: DatabaseOptions, { schemaVersion, sequenceLimit }: DatabaseHeader) {
+    const sequence = sequenceLimit === 0n ? 1n : sequenceLimit;
     this.#database = database;
     this.#options = options;
+    this.#schemaVersion = schemaVersion;
     this.firstSequence = sequence;
     this.#nextSequence = sequence;
     this.#sequenceLimit = sequence;
@@ -159,20 +170,54 @@ export class MetadataDatabase implements AsyncDisposable {
   #load(): void {
     for (const table of allTables) {
       for (const { key, value } of this.#database.range(recordRange(table.prefix))) {
-        const { path, record } = decodeRecord(table, key, value);
+        const { path, record } = this.#decode(table, key, value);
         this.index.bucket(table, path.namespace, path.group).set(path.key, record);
       }
     }
   }
 
-  async #extendSequence(): Promise<void> {
-    const limit = this.#sequenceLimit + SEQUENCE_BATCH;
-    await this.#writeHeader(limit);
-    this.#sequenceLimit = limit;
+  #decode(table: Table<unknown>, key: Uint8Array, value: Uint8Array): DecodedRecord<unknown> {
+    try {
+      return decodeRecord(table, key, value);
+    } catch (error) {
+      const { path } = this.#options;
+      throw dataLoss(
+        `${path} holds a damaged record of ${table.name} (${messageOf(error)}): berthd db repair removes it`,
+        { cause: error },
+      );
+    }
   }
 
-  async #writeHeader(sequenceLimit = this.#sequenceLimit): Promise<void> {
-    const header = create(DatabaseHeaderSchema, { schemaVersion: SCHEMA_VERSION, sequenceLimit });
-    await this.#database.update((entries) => entries.put(HEADER_KEY, toBinary(DatabaseHeaderSchema, header)));
+  async #extendSequence(): Promise<void> {
+    const sequenceLimit = this.#sequenceLimit + SEQUENCE_BATCH;
+    const header = create(DatabaseHeaderSchema, { schemaVersion: this.#schemaVersion, sequenceLimit });
+    await this.#database.update((entries) => putHeader(entries, header));
+    this.#sequenceLimit = sequenceLimit;
   }
+}
+
+/** This brings a database to the latest layout, all steps at once or none, and returns its header. */
+async function migrate(database: Database, options: DatabaseOptions): Promise<DatabaseHeader> {
+  const { path, log, migrations = allMigrations } = options;
+  const bytes = database.get(HEADER_KEY);
+  const header = fromBinary(DatabaseHeaderSchema, bytes ?? new Uint8Array(0));
+  const latest = latestVersion(migrations);
+  checkSchemaVersion(path, header.schemaVersion, latest);
+  if (header.schemaVersion === latest) return header;
+  const { sequenceLimit } = header;
+  const migrated = create(DatabaseHeaderSchema, { schemaVersion: latest, sequenceLimit });
+  // A new database has nothing to migrate.
+  const steps = bytes === undefined ? [] : migrations.filter(({ version }) => version > header.schemaVersion);
+  await database.update((entries) => {
+    for (const { version, title, run } of steps) {
+      log.info("migrating database", { path, version, title });
+      run(entries);
+    }
+    putHeader(entries, migrated);
+  });
+  return migrated;
+}
+
+function putHeader(entries: WriteTransaction, header: DatabaseHeader): void {
+  entries.put(HEADER_KEY, toBinary(DatabaseHeaderSchema, header));
 }

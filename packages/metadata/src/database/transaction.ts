@@ -34,11 +34,17 @@ export interface Transaction {
   /** This removes a record; none is fine. */
   delete(table: Table<unknown>, path: RecordPath): void;
   /** This returns the records of a namespace, or of one group in it. */
-  list<R>(table: Table<R>, namespace: string, group?: string): { readonly path: RecordPath; readonly record: R }[];
+  list<R>(table: Table<R>, namespace: string, group?: string): DecodedRecord<R>[];
   /** This publishes an event when the update has been committed. */
   emit<M extends DescMessage>(namespace: Namespace, topic: string, schema: M, event: MessageInitShape<M>): void;
   /** This tells the collector that something may have become garbage. */
   markDirty(): void;
+}
+
+/** A record and where it stands. */
+export interface DecodedRecord<R> {
+  readonly path: RecordPath;
+  readonly record: R;
 }
 
 /** What an update changes in memory once it is committed. */
@@ -85,7 +91,7 @@ export class RecordTransaction implements Transaction {
     this.#changes.mutations.push({ table, path });
   }
 
-  list<R>(table: Table<R>, namespace: string, group?: string): { readonly path: RecordPath; readonly record: R }[] {
+  list<R>(table: Table<R>, namespace: string, group?: string): DecodedRecord<R>[] {
     const range = this.#entries.range(recordRange(table.prefix, namespace, group));
     return Array.from(range, ({ key, value }) => decodeRecord(table, key, value));
   }
@@ -111,11 +117,7 @@ export function namespacePath(namespace: string): RecordPath {
 }
 
 /** This reads an entry of the database, whichever way its path is kept. */
-export function decodeRecord<R>(
-  table: Table<R>,
-  key: Uint8Array,
-  value: Uint8Array,
-): { readonly path: RecordPath; readonly record: R } {
+export function decodeRecord<R>(table: Table<R>, key: Uint8Array, value: Uint8Array): DecodedRecord<R> {
   const path = decodeRecordKey(key);
   if (path !== undefined) return { path, record: table.decode(value, path) };
   const { namespace, group, key: longKey, record } = fromBinary(LongRecordSchema, value);
