@@ -1,13 +1,20 @@
 import { mkdir, rmdir } from "node:fs/promises";
 
-import { noData } from "../active-mount.ts";
 import type { CallOptions } from "@berth/core/any";
 import type { ActiveMount, Mount, MountHandler } from "@berth/core/mount";
-import { failedPrecondition, invalidArgument, isSystemError, systemErrorCode } from "@berth/errors";
+import { failedPrecondition, invalidArgument, systemErrorCode } from "@berth/errors";
 import { attachLoopDevice, isMountPoint, mountAll, mountByContext, unmountAll } from "@berth/linux/mount";
+
+import { noData } from "../active-mount.ts";
 
 const DMVERITY = "X-containerd.dmverity=";
 const DEVICE = "device=";
+
+/** What the kernel can do; found out at the first mount. */
+export interface ErofsOptions {
+  /** Whether it mounts files without a loop device. */
+  readonly takesFiles?: boolean;
+}
 
 /**
  * This makes the handler of EROFS images. From Linux 6.12 on the kernel mounts their files as they are; before, or where it was built
@@ -15,11 +22,12 @@ const DEVICE = "device=";
  *
  * @see containerd plugins/mount/erofs/plugin_linux.go
  */
-export function createErofsHandler(): MountHandler {
-  let takesFiles = true;
+export function createErofsHandler(options: ErofsOptions = {}): MountHandler {
+  let { takesFiles = true } = options;
 
   const mountFiles = (mount: Mount, mountPoint: string): boolean => {
-    if (!takesFiles) return false;
+    // Ids are mapped by a second mount over the first, which the other way knows how to make.
+    if (!takesFiles || mount.options.some((option) => option.startsWith("uidmap="))) return false;
     try {
       mountByContext(mount, mountPoint);
       return true;
@@ -41,8 +49,8 @@ export function createErofsHandler(): MountHandler {
       undo.move();
       return { ...made, mountPoint, mountedAt: Date.now(), data: noData };
     },
-    async unmount(mountPoint: string, options: CallOptions = {}): Promise<void> {
-      await unmountAll(mountPoint, options.signal === undefined ? {} : { signal: options.signal });
+    async unmount(mountPoint: string, { signal }: CallOptions = {}): Promise<void> {
+      await unmountAll(mountPoint, signal === undefined ? {} : { signal });
       await rmdir(mountPoint).catch(ignoreMissing);
     },
     isMounted: async (mountPoint) => isMountPoint(mountPoint),
@@ -69,5 +77,5 @@ function mountLoops(mount: Mount, mountPoint: string): Mount {
 }
 
 function ignoreMissing(error: unknown): void {
-  if (!(isSystemError(error) && error.code === "ENOENT")) throw error;
+  if (systemErrorCode(error) !== "ENOENT") throw error;
 }
