@@ -11,11 +11,13 @@ export interface StorePaths {
   readonly blobs: string;
   /** `<root>/ingest` */
   readonly ingests: string;
+  /** `<root>/corrupt`: what is left of blobs that were found damaged. */
+  readonly corrupt: string;
 }
 
 /** This lays out the directories of a store. */
 export function storePaths(root: string): StorePaths {
-  return { root, blobs: join(root, "blobs"), ingests: join(root, "ingest") };
+  return { root, blobs: join(root, "blobs"), ingests: join(root, "ingest"), corrupt: join(root, "corrupt") };
 }
 
 /** This is the directory of all blobs of one algorithm. */
@@ -36,5 +38,10 @@ export function blobPath(paths: StorePaths, digest: Digest): string {
 export function ingestPath(paths: StorePaths, ref: string): string {
   if (ref === "") throw invalidArgument("ref must not be empty");
   if (!ref.isWellFormed()) throw invalidArgument(`ref ${JSON.stringify(ref)} is not valid unicode`);
-  return join(paths.ingests, createHash("sha256").update(ref, "utf8").digest("hex"));
+  return join(paths.ingests, ingestName(ref));
+}
+
+/** This is the name of the directory of a ref's ingest. */
+export function ingestName(ref: string): string {
+  return createHash("sha256").update(ref, "utf8").digest("hex");
 }

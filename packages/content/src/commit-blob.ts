@@ -13,6 +13,7 @@ import type { EarlySync } from "./early-sync.ts";
 import { makeDirectoryDurably, renameDurably } from "./durable-rename.ts";
 import { ignoreMissing, type IngestDirectory, removeIngest } from "./ingest-directory.ts";
 import type { KeyedMutex } from "./keyed-mutex.ts";
+import type { LostBlobs } from "./lost-blobs.ts";
 
 /** What writers of one store share. */
 export interface StoreContext {
@@ -21,6 +22,9 @@ export interface StoreContext {
   readonly commits: KeyedMutex;
   /** So many bytes of an ingest go to the disk while more arrive. */
   readonly syncEveryBytes?: number;
+  readonly lost: LostBlobs;
+  /** Called when a blob has reached the disk. */
+  readonly onSynced?: () => void;
   readonly log: Logger;
 }
 
@@ -55,9 +59,10 @@ export async function commitBlob(
     }
     await makeDirectoryDurably(dirname(target));
     await publish(directory, target);
+    context.onSynced?.();
     // The blob is safe: what is left of the ingest is only litter, and the next writer of the ref removes it.
-    await removeIngest(directory).catch((error: unknown) => {
-      context.log.warn("failed to remove ingest", { path: directory.path, error: messageOf(error) });
+    await Promise.all([removeIngest(directory), context.lost.foundAgain(digest)]).catch((error: unknown) => {
+      context.log.warn("failed to clean up after commit", { path: directory.path, error: messageOf(error) });
     });
     return { digest, size, createdAt: at, updatedAt: at, labels: noLabels };
   });

@@ -1,8 +1,10 @@
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 
 import type { IngestStatus } from "@berth/core/content";
 import { systemErrorCode, unknown } from "@berth/errors";
+
+import { ingestName } from "./blob-path.ts";
 
 /** The directory of one ingest: `ref`, `data`, `startedat`, `updatedat` and, when the size is known, `total`. */
 export interface IngestDirectory {
@@ -87,6 +89,18 @@ export async function findIngest(directory: IngestDirectory, ref?: string): Prom
 export async function listIngests(ingestsPath: string): Promise<IngestDirectory[]> {
   const names = (await readdir(ingestsPath).catch(ignoreMissing)) ?? [];
   return names.toSorted().map((name) => ingestDirectory(join(ingestsPath, name)));
+}
+
+/**
+ * This removes what a crash left of the creation or the removal of ingests: directories without the ref that their name is the
+ * hash of. Nobody could resume one, nor name it to have it removed. For a store that has no writers yet.
+ */
+export async function removeBrokenIngests(ingestsPath: string): Promise<void> {
+  for (const directory of await listIngests(ingestsPath)) {
+    const ref = await findText(join(directory.path, "ref"));
+    const name = ref === undefined ? "" : ingestName(ref);
+    if (name !== basename(directory.path)) await removeIngest(directory);
+  }
 }
 
 /** This turns "there is no such file" into `undefined`. */

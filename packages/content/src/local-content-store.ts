@@ -1,5 +1,4 @@
-import { mkdir, readdir, stat, unlink } from "node:fs/promises";
-import { join } from "node:path";
+import { mkdir, stat, unlink } from "node:fs/promises";
 
 import type { CallOptions } from "@berth/core/any";
 import type {
@@ -17,19 +16,29 @@ import {
   failedPrecondition,
   fromSystemError,
   invalidArgument,
+  messageOf,
   notFound,
   systemErrorCode,
 } from "@berth/errors";
 import { adapt, parseFilters } from "@berth/filters";
-import { type Digest, isDigest, isDigestAlgorithm } from "@berth/oci";
+import type { Digest } from "@berth/oci";
 
 import { blobInfo } from "./blob-info.ts";
 import { blobPath, ingestPath, type StorePaths, storePaths } from "./blob-path.ts";
 import type { StoreContext } from "./commit-blob.ts";
-import { findIngest, ignoreMissing, ingestDirectory, listIngests, removeIngest } from "./ingest-directory.ts";
+import {
+  findIngest,
+  ignoreMissing,
+  ingestDirectory,
+  listIngests,
+  removeBrokenIngests,
+  removeIngest,
+} from "./ingest-directory.ts";
 import { KeyedMutex } from "./keyed-mutex.ts";
+import { listDigests } from "./list-digests.ts";
 import { LocalReader } from "./local-reader.ts";
 import { LocalWriter } from "./local-writer.ts";
+import { LostBlobs } from "./lost-blobs.ts";
 import { RefLocks } from "./ref-locks.ts";
 
 /** Options of {@link createLocalContentStore}. */
@@ -49,27 +58,35 @@ export interface LocalContentStoreOptions {
  * @see containerd plugins/content/local
  */
 export async function createLocalContentStore(options: LocalContentStoreOptions): Promise<ContentStore> {
-  await mkdir(options.root, { recursive: true, mode: 0o755 });
-  return new LocalContentStore(options);
+  return new LocalContentStore(await openStoreContext(options));
+}
+
+/** This makes the directory of a store, tidies up what a crash left of ingests, and returns what the parts of the store share. */
+export async function openStoreContext(
+  options: LocalContentStoreOptions & Pick<StoreContext, "onSynced">,
+): Promise<StoreContext> {
+  const { root, log = silentLogger, ...rest } = options;
+  const paths = storePaths(root);
+  await mkdir(root, { recursive: true, mode: 0o755 });
+  await removeBrokenIngests(paths.ingests).catch((error: unknown) => {
+    // Litter is no reason not to serve what is whole.
+    log.warn("failed to remove broken ingests", { path: paths.ingests, error: messageOf(error) });
+  });
+  return { ...rest, paths, commits: new KeyedMutex(), lost: await LostBlobs.open(paths), log };
 }
 
 /** As many files are looked at side by side while listing. */
 const LIST_BATCH = 64;
 
-class LocalContentStore implements ContentStore {
+/** See {@link createLocalContentStore}. */
+export class LocalContentStore implements ContentStore {
   readonly #paths: StorePaths;
   readonly #context: StoreContext;
   readonly #locks = new RefLocks();
 
-  constructor({ root, log = silentLogger, syncEveryBytes }: LocalContentStoreOptions) {
-    const paths = storePaths(root);
-    this.#paths = paths;
-    this.#context = {
-      paths,
-      commits: new KeyedMutex(),
-      log,
-      ...(syncEveryBytes === undefined ? {} : { syncEveryBytes }),
-    };
+  constructor(context: StoreContext) {
+    this.#paths = context.paths;
+    this.#context = context;
   }
 
   async info(digest: Digest, options: CallOptions = {}): Promise<ContentInfo> {
@@ -86,7 +103,7 @@ class LocalContentStore implements ContentStore {
 
   async *list(options: ListOptions = {}): AsyncIterable<ContentInfo> {
     const filter = parseFilters(options.filters ?? []);
-    const digests = await this.#digests();
+    const digests = await listDigests(this.#paths, this.#context.log);
     for (let start = 0; start < digests.length; start += LIST_BATCH) {
       options.signal?.throwIfAborted();
       const infos = await Promise.all(digests.slice(start, start + LIST_BATCH).map((digest) => this.#find(digest)));
@@ -151,6 +168,10 @@ class LocalContentStore implements ContentStore {
     await removeIngest(directory);
   }
 
+  watchLost(listener: (digest: Digest) => void): Disposable {
+    return this.#context.lost.watch(listener);
+  }
+
   async #find(digest: Digest): Promise<ContentInfo | undefined> {
     const file = await stat(blobPath(this.#paths, digest)).catch(ignoreMissing);
     return file === undefined ? undefined : blobInfo(digest, file);
@@ -159,19 +180,6 @@ class LocalContentStore implements ContentStore {
   async #mustBeNew(digest: Digest): Promise<void> {
     await this.#context.commits.settled(digest);
     if ((await this.#find(digest)) !== undefined) throw alreadyExists(`content ${digest}`);
-  }
-
-  async #digests(): Promise<Digest[]> {
-    const algorithms = (await readdir(this.#paths.blobs).catch(ignoreMissing)) ?? [];
-    const digests: Digest[] = [];
-    for (const algorithm of algorithms.filter(isDigestAlgorithm)) {
-      for (const name of await readdir(join(this.#paths.blobs, algorithm))) {
-        const digest = `${algorithm}:${name}`;
-        if (isDigest(digest)) digests.push(digest);
-        else this.#context.log.warn("file among the blobs is not named like one", { path: digest });
-      }
-    }
-    return digests.toSorted();
   }
 }
 

@@ -3,16 +3,16 @@ import { definePlugin, one, serviceRegistration } from "@berth/plugin-core";
 import { ContentPlugin, GrpcPlugin, MetadataPlugin } from "@berth/plugin-core/types";
 import { leaseOf, namespaceOf } from "@berth/rpc";
 
-import { createLocalContentStore } from "./local-content-store.ts";
+import { openContentStore } from "./open-content-store.ts";
 import { Content, createContentService } from "./service.ts";
 
 /** `content.v1 content`: blobs below the daemon's root. */
 export const contentPlugin: Plugin = definePlugin({
   type: ContentPlugin,
   id: "content",
-  init: ({ rootDir, meta, log }) => {
+  async init({ rootDir, meta, resources, log }) {
     meta.exports.set("root", rootDir);
-    return createLocalContentStore({ root: rootDir, log });
+    return resources.use(await openContentStore({ root: rootDir, log })).store;
   },
 });
 

@@ -47,6 +47,25 @@ describe("layout on disk", () => {
     expect(await readdir(join(subject.root, "ingest"))).toEqual([]);
   });
 
+  it("loses at the next start the ingests whose ref a power cut has emptied or never let be written", async () => {
+    await using subject = await openStore();
+    const { ingests } = storePaths(subject.root);
+    const whole = ingestPath(storePaths(subject.root), "whole");
+    for (const [name, ref] of [
+      ["0".repeat(64), undefined],
+      ["1".repeat(64), ""],
+      ["2".repeat(64), "another"],
+    ] as const) {
+      await mkdir(join(ingests, name), { recursive: true });
+      await writeFile(join(ingests, name, "data"), pattern(5));
+      if (ref !== undefined) await writeFile(join(ingests, name, "ref"), ref);
+    }
+    await (await subject.store.writer("whole"))[Symbol.asyncDispose]();
+    const store = await createLocalContentStore({ root: subject.root });
+    expect((await readdir(ingests)).map((name) => join(ingests, name))).toEqual([whole]);
+    expect(await Array.fromAsync(store.listStatuses(), ({ ref }) => ref)).toEqual(["whole"]);
+  });
+
   it("of containerd is understood: times with nanoseconds, total with a newline", async () => {
     await using subject = await openStore();
     const path = ingestPath(storePaths(subject.root), "theirs");

@@ -142,6 +142,12 @@ export interface ContentStore extends ContentProvider, ContentIngester {
   listStatuses(options?: ListOptions): AsyncIterable<IngestStatus>;
   /** This drops an ingest and its bytes. @throws not_found - no such ingest */
   abort(ref: string, options?: CallOptions): Promise<void>;
+  /**
+   * This calls `listener` with each blob that turned out to be damaged, as after a crash, and that the store therefore no longer has; with
+   * those known already before it returns. Whoever keeps records of blobs drops theirs, so that the blob is fetched again. Stores that
+   * do not look have no such method.
+   */
+  watchLost?(listener: (digest: Digest) => void): Disposable;
 }
 
 /** Options of {@link readBlob}. */

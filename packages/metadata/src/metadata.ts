@@ -25,6 +25,8 @@ export interface MetadataParts {
   readonly snapshotters: ReadonlyMap<string, BackendSnapshotter>;
   readonly collector: Collector;
   readonly collectors: CollectorRegistry;
+  /** Ends the watch over lost blobs. */
+  readonly losses: Disposable;
 }
 
 /** Runs collections on request, in place of an immediate one. */
@@ -85,6 +87,7 @@ export class Metadata implements MetadataStore, AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#parts.losses[Symbol.dispose]();
     await this.#parts.collector.idle();
     await this.#parts.database[Symbol.asyncDispose]();
   }

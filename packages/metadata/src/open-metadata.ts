@@ -11,6 +11,7 @@ import { Metadata } from "./metadata.ts";
 import type { SharingPolicy } from "./stores/backend-content.ts";
 import { BackendContent } from "./stores/backend-content.ts";
 import { BackendSnapshotter } from "./stores/backend-snapshotter.ts";
+import { forgetLostBlobs } from "./stores/forget-lost-blobs.ts";
 
 /** What {@link openMetadata} needs. */
 export interface MetadataOptions {
@@ -49,5 +50,6 @@ export async function openMetadata(options: MetadataOptions): Promise<Metadata> 
   const startedAt = options.startedAt ?? performance.timeOrigin;
   const collectors = new CollectorRegistry();
   const collector = new Collector({ database, content, snapshotters, collectors, startedAt, log });
-  return new Metadata({ database, content, snapshotters, collector, collectors });
+  const losses = forgetLostBlobs(database, options.content, log);
+  return new Metadata({ database, content, snapshotters, collector, collectors, losses });
 }
