@@ -6,6 +6,11 @@ export function backendSequence(text: string): bigint | undefined {
   return match?.[1] === undefined ? undefined : BigInt(match[1]);
 }
 
+/** This returns `<namespace>/<sequence>/`, which a snapshot keeps when it is committed; `undefined` as above. */
+export function backendPrefix(text: string): string | undefined {
+  return backendSequence(text) === undefined ? undefined : /^[^/]+\/\d+\//.exec(text)?.[0];
+}
+
 /** Tells what the collector may remove from a backend where no record names it. */
 export interface OrphanPolicy {
   /** Numbers from this one on were given out by this process. */

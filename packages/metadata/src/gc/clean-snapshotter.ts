@@ -6,7 +6,7 @@ import type { RecordIndex } from "../database/record-index.ts";
 import { snapshots } from "../database/tables.ts";
 import type { BackendSnapshotter } from "../stores/backend-snapshotter.ts";
 import type { OrphanPolicy } from "./backend-key.ts";
-import { isOrphan } from "./backend-key.ts";
+import { backendPrefix, isOrphan } from "./backend-key.ts";
 
 /** This removes the snapshots of a backend that no namespace knows, children before parents, and lets it tidy up. */
 export async function cleanSnapshotter(
@@ -22,8 +22,13 @@ export async function cleanSnapshotter(
   for (const bucket of index.buckets(snapshots)) {
     if (bucket.group === backend.name) for (const [, { backendKey }] of bucket.entries()) known.add(backendKey);
   }
+  // Committed already, and the record does not know yet: whoever commits again takes it.
+  const unfinished = new Set([...known].map(backendPrefix));
+  const isKnown = (name: string) => known.has(name) || unfinished.has(backendPrefix(name) ?? name);
   let removed = 0;
-  const garbage = infos.filter(({ name, createdAt }) => !known.has(name) && isOrphan(policy, name, createdAt));
+  const garbage = infos.filter(
+    ({ name, createdAt }) => !isKnown(name) && (backend.renumbered.has(name) || isOrphan(policy, name, createdAt)),
+  );
   for (const { name } of childrenFirst(garbage)) {
     signal?.throwIfAborted();
     // Adopted since the list was read.
@@ -31,6 +36,7 @@ export async function cleanSnapshotter(
     backend.removing.add(name);
     try {
       await backend.snapshotter.remove(name, { signal });
+      backend.renumbered.delete(name);
       removed++;
     } catch (error) {
       if (isNotFound(error)) continue;

@@ -9,6 +9,8 @@ export class BackendSnapshotter {
   readonly inFlight = new Set<string>();
   /** Backend keys that the collector is removing. */
   readonly removing = new Set<string>();
+  /** Backend keys that this process made under a number which an earlier one gave out: the collector knows them as ours by this. */
+  readonly renumbered = new Set<string>();
   /** Held by namespace and key while a snapshot is committed or changed. */
   readonly locks = new KeyedLock();
 

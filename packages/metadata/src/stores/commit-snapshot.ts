@@ -1,11 +1,12 @@
 import { SnapshotCommitSchema } from "@berth/api/containerd/events/snapshot";
 import { noLabels, validateLabels } from "@berth/core/labels";
 import type { SnapshotCommitOptions } from "@berth/core/snapshots";
-import { alreadyExists, invalidArgument, notFound } from "@berth/errors";
+import { alreadyExists, invalidArgument, isAlreadyExists, isNotFound, notFound } from "@berth/errors";
 
 import type { SnapshotRecord } from "../database/tables.ts";
 import { snapshots } from "../database/tables.ts";
 import type { Transaction } from "../database/transaction.ts";
+import { backendPrefix, backendSequence } from "../gc/backend-key.ts";
 import type { BackendSnapshotter } from "./backend-snapshotter.ts";
 import { storedLabels } from "./field-paths.ts";
 import { attachToLease, detachFromLease, requireLease } from "./lease-resource.ts";
@@ -40,14 +41,17 @@ export async function commitSnapshot(
   const active = find(key);
   if (active === undefined) throw notFound(`snapshot ${JSON.stringify(key)}`);
   const rebase = parent === undefined || parent === "" ? undefined : rebaseParent(active, parent, find(parent));
-  const backendKey = `${scope.namespace}/${await scope.database.nextSequence()}/${name}`;
-  backend.inFlight.add(backendKey);
+  // The committed snapshot keeps the number of the active one: until it has its record, that of the active one keeps it too.
+  const prefix = backendPrefix(active.backendKey) ?? `${scope.namespace}/${await scope.database.nextSequence()}/`;
+  const wanted = `${prefix}${name}`;
+  backend.inFlight.add(wanted);
   try {
-    await backend.snapshotter.commit(backendKey, active.backendKey, {
+    const backendKey = await commitBackend(backend, wanted, active.backendKey, {
       labels: inheritedLabels(storedLabels(labels)),
       signal,
       ...(rebase === undefined ? {} : { parent: rebase.backendKey }),
     });
+    if ((backendSequence(backendKey) ?? 0n) < scope.database.firstSequence) backend.renumbered.add(backendKey);
     const record: SnapshotRecord = {
       key: name,
       backendKey,
@@ -60,7 +64,28 @@ export async function commitSnapshot(
     // Without the signal: the active snapshot is gone from the backend, there is no way back.
     await scope.database.update((tx) => moveRecord(tx, scope, backend.name, key, record));
   } finally {
-    backend.inFlight.delete(backendKey);
+    backend.inFlight.delete(wanted);
+  }
+}
+
+/** An earlier commit may have got as far as this and no further, for a crash or a full disk: what it made is taken then. */
+async function commitBackend(
+  { snapshotter }: BackendSnapshotter,
+  wanted: string,
+  active: string,
+  options: SnapshotCommitOptions,
+): Promise<string> {
+  try {
+    await snapshotter.commit(wanted, active, options);
+    return wanted;
+  } catch (error) {
+    const prefix = backendPrefix(active);
+    const isGone = isNotFound(error) || isAlreadyExists(error);
+    if (!isGone || prefix === undefined) throw error;
+    for await (const { name, kind } of snapshotter.list({ signal: options.signal })) {
+      if (kind === "committed" && name.startsWith(prefix)) return name;
+    }
+    throw error;
   }
 }
 
