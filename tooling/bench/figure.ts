@@ -14,7 +14,7 @@ export type Target =
 /** One line of the table. Samples of the same index were measured one right after the other. */
 export interface Row {
   readonly label: string;
-  readonly unit: "ms" | "s" | "calls/s" | "µs" | "MiB";
+  readonly unit: "ms" | "s" | "calls/s" | "µs" | "MiB" | "MiB/s";
   readonly berth: readonly number[];
   readonly other: readonly number[];
   /** What `other` is, when it is not containerd. */

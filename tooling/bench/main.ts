@@ -3,9 +3,12 @@ import { inspect, parseArgs } from "node:util";
 
 import type { Figure, Row } from "./figure.ts";
 import { boot } from "./figures/boot.ts";
+import { collect } from "./figures/collect.ts";
 import { ctrVersion } from "./figures/ctr-version.ts";
 import { exec } from "./figures/exec.ts";
-import { importImage } from "./figures/import.ts";
+import { importImage, importOwn, importTen, importTenOwn } from "./figures/import.ts";
+import { ingest } from "./figures/ingest.ts";
+import { lists } from "./figures/lists.ts";
 import { memory } from "./figures/memory.ts";
 import { parallel } from "./figures/parallel.ts";
 import { rpc } from "./figures/rpc.ts";
@@ -13,7 +16,22 @@ import { run } from "./figures/run.ts";
 import { machineFacts, machineLoad } from "./machine.ts";
 import { formatTable } from "./table.ts";
 
-const FIGURES: readonly Figure[] = [run, importImage, rpc, boot, ctrVersion, memory, exec, parallel];
+const FIGURES: readonly Figure[] = [
+  run,
+  importImage,
+  importOwn,
+  importTen,
+  importTenOwn,
+  lists,
+  ingest,
+  collect,
+  rpc,
+  boot,
+  ctrVersion,
+  memory,
+  exec,
+  parallel,
+];
 
 const interrupt = new AbortController();
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {

@@ -14,6 +14,12 @@ export async function cpuSeconds(pid: number): Promise<number> {
   return ticks / TICKS_PER_SECOND;
 }
 
+/** This returns the processor seconds of the children of this process that have ended. */
+export async function childrenCpuSeconds(): Promise<number> {
+  const fields = await statFields(process.pid);
+  return (Number(fields[13]) + Number(fields[14])) / TICKS_PER_SECOND;
+}
+
 /** This returns the processes whose arguments contain `text`, which is how a shim shows whose it is. */
 export async function processesWithArgument(text: string): Promise<number[]> {
   const found: number[] = [];
