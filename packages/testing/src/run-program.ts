@@ -17,6 +17,8 @@ export interface ProgramOptions {
   readonly input?: string | Uint8Array;
   /** It is killed after this time, 60 s if not given. */
   readonly timeoutMs?: number;
+  /** It is killed when this is aborted. */
+  readonly signal?: AbortSignal;
 }
 
 /** This runs a program to its end, whatever its exit code. @throws not_found - there is no such program */
@@ -30,7 +32,9 @@ export async function runProgram(
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     stdio: ["pipe", "pipe", "pipe"],
   });
-  const timer = setTimeout(() => child.kill("SIGKILL"), options.timeoutMs ?? 60_000);
+  const kill = (): void => void child.kill("SIGKILL");
+  const timer = setTimeout(kill, options.timeoutMs ?? 60_000);
+  options.signal?.addEventListener("abort", kill, { once: true });
   const stdout = collect(child.stdout);
   const stderr = collect(child.stderr);
   // A program may end without reading its input.
@@ -42,6 +46,7 @@ export async function runProgram(
     return { code: code ?? 128 + (signal === null ? 0 : 9), stdout: stdout(), stderr: stderr() };
   } finally {
     clearTimeout(timer);
+    options.signal?.removeEventListener("abort", kill);
   }
 }
 

@@ -16,8 +16,12 @@ const PLACES = {
   "docker-registry": "usr/bin/docker-registry",
   "mkfs.btrfs": "sbin/mkfs.btrfs",
   "mkfs.erofs": "usr/bin/mkfs.erofs",
+  "mkfs.xfs": "sbin/mkfs.xfs",
   runc: "usr/sbin/runc",
+  strace: "usr/bin/strace",
 } as const;
+
+const MULTIARCH = process.arch === "arm64" ? "aarch64-linux-gnu" : "x86_64-linux-gnu";
 
 /** Programs of Debian that tests hold berth against. */
 export type DebianTool = keyof typeof PLACES;
@@ -37,6 +41,11 @@ export function debianTool(name: DebianTool): string {
 export function debianPath(): string {
   const places = ["usr/sbin", "usr/bin", "sbin", "bin"].map((part) => join(DEBIAN_ROOT, part));
   return [...places, process.env["PATH"] ?? ""].join(":");
+}
+
+/** This returns LD_LIBRARY_PATH for those of Debian's programs whose libraries are unpacked beside them. */
+export function debianLibraries(): string {
+  return ["usr/lib", "lib"].map((part) => join(DEBIAN_ROOT, part, MULTIARCH)).join(":");
 }
 
 /** This returns the path of a launcher of the checkout. */
