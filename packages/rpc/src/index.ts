@@ -14,3 +14,4 @@ export {
   namespaceInterceptor,
   namespaceOf,
 } from "./namespace.ts";
+export { withEncoding } from "./wire/encoded-message.ts";

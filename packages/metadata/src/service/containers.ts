@@ -1,11 +1,16 @@
 import { create } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
 import type { Containers, Container as ProtoContainer } from "@berth/api/containerd/services/containers/v1/containers";
-import { ContainerSchema } from "@berth/api/containerd/services/containers/v1/containers";
+import {
+  ContainerSchema,
+  ListContainerMessageSchema,
+  ListContainersResponseSchema,
+} from "@berth/api/containerd/services/containers/v1/containers";
 import type { Container, ContainerSpec } from "@berth/core/containers";
 import { fromProtoLabels, toProtoLabels } from "@berth/core/labels";
 import { invalidArgument } from "@berth/errors";
 
+import { listAnswer, recordEncoder, singleAnswer } from "./encode-list.ts";
 import { fromProtoAny, fromProtoExtensions, toProtoExtensions } from "./proto-any.ts";
 import { toProtoTimeMs } from "./proto-time.ts";
 import type { StoresOf } from "./scope.ts";
@@ -18,14 +23,14 @@ export function createContainersService(storesOf: StoresOf): ServiceImpl<typeof 
       return { container: toProtoContainer(container) };
     },
     async list({ filters }, context) {
-      const containers: ProtoContainer[] = [];
-      const listed = storesOf(context).containers.list({ filters, signal: context.signal });
-      for await (const container of listed) containers.push(toProtoContainer(container));
-      return { containers };
+      const containers = await Array.fromAsync(storesOf(context).containers.list({ filters, signal: context.signal }));
+      return listAnswer(create(ListContainersResponseSchema), "containers", containers, containerEncoder);
     },
     async *listStream({ filters }, context) {
       const listed = storesOf(context).containers.list({ filters, signal: context.signal });
-      for await (const container of listed) yield { container: toProtoContainer(container) };
+      for await (const container of listed) {
+        yield singleAnswer(create(ListContainerMessageSchema), "container", container, containerEncoder);
+      }
     },
     async create({ container }, context) {
       const options = { signal: context.signal };
@@ -43,6 +48,23 @@ export function createContainersService(storesOf: StoresOf): ServiceImpl<typeof 
     },
   };
 }
+
+const SPEC_FIELD = 5;
+
+/** Encodes containers for lists: their specs, which are most of them, are not kept a second time. */
+export const containerEncoder = recordEncoder({
+  schema: ContainerSchema,
+  toMessage: toProtoContainer,
+  bulk: {
+    field: SPEC_FIELD,
+    valueOf: ({ spec }: Container) => spec,
+    toHead: (container) => {
+      const message = toProtoContainer(container);
+      delete message.spec;
+      return message;
+    },
+  },
+});
 
 /** This makes the message of a container. */
 export function toProtoContainer(container: Container): ProtoContainer {

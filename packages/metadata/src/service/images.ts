@@ -1,12 +1,13 @@
 import { create } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
 import type { Image as ProtoImage, Images } from "@berth/api/containerd/services/images/v1/images";
-import { ImageSchema } from "@berth/api/containerd/services/images/v1/images";
+import { ImageSchema, ListImagesResponseSchema } from "@berth/api/containerd/services/images/v1/images";
 import type { Image, ImageSpec, ImageStore } from "@berth/core/images";
 import { fromProtoLabels, toProtoLabels } from "@berth/core/labels";
 import { invalidArgument } from "@berth/errors";
 import { parseDigest } from "@berth/oci";
 
+import { listAnswer, recordEncoder } from "./encode-list.ts";
 import { fromProtoTimeMs, toProtoTimeMs } from "./proto-time.ts";
 import type { StoresOf } from "./scope.ts";
 
@@ -18,10 +19,8 @@ export function createImagesService(storesOf: StoresOf): ServiceImpl<typeof Imag
       return { image: toProtoImage(image) };
     },
     async list({ filters }, context) {
-      const images: ProtoImage[] = [];
-      const listed = storesOf(context).images.list({ filters, signal: context.signal });
-      for await (const image of listed) images.push(toProtoImage(image));
-      return { images };
+      const images = await Array.fromAsync(storesOf(context).images.list({ filters, signal: context.signal }));
+      return listAnswer(create(ListImagesResponseSchema), "images", images, imageEncoder);
     },
     async create({ image, sourceDateEpoch }, context) {
       const time = sourceDateEpoch === undefined ? {} : { sourceDateEpoch: fromProtoTimeMs(sourceDateEpoch) };
@@ -43,6 +42,8 @@ export function createImagesService(storesOf: StoresOf): ServiceImpl<typeof Imag
     },
   };
 }
+
+const imageEncoder = recordEncoder({ schema: ImageSchema, toMessage: toProtoImage });
 
 /** This makes the message of an image. */
 export function toProtoImage({ name, labels, target, createdAt, updatedAt }: Image): ProtoImage {

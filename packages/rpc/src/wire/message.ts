@@ -2,6 +2,8 @@ import type { DescMessage, MessageInitShape, MessageShape } from "@bufbuild/prot
 import { create, fromBinary, isMessage, toBinary } from "@bufbuild/protobuf";
 import { internal, messageOf, resourceExhausted } from "@berth/errors";
 
+import { ownEncoding } from "./encoded-message.ts";
+
 /**
  * This decodes a message from its binary form.
  * @throws internal - the bytes are not such a message
@@ -22,7 +24,8 @@ export function decodeMessage<D extends DescMessage>(desc: D, bytes: Uint8Array)
 export function encodeMessage<D extends DescMessage>(desc: D, init: MessageInitShape<D>, maxBytes: number): Uint8Array {
   let bytes: Uint8Array;
   try {
-    bytes = toBinary(desc, isMessage(init, desc) ? init : create(desc, init));
+    const message = isMessage(init, desc) ? init : create(desc, init);
+    bytes = ownEncoding(message) ?? toBinary(desc, message);
   } catch (error) {
     throw internal(`encode ${desc.typeName}: ${messageOf(error)}`, { cause: error });
   }
