@@ -39,12 +39,10 @@ export async function traceCalls(pid: number, options: TraceOptions): Promise<Ca
   const directory = stack.use(await temporaryDirectory("strace"));
   const output = join(directory.path, "calls");
   const calls = options.calls.map((call) => `?${call}`).join(",");
-  const args = [
-    ...["-f", "-y", "-s", "0", "-o", output, "-e", `trace=${calls}`, "-e", "signal=none"],
-    ...(options.inject === undefined ? [] : ["-e", `inject=${calls}:${options.inject}`]),
-    ...(options.paths ?? []).flatMap((path) => ["-P", path]),
-    ...["-p", String(pid)],
-  ];
+  const inject = options.inject === undefined ? [] : ["-e", `inject=${calls}:${options.inject}`];
+  const paths = (options.paths ?? []).flatMap((path) => ["-P", path]);
+  const shown = ["-f", "-y", "-s", "0", "-o", output, "-e", `trace=${calls}`, "-e", "signal=none"];
+  const args = shown.concat(inject, paths, ["-p", String(pid)]);
   const env = { ...process.env, LD_LIBRARY_PATH: debianLibraries() };
   const child = spawn(debianTool("strace"), args, { env, stdio: ["ignore", "ignore", "pipe"] });
   const ended = once(child, "exit").then(() => {});

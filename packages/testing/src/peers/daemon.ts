@@ -24,6 +24,8 @@ export interface PeerDaemon extends AsyncDisposable {
   readonly root: string;
   readonly state: string;
   readonly pid: number;
+  /** Resolves when the process that runs now has ended, for whatever reason. */
+  readonly ended: Promise<void>;
   /** This runs Debian's Go `ctr` on this daemon. */
   ctr(args: readonly string[], options?: ProgramOptions): Promise<ProgramResult>;
   /** This returns what the daemon has logged. */
@@ -106,6 +108,9 @@ async function start(
     get pid() {
       return child.pid ?? 0;
     },
+    get ended() {
+      return ended(child);
+    },
     ctr,
     log: () => readFile(logFile, "utf8"),
     async restart({ signal = "SIGTERM", whileDown } = {}) {
@@ -168,6 +173,10 @@ function answers(address: string): Promise<boolean> {
   socket.once("connect", () => resolve(true));
   socket.once("error", () => resolve(false));
   return promise.finally(() => socket.destroy());
+}
+
+async function ended(child: ChildProcess): Promise<void> {
+  if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
 }
 
 async function stopChild(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
