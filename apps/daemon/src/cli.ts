@@ -58,6 +58,10 @@ function createProgram(): Command {
     .command("dump")
     .description("print the configuration after file, imports and flags")
     .action(async () => print((await load(program.opts<Flags>())).config));
+  configuration
+    .command("migrate")
+    .description("print the configuration in the newest version, with everything that it imports; no file is changed")
+    .action(async () => print((await load(program.opts<Flags>())).config));
   return program;
 }
 

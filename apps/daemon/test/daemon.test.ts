@@ -1,4 +1,4 @@
-import { mkdir, stat, writeFile } from "node:fs/promises";
+import { mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import type { PeerDaemon } from "@berth/testing";
@@ -33,6 +33,35 @@ describe("berthd command line", () => {
     expect(stdout).toContain('root = "/some/root"');
     expect(stdout).toContain('address = "/some/socket"');
     expect(stdout).toContain('level = "debug"');
+  });
+
+  it("migrates a configuration of each version to the newest, with its proxies, and changes no file", async () => {
+    await using directory = await temporaryDirectory("config");
+    const file = join(directory.path, "config.toml");
+    const proxy = '[proxy_plugins.far]\n  type = "snapshot"\n  address = "/far.sock"\n';
+    const texts = [
+      `disabled_plugins = ["btrfs"]\n[grpc]\n  address = "/s.sock"\n[plugins.overlayfs]\n  root_path = "/o"\n${proxy}`,
+      `version = 2\ndisabled_plugins = ["io.containerd.snapshotter.v1.btrfs"]\n[grpc]\n  address = "/s.sock"\n[plugins."io.containerd.snapshotter.v1.overlayfs"]\n  root_path = "/o"\n${proxy}`,
+      `version = 3\ndisabled_plugins = ["io.containerd.snapshotter.v1.btrfs"]\n[grpc]\n  address = "/s.sock"\n[plugins."io.containerd.snapshotter.v1.overlayfs"]\n  root_path = "/o"\n${proxy}`,
+    ];
+    const printed: string[] = [];
+    for (const text of texts) {
+      await writeFile(file, text);
+      const { code, stdout, stderr } = await berthd(["--config", file, "config", "migrate"]);
+      expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+      expect(await readFile(file, "utf8")).toBe(text);
+      printed.push(stdout);
+    }
+    const [oldest = ""] = printed;
+    expect(printed).toEqual([oldest, oldest, oldest]);
+    expect(oldest).toMatch(/^version = 4$/m);
+    expect(oldest).toMatch(/^disabled_plugins = \[ "io.containerd.snapshotter.v1.btrfs" \]$/m);
+    expect(oldest).toMatch(/^\[plugins\."io\.containerd\.server\.v1\.grpc"\]\naddress = "\/s\.sock"$/m);
+    expect(oldest).toContain('root_path = "/o"');
+    expect(oldest).toMatch(/^\[proxy_plugins\.far\]\ntype = "snapshot"\naddress = "\/far\.sock"$/m);
+    // What was printed is a configuration that reads back as itself.
+    await writeFile(file, oldest);
+    expect((await berthd(["--config", file, "config", "migrate"])).stdout).toBe(oldest);
   });
 
   it.each([

@@ -44,5 +44,6 @@ function hash({ path, digest }: HashJob): HashOutcome {
 // Jobs are what this was started with.
 for (const job of workerData as readonly HashJob[]) {
   const outcome = hash(job);
+  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- threads have no origins
   parentPort?.postMessage(outcome);
 }
