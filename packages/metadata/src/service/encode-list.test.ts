@@ -8,7 +8,7 @@ import { containerEncoder, toProtoContainer } from "./containers.ts";
 import { encodeRecords, listAnswer } from "./encode-list.ts";
 
 const any = fc.record({ typeUrl: fc.string(), value: fc.uint8Array({ maxLength: 300 }) });
-const REQUIRED = [
+const REQUIRED: (keyof Container)[] = [
   "id",
   "labels",
   "image",
@@ -19,7 +19,7 @@ const REQUIRED = [
   "sandboxId",
   "createdAt",
   "updatedAt",
-] as const;
+];
 
 const container: fc.Arbitrary<Container> = fc.record(
   {
