@@ -6,7 +6,7 @@ import type { Mount } from "./mount.ts";
 
 /** Options of {@link Applier.apply}. */
 export interface ApplyOptions extends CallOptions {
-  /** Values for stream processors, by media type. */
+  /** Values for stream processors, by the id of the processor. */
   readonly payloads?: ReadonlyMap<string, AnyValue>;
   /** Answer only when what was written has reached the disk. The applier's default holds when absent. */
   readonly syncFs?: boolean;

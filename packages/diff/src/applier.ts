@@ -6,8 +6,8 @@ import { wrapError } from "@berth/errors";
 import { type Descriptor, formatDigest, MediaType } from "@berth/oci";
 
 import { LayerEngine, type LayerEngineOptions } from "./layer-engine.ts";
-import { layerCompression } from "./layer-media-type.ts";
 import { openLayerTarget } from "./layer-target.ts";
+import { planProcessors } from "./processor-chain.ts";
 
 export interface ApplierOptions {
   /** Where the blobs of layers are. */
@@ -23,7 +23,7 @@ export interface ApplierOptions {
 export interface OwnedApplier extends Applier, AsyncDisposable {}
 
 /**
- * This makes an applier of tar layers, plain or compressed by gzip or zstd. It may be used by many at once. Disposing it
+ * This makes an applier of tar layers, plain or compressed by gzip or zstd, and of what the engine's processors turn into these. It may be used by many at once. Disposing it
  * disposes the engine that it made itself, never one that it was given.
  *
  * @see containerd core/diff/apply/apply.go
@@ -36,11 +36,11 @@ export function createApplier({ content, engine, syncFs = true, log = silentLogg
   const apply = async (layer: Descriptor, mounts: readonly Mount[], options: ApplyOptions): Promise<Descriptor> => {
     const { signal } = options;
     signal?.throwIfAborted();
-    const compression = layerCompression(layer.mediaType);
+    const chain = planProcessors(layer.mediaType, shared.processors, options.payloads);
     await using blob = await content.reader(layer.digest, { signal });
     await using target = await openLayerTarget(mounts, { temporaryDirectory: shared.temporaryDirectory, signal });
     const started = performance.now();
-    const applied = await shared.apply(blob, compression, target.place, { signal });
+    const applied = await shared.apply(blob, chain, target.place, { signal });
     for (const { message, path, xattr } of applied.warnings) log.warn(message, { digest: layer.digest, path, xattr });
     if (options.syncFs ?? syncFs) await shared.syncs.sync(target.place.root);
     const durationMs = Math.round(performance.now() - started);

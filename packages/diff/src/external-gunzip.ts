@@ -1,4 +1,4 @@
-import { closeSync, openSync, readSync } from "node:fs";
+import { closeSync, openSync, readSync, statSync } from "node:fs";
 
 import { invalidArgument, resourceExhausted } from "@berth/errors";
 import { closeFd, pipe2 } from "@berth/linux/files";
@@ -24,7 +24,9 @@ export function gunzipFile(
   budgets: Partial<DecompressionBudgets> | undefined,
   take: (bytes: Uint8Array) => void,
 ): void {
-  const { maxBytes } = { ...DEFAULT_DECOMPRESSION_BUDGETS, ...budgets };
+  const { maxBytes, maxRatio, ratioFloor } = { ...DEFAULT_DECOMPRESSION_BUDGETS, ...budgets };
+  // How much of the file the program has read is not known; all of it is the most that it can be.
+  const limit = Math.min(maxBytes, Math.max(ratioFloor, statSync(file).size * maxRatio));
   using child = new RunningProgram(file, program);
   const buffer = new Uint8Array(CHUNK_BYTES);
   let total = 0;
@@ -32,7 +34,7 @@ export function gunzipFile(
     const length = readSync(child.output, buffer);
     if (length === 0) break;
     total += length;
-    if (total > maxBytes) throw resourceExhausted(`gzip: more than ${maxBytes} bytes`);
+    if (total > limit) throw resourceExhausted(`gzip: more than ${limit} bytes`);
     take(buffer.subarray(0, length));
   }
   const status = child.wait();

@@ -3,3 +3,4 @@ export { type ApplierOptions, createApplier, type OwnedApplier } from "./applier
 export { type ComparerOptions, createComparer } from "./comparer.ts";
 export type { ApplyBudgets } from "./layer-job.ts";
 export { layerCompression } from "./layer-media-type.ts";
+export type { StreamProcessor } from "./processor-chain.ts";

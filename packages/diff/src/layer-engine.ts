@@ -3,11 +3,14 @@ import { MessageChannel } from "node:worker_threads";
 import type { ContentReader } from "@berth/core/content";
 import type { CallOptions } from "@berth/core/any";
 import { isCanceled } from "@berth/errors";
+import { ChildReaper } from "@berth/linux/process";
 
-import type { ApplyBudgets, CompareJob, GunzipProgram, LayerPlace, LayerSummary } from "./layer-job.ts";
+import type { ApplyBudgets, ApplyJob, CompareJob, GunzipProgram, LayerPlace, LayerSummary } from "./layer-job.ts";
 import { LayerWorkerPool, type LayerWorkerPoolOptions } from "./layer-worker-pool.ts";
 import { findGunzipProgram } from "./gunzip-program.ts";
 import { portChunks, serveChunks } from "./port-chunks.ts";
+import type { ProcessorChain, ProcessorStep, StreamProcessor } from "./processor-chain.ts";
+import { RunningProcessors } from "./running-processors.ts";
 import { DeviceSyncs } from "./device-syncs.ts";
 
 export interface LayerEngineOptions extends LayerWorkerPoolOptions {
@@ -17,6 +20,8 @@ export interface LayerEngineOptions extends LayerWorkerPoolOptions {
   readonly temporaryDirectory?: string | undefined;
   /** Where `igzip` and `unpigz` are looked for, and what switches them off; `process.env` by default. */
   readonly environment?: Readonly<Record<string, string | undefined>> | undefined;
+  /** Programs for layers of other media types, the one registered last first in line. */
+  readonly processors?: readonly StreamProcessor[] | undefined;
 }
 
 const CHUNK_BYTES = 1 << 20;
@@ -27,14 +32,20 @@ const CHUNK_BYTES = 1 << 20;
  */
 export class LayerEngine implements AsyncDisposable {
   readonly temporaryDirectory: string | undefined;
+  readonly processors: readonly StreamProcessor[];
   readonly syncs = new DeviceSyncs();
   readonly #pool: LayerWorkerPool;
   readonly #budgets: ApplyBudgets;
   readonly #environment: Readonly<Record<string, string | undefined>>;
+  /** Ends the programs of a layer that is being applied. */
+  readonly #kills = new Set<() => void>();
+  readonly #processing = new Set<Promise<unknown>>();
+  #reaper: ChildReaper | undefined;
   #gunzip: Promise<GunzipProgram | undefined> | undefined;
 
   constructor(options: LayerEngineOptions = {}) {
     this.temporaryDirectory = options.temporaryDirectory;
+    this.processors = options.processors ?? [];
     this.#pool = new LayerWorkerPool(options);
     this.#budgets = options.budgets ?? {};
     this.#environment = options.environment ?? process.env;
@@ -63,12 +74,17 @@ export class LayerEngine implements AsyncDisposable {
   /** Applies the bytes of a blob to a place, in a worker; returns what the uncompressed archive was. */
   async apply(
     blob: ContentReader,
-    compression: "detect" | "none",
+    { steps, compression }: ProcessorChain,
     place: LayerPlace,
     { signal }: CallOptions,
   ): Promise<LayerSummary> {
     this.#gunzip ??= findGunzipProgram(this.#environment);
     const job = { kind: "apply" as const, place, compression, gunzip: await this.#gunzip, budgets: this.#budgets };
+    if (steps.length > 0) {
+      const processing = this.#applyProcessed(blob, steps, job, { signal });
+      this.#processing.add(processing);
+      return processing.finally(() => this.#processing.delete(processing));
+    }
     if (blob.localPath !== undefined) {
       return this.#pool.run({ ...job, source: { kind: "file", path: blob.localPath } }, { signal });
     }
@@ -85,8 +101,41 @@ export class LayerEngine implements AsyncDisposable {
     }
   }
 
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.#pool[Symbol.asyncDispose]();
+  async #applyProcessed(
+    blob: ContentReader,
+    steps: readonly ProcessorStep[],
+    job: Omit<ApplyJob, "source" | "cancelled">,
+    { signal }: CallOptions,
+  ): Promise<LayerSummary> {
+    this.#reaper ??= new ChildReaper({ mode: "registered" });
+    const input =
+      blob.localPath === undefined
+        ? { kind: "chunks" as const, chunks: blobChunks(blob, signal) }
+        : { kind: "file" as const, path: blob.localPath };
+    await using running = RunningProcessors.start(steps, input, this.#reaper);
+    // The worker waits for bytes and sees nothing else: the end of the programs is the end of its waiting.
+    const kill = (): void => running.kill();
+    this.#kills.add(kill);
+    signal?.addEventListener("abort", kill, { once: true });
+    try {
+      const layer = await this.#pool.run({ ...job, source: { kind: "pipe", fd: running.output } }, { signal });
+      await running.finish();
+      return layer;
+    } catch (error) {
+      if (signal?.aborted !== true) await running.explain();
+      throw error;
+    } finally {
+      this.#kills.delete(kill);
+      signal?.removeEventListener("abort", kill);
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const kill of this.#kills) kill();
+    await this.#pool[Symbol.asyncDispose]();
+    // Without the reaper nobody would see their programs end.
+    await Promise.allSettled(this.#processing);
+    this.#reaper?.[Symbol.dispose]();
   }
 }
 

@@ -24,9 +24,10 @@ export interface LayerPlace {
   readonly lowers: readonly string[];
 }
 
-/** Where the bytes of the blob come from: a file that the worker opens, or chunks that it asks for one by one. */
+/** Where the bytes of the blob come from: a file that the worker opens, a pipe that it reads, or chunks that it asks for one by one. */
 export type LayerSource =
   | { readonly kind: "file"; readonly path: string }
+  | { readonly kind: "pipe"; readonly fd: number }
   | { readonly kind: "port"; readonly port: MessagePort };
 
 /** A program that writes to its output what it gunzips from its input. */

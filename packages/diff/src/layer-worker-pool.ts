@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { type Transferable, Worker } from "node:worker_threads";
 
 import { canceled, internal, unavailable, wrapError } from "@berth/errors";
@@ -6,7 +7,7 @@ import type { ApplyJob, CompareJob, LayerJob, LayerOutcome, LayerSummary } from 
 import { fromRemoteError } from "./remote-error.ts";
 
 export interface LayerWorkerPoolOptions {
-  /** Layers applied or made at once; default 2. */
+  /** Layers applied or made at once; as many as there are processors by default, two at least. */
   readonly workers?: number | undefined;
   /** The module that a worker runs: `layer-worker` of this package; needed where this package was bundled into a file. */
   readonly workerUrl?: URL | undefined;
@@ -36,7 +37,7 @@ export class LayerWorkerPool implements AsyncDisposable {
 
   constructor(options: LayerWorkerPoolOptions = {}) {
     this.#url = options.workerUrl ?? defaultWorkerUrl();
-    this.#limit = options.workers ?? 2;
+    this.#limit = options.workers ?? Math.max(2, availableParallelism());
     this.#idleMs = options.idleMs ?? 10_000;
   }
 

@@ -8,6 +8,7 @@ import { createApplier } from "./applier.ts";
 import { createComparer } from "./comparer.ts";
 import { type LayerEngineOptions, createLayerEngine } from "./layer-engine.ts";
 import { createDiffService } from "./service.ts";
+import { budgetsOf, walkingConfig } from "./walking-config.ts";
 
 /** `io.containerd.differ.v1.walking`, with the settings of a daemon that is bundled or has a place for temporary mounts. */
 export function createWalkingPlugin(options: LayerEngineOptions = {}): Plugin {
@@ -15,8 +16,10 @@ export function createWalkingPlugin(options: LayerEngineOptions = {}): Plugin {
     type: DiffPlugin,
     id: "walking",
     requires: { metadata: one(MetadataPlugin) },
-    init: ({ plugins, resources, log }) => {
-      const engine = resources.use(createLayerEngine(options));
+    config: walkingConfig,
+    init: ({ plugins, config, resources, log }) => {
+      const workers = config.workers === 0 ? options.workers : config.workers;
+      const engine = resources.use(createLayerEngine({ ...options, workers, budgets: budgetsOf(config) }));
       return (namespace, view) => {
         const { content } = plugins.metadata.namespace(namespace, view);
         return { ...createApplier({ content, engine, log }), ...createComparer({ content, engine, log }) };

@@ -10,7 +10,7 @@ import {
 } from "@berth/archive";
 import { canceled } from "@berth/errors";
 
-import type { ApplyJob, LayerPlace, LayerSummary } from "./layer-job.ts";
+import type { ApplyJob, LayerPlace, LayerSource, LayerSummary } from "./layer-job.ts";
 import { gunzipFile } from "./external-gunzip.ts";
 import { LayerRoot } from "./layer-root.ts";
 import { LayerWriter } from "./layer-writer.ts";
@@ -19,6 +19,8 @@ import { Warnings } from "./warnings.ts";
 import { NaiveWhiteouts, OverlayWhiteouts, type Whiteouts } from "./whiteouts.ts";
 
 const READ_BYTES = 1 << 20;
+/** As much as a pipe holds. */
+const PIPE_BYTES = 1 << 16;
 
 /**
  * This applies one layer in the calling thread: decompress, hash, parse, make files. Only decompression and reading
@@ -68,9 +70,24 @@ async function pour(job: ApplyJob, sink: LayerSink): Promise<void> {
     gunzipFile(source.path, gunzip, budgets, sink.take);
     return;
   }
-  const bytes = source.kind === "file" ? fileChunks(source.path) : portChunks(source.port);
+  const bytes = chunksOf(source);
   const known = compression === "none" ? "none" : undefined;
   for await (const chunk of decompress(bytes, { compression: known, budgets })) sink.take(chunk);
+}
+
+function chunksOf(source: LayerSource): AsyncIterable<Uint8Array> {
+  if (source.kind === "file") return fileChunks(source.path);
+  return source.kind === "pipe" ? pipeChunks(source.fd) : portChunks(source.port);
+}
+
+/** Blocks the thread while the other side has nothing; whoever wants the job to stop ends that side. */
+async function* pipeChunks(fd: number): AsyncGenerator<Uint8Array, void, undefined> {
+  for (;;) {
+    const chunk = new Uint8Array(PIPE_BYTES);
+    const length = readSync(fd, chunk);
+    if (length === 0) return;
+    yield chunk.subarray(0, length);
+  }
 }
 
 function isGzip(path: string): boolean {
