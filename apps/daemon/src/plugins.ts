@@ -42,7 +42,10 @@ export function daemonPlugins(config: DaemonConfig): readonly Plugin[] {
     metadataPlugin,
     gcPlugin,
     mountManagerPlugin,
-    createWalkingPlugin({ temporaryDirectory: join(config.root, "tmpmounts") }),
+    createWalkingPlugin({
+      temporaryDirectory: join(config.root, "tmpmounts"),
+      processors: Object.entries(config.stream_processors).map(([id, processor]) => ({ id, ...processor })),
+    }),
     shimManagerPlugin({
       ownShim: findOwnShim(),
       version: VERSION,
