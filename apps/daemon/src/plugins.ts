@@ -18,7 +18,15 @@ import {
 import { erofsHandlerPlugin, loopHandlerPlugin, mountManagerPlugin, mountsServicePlugin } from "@berth/mounts/plugin";
 import type { Plugin } from "@berth/plugin-core";
 import { shimManagerPlugin, taskRuntimePlugin, tasksServicePlugin } from "@berth/runtime/plugin";
-import { btrfsPlugin, nativePlugin, overlayfsPlugin, snapshotServicePlugin } from "@berth/snapshotters/plugin";
+import {
+  blockfilePlugin,
+  btrfsPlugin,
+  devmapperPlugin,
+  nativePlugin,
+  overlayfsPlugin,
+  snapshotServicePlugin,
+  zfsPlugin,
+} from "@berth/snapshotters/plugin";
 
 import type { DaemonConfig } from "./config/daemon-config.ts";
 import { findOwnShim } from "./own-shim.ts";
@@ -36,9 +44,12 @@ export function daemonPlugins(config: DaemonConfig): readonly Plugin[] {
     exchangePlugin,
     erofsHandlerPlugin,
     loopHandlerPlugin,
+    blockfilePlugin,
     btrfsPlugin,
+    devmapperPlugin,
     nativePlugin,
     overlayfsPlugin,
+    zfsPlugin,
     metadataPlugin,
     gcPlugin,
     mountManagerPlugin,

@@ -10,6 +10,11 @@ export interface SnapshotSubject extends AsyncDisposable {
   readonly snapshotter: Snapshotter;
   /** Whether a snapshot may get its parent at its commit. */
   readonly rebases: boolean;
+  /**
+   * What usage counts: each file of an active snapshot, kept by the commit (`files`, the default); the file that the snapshot is
+   * (`image`); files until the commit, and the image that it becomes from then on (`converted`).
+   */
+  readonly usage?: "files" | "image" | "converted";
   /** This mounts a list at a directory; disposing the result unmounts it. */
   mount(mounts: readonly Mount[], target: string): Promise<AsyncDisposable>;
 }

@@ -3,7 +3,8 @@ import { snapshotKeyCases } from "./snapshots-key-cases.ts";
 import { snapshotLayerCases } from "./snapshots-layer-cases.ts";
 import type { SnapshotSubject } from "./snapshots-subject.ts";
 
+export { snapshotLimitCases, snapshotWithoutLimitCases } from "./snapshots-limit-cases.ts";
 export type { SnapshotSubject } from "./snapshots-subject.ts";
 
-/** What every snapshotter does. */
+/** The rules that every snapshotter keeps. */
 export const snapshotCases: readonly ConformanceCase<SnapshotSubject>[] = [...snapshotKeyCases, ...snapshotLayerCases];

@@ -1,28 +1,27 @@
-import { mkdir, realpath } from "node:fs/promises";
-import { isAbsolute, relative } from "node:path";
+import type { Snapshotter } from "@berth/core/snapshots";
+import { failedPrecondition } from "@berth/errors";
 
-import { fsTypeName, readMountInfo, statFs } from "@berth/linux/mount";
+import { BtrfsDriver } from "./btrfs/btrfs-driver.ts";
+import { openSnapshotter, type SnapshotterOptions } from "./driven-snapshotter.ts";
+import { findMountOf, findOtherFileSystem } from "./other-file-system.ts";
+
+export { findOtherFileSystem } from "./other-file-system.ts";
+
+/** Options of {@link openBtrfsSnapshotter}. */
+export type BtrfsSnapshotterOptions = Omit<SnapshotterOptions, "syncRemove">;
 
 /**
- * This makes the root of a btrfs snapshotter and says which file system it is on, when that is not btrfs.
+ * This opens the btrfs snapshotter: each snapshot is a subvolume that shares what it has in common with its parent. It needs no
+ * program. Removed snapshots go from disk at once.
  *
+ * @throws failed_precondition - the root is on another file system
  * @see containerd plugins/snapshots/btrfs
  */
-export async function findOtherFileSystem(root: string): Promise<string | undefined> {
-  await mkdir(root, { recursive: true, mode: 0o700 });
-  const type = fsTypeName(statFs(root).type);
-  if (type === "btrfs") return undefined;
-  return mountedType(await realpath(root)) ?? type;
-}
-
-/** The mount table tells ext2, ext3 and ext4 apart, their magic number does not. */
-function mountedType(path: string): string | undefined {
-  const holds = (mountPoint: string): boolean => {
-    const below = relative(mountPoint, path);
-    return below === "" || (!isAbsolute(below) && below !== ".." && !below.startsWith("../"));
-  };
-  return readMountInfo()
-    .filter(({ mountPoint }) => holds(mountPoint))
-    .toSorted((a, b) => a.mountPoint.length - b.mountPoint.length)
-    .at(-1)?.type;
+export async function openBtrfsSnapshotter(options: BtrfsSnapshotterOptions): Promise<Snapshotter> {
+  const other = await findOtherFileSystem(options.root, "btrfs");
+  const mount = await findMountOf(options.root);
+  if (other !== undefined || mount === undefined) {
+    throw failedPrecondition(`path ${options.root} (${other}) must be a btrfs filesystem`);
+  }
+  return openSnapshotter({ ...options, syncRemove: true }, (tools) => BtrfsDriver.open(tools, mount.source));
 }

@@ -19,7 +19,7 @@ import type {
 import { failedPrecondition, invalidArgument, messageOf, wrapError } from "@berth/errors";
 
 import { DurableDirectory } from "./durable-directory.ts";
-import type { DriverTools, SealedSnapshot, SnapshotDriver } from "./snapshot-driver.ts";
+import type { DriverTools, MeasureOptions, SealedSnapshot, SnapshotDriver } from "./snapshot-driver.ts";
 import type { SnapshotPlaces } from "./snapshot-places.ts";
 import { filterSnapshots } from "./store/filter-snapshots.ts";
 import { snapshotInfo, type SnapshotRecord } from "./store/snapshot-record.ts";
@@ -98,7 +98,7 @@ class DrivenSnapshotter implements Snapshotter {
 
   async usage(key: string, options: CallOptions = {}): Promise<SnapshotUsage> {
     const record = this.#store.get(key);
-    return record.kind === "active" ? this.#driver.usage(record, options) : record.usage;
+    return record.kind === "active" ? this.#driver.usage(record, this.#measuring(record, options)) : record.usage;
   }
 
   async mounts(key: string): Promise<readonly Mount[]> {
@@ -126,7 +126,8 @@ class DrivenSnapshotter implements Snapshotter {
     try {
       await using undo = new AsyncDisposableStack();
       const sealed = undo.use(await this.#driver.seal?.(active, { signal }));
-      const usage = await (this.#driver.sealedUsage ?? this.#driver.usage).call(this.#driver, active, { signal });
+      const measure = this.#driver.sealedUsage ?? this.#driver.usage;
+      const usage = await measure.call(this.#driver, active, this.#measuring(active, { signal }));
       await this.#parts.durable.sync(active.id);
       signal?.throwIfAborted();
       await this.#store.commit({ key, name, usage, labels, parent });
@@ -179,6 +180,10 @@ class DrivenSnapshotter implements Snapshotter {
     made.move();
     place.adopted(id);
     return this.#mounts(record);
+  }
+
+  #measuring(record: SnapshotRecord, { signal }: CallOptions): MeasureOptions {
+    return { signal, parent: record.parent === "" ? undefined : this.#store.get(record.parent) };
   }
 
   /** The commit stands, whatever becomes of this. */

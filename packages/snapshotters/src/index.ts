@@ -2,6 +2,7 @@ export type { SnapshotterOptions } from "./driven-snapshotter.ts";
 export { openSnapshotter } from "./driven-snapshotter.ts";
 export type {
   DriverTools,
+  MeasureOptions,
   SealedSnapshot,
   SnapshotDriver,
   SnapshotFiller,

@@ -18,6 +18,11 @@ export interface SnapshotRequest {
 /** Fills the place of a new snapshot. When it throws, the place is removed, with whatever is in it. */
 export type SnapshotFiller = (path: string, options: CallOptions) => Promise<void>;
 
+/** Options of {@link SnapshotDriver.usage}. */
+export interface MeasureOptions extends CallOptions {
+  readonly parent: SnapshotRecord | undefined;
+}
+
 /** What a driver did to an active snapshot so that it can be committed. Disposing takes it back. */
 export interface SealedSnapshot extends AsyncDisposable {
   /**
@@ -40,7 +45,7 @@ export interface SnapshotDriver {
    */
   filler(request: SnapshotRequest): SnapshotFiller | undefined;
   /** This measures an active snapshot. */
-  usage(record: SnapshotRecord, options: CallOptions): Promise<SnapshotUsage>;
+  usage(record: SnapshotRecord, options: MeasureOptions): Promise<SnapshotUsage>;
   /** @param ancestors - the parent first */
   mounts(record: SnapshotRecord, ancestors: readonly SnapshotRecord[]): Promise<readonly Mount[]> | readonly Mount[];
   /**
@@ -49,7 +54,7 @@ export interface SnapshotDriver {
    */
   seal?(record: SnapshotRecord, options: CallOptions): Promise<SealedSnapshot>;
   /** This measures what {@link seal} made; without it, the active snapshot is measured. */
-  sealedUsage?(record: SnapshotRecord, options: CallOptions): Promise<SnapshotUsage>;
+  sealedUsage?(record: SnapshotRecord, options: MeasureOptions): Promise<SnapshotUsage>;
   /** This sets up again what a crash or a restart of the machine took away; called once, before anything else. */
   restore?(records: readonly SnapshotRecord[]): Promise<void>;
   /** What is told of a snapshot beside what is stored. */

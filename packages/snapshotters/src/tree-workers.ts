@@ -37,14 +37,22 @@ export class TreeWorkers implements AsyncDisposable {
     this.#idleMs = options.idleMs ?? 10_000;
   }
 
-  /** This measures a tree as `du` does: the blocks of each inode once, the top directory included. */
-  usage(path: string, options: CallOptions = {}): Promise<SnapshotUsage> {
-    return this.#submit({ kind: "usage", path }, options);
+  /**
+   * This measures a tree as `du` does: the blocks of each inode once, the top directory included. With `base`, a tree that this
+   * one was a snapshot of, only what has changed since counts.
+   */
+  usage(path: string, options: CallOptions & { readonly base?: string | undefined } = {}): Promise<SnapshotUsage> {
+    return this.#submit({ kind: "usage", path, base: options.base }, options);
   }
 
   /** This copies the content and attributes of one directory into another, which exists. */
   async copy(from: string, to: string, options: CallOptions = {}): Promise<void> {
     await this.#submit({ kind: "copy", from, to }, options);
+  }
+
+  /** This copies one file to a new name, holes as holes, and puts it on disk. */
+  async copyFile(from: string, to: string, options: CallOptions = {}): Promise<void> {
+    await this.#submit({ kind: "copy-file", from, to }, options);
   }
 
   /** This removes a tree of any depth and with any names; one that is not there is fine. */

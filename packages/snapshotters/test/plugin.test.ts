@@ -1,18 +1,28 @@
 import { join } from "node:path";
 
 import { silentLogger } from "@berth/core/log";
-import { messageOf } from "@berth/errors";
+import { Code, codeOf, messageOf } from "@berth/errors";
 import { bootPlugins } from "@berth/plugin-core";
 import { SnapshotPlugin } from "@berth/plugin-core/types";
 import { describe, expect, it } from "vitest";
 
-import { btrfsPlugin, nativePlugin, overlayfsPlugin } from "../src/plugin.ts";
+import {
+  blockfilePlugin,
+  btrfsPlugin,
+  devmapperPlugin,
+  nativePlugin,
+  overlayfsPlugin,
+  zfsPlugin,
+} from "../src/plugin.ts";
+import { makeScratch, mountBtrfs } from "./images.ts";
 import { temporaryDirectory } from "./temporary-directory.ts";
 
-async function boot(root: string, config: Record<string, unknown> = {}) {
+const TYPE = "io.containerd.snapshotter.v1";
+
+async function boot(root: string, config: Readonly<Record<string, Record<string, unknown>>> = {}) {
   return bootPlugins({
-    plugins: [btrfsPlugin, nativePlugin, overlayfsPlugin],
-    config: new Map([["io.containerd.snapshotter.v1.overlayfs", config]]),
+    plugins: [blockfilePlugin, btrfsPlugin, devmapperPlugin, nativePlugin, overlayfsPlugin, zfsPlugin],
+    config: new Map(Object.entries(config).map(([id, table]) => [`${TYPE}.${id}`, table])),
     root,
     state: join(root, "state"),
     grpcAddress: "",
@@ -24,38 +34,44 @@ async function boot(root: string, config: Record<string, unknown> = {}) {
 }
 
 describe("snapshotter plugins", () => {
-  it("load overlayfs and native, and skip btrfs in containerd's words", async () => {
+  it("load where they can, and are skipped in containerd's words where they cannot", async () => {
     await using directory = await temporaryDirectory();
     await using graph = await boot(directory.path);
     const records = new Map(graph.records.map((record) => [record.id, record]));
+    const rootOf = (id: string): string => join(directory.path, `${TYPE}.${id}`);
+    const reason = (id: string): string => messageOf(records.get(id)?.error);
     expect([...records].map(([id, { status }]) => [id, status])).toEqual([
+      ["blockfile", "skipped"],
       ["btrfs", "skipped"],
+      ["devmapper", "skipped"],
       ["native", "loaded"],
       ["overlayfs", "loaded"],
+      ["zfs", "skipped"],
     ]);
-    const btrfsRoot = join(directory.path, "io.containerd.snapshotter.v1.btrfs");
-    expect(messageOf(records.get("btrfs")?.error)).toMatch(
+    expect(reason("blockfile")).toBe("no scratch file generator: skip plugin");
+    expect(reason("btrfs")).toMatch(
       new RegExp(
-        `^path ${btrfsRoot} \\(\\w+\\) must be a btrfs filesystem to be used with the btrfs snapshotter: skip plugin$`,
+        `^path ${rootOf("btrfs")} \\(\\w+\\) must be a btrfs filesystem to be used with the btrfs snapshotter: skip`,
       ),
     );
+    expect(reason("devmapper")).toBe("devmapper not configured: skip plugin");
+    expect(reason("zfs")).toBe(
+      `path ${rootOf("zfs")} must be a zfs filesystem to be used with the zfs snapshotter: skip plugin`,
+    );
     for (const [id, record] of records) {
-      expect(record.exports.get("root")).toBe(join(directory.path, `io.containerd.snapshotter.v1.${id}`));
+      expect(record.exports.get("root")).toBe(id === "devmapper" ? undefined : rootOf(id));
       expect(record.platforms).toHaveLength(1);
     }
     expect(records.get("overlayfs")?.capabilities).toEqual(["remap-ids", "only-remap-ids", "rebase"]);
+    expect(records.get("native")?.capabilities).toEqual([]);
     await graph.loaded(SnapshotPlugin).get("overlayfs")?.prepare("key", "");
   });
 
   it("obey the configuration of overlayfs", async () => {
     await using directory = await temporaryDirectory();
     const root_path = join(directory.path, "elsewhere");
-    await using graph = await boot(directory.path, {
-      root_path,
-      slow_chown: true,
-      upperdir_label: true,
-      sync_remove: true,
-    });
+    const options = { root_path, slow_chown: true, upperdir_label: true, sync_remove: true };
+    await using graph = await boot(directory.path, { overlayfs: options });
     const record = graph.records.find(({ id }) => id === "overlayfs");
     expect(record?.exports.get("root")).toBe(root_path);
     expect(record?.capabilities).toEqual(["remap-ids", "rebase"]);
@@ -63,5 +79,36 @@ describe("snapshotter plugins", () => {
     const [mount] = (await snapshotter?.prepare("key", "")) ?? [];
     expect(mount?.source).toBe(join(root_path, "snapshots/1/fs"));
     expect([...((await snapshotter?.stat("key"))?.labels.values() ?? [])]).toEqual([mount?.source]);
+  });
+
+  it("obey the configuration of blockfile and btrfs", async () => {
+    await using directory = await temporaryDirectory();
+    await using btrfs = await mountBtrfs(directory.path);
+    const scratch_file = await makeScratch(join(directory.path, "empty.img"));
+    await using graph = await boot(directory.path, {
+      blockfile: { scratch_file, fs_type: "ext4", mount_options: ["nodev"], recreate_scratch: true },
+      btrfs: { root_path: join(btrfs.path, "root") },
+    });
+    const loaded = graph.loaded(SnapshotPlugin);
+    expect(await loaded.get("blockfile")?.prepare("key", "")).toMatchObject([{ options: ["nodev", "loop", "rw"] }]);
+    expect(await loaded.get("btrfs")?.prepare("key", "")).toMatchObject([
+      {
+        type: "btrfs",
+        source: expect.stringMatching(/^\/dev\/loop\d+$/),
+        options: [expect.stringMatching(/^subvolid=\d+$/)],
+      },
+    ]);
+  });
+
+  it.each([
+    [{ pool_name: "pool" }, Code.InvalidArgument],
+    [{ pool_name: "pool", base_image_size: "many" }, Code.InvalidArgument],
+    [{ pool_name: "pool", base_image_size: "1G", fs_type: "ntfs" }, Code.InvalidArgument],
+    [{ pool_name: "pool", base_image_size: "1G", fs_type: "xfs", async_remove: true }, Code.Unimplemented],
+  ])("check the configuration %j of devmapper", async (table, code) => {
+    await using directory = await temporaryDirectory();
+    await using graph = await boot(directory.path, { devmapper: table });
+    const record = graph.records.find(({ id }) => id === "devmapper");
+    expect([record?.status, codeOf(record?.error)]).toEqual(["failed", code]);
   });
 });

@@ -4,10 +4,11 @@ import type { Checkpoint } from "./checkpoint.ts";
 import { diskUsage } from "./disk-usage.ts";
 import { errnoName } from "./errno-name.ts";
 
-/** What a worker is asked to do with trees of files. */
+/** What a worker is asked to do with trees of files, and with single large ones. */
 export type TreeTask =
-  | { readonly kind: "usage"; readonly path: string }
+  | { readonly kind: "usage"; readonly path: string; readonly base: string | undefined }
   | { readonly kind: "copy"; readonly from: string; readonly to: string }
+  | { readonly kind: "copy-file"; readonly from: string; readonly to: string }
   | { readonly kind: "remove"; readonly path: string };
 
 /** A task on its way to a worker. */
@@ -43,10 +44,12 @@ export async function runTreeJob({ task, cancelled }: TreeJob): Promise<TreeOutc
 }
 
 async function runTask(task: TreeTask, checkpoint: Checkpoint): Promise<SnapshotUsage> {
-  if (task.kind === "usage") return diskUsage(task.path, checkpoint);
+  if (task.kind === "usage") return diskUsage(task.path, task.base, checkpoint);
   if (task.kind === "remove") {
     const { AT_FDCWD, removeTree } = await import("@berth/linux/files");
     removeTree(AT_FDCWD, task.path, checkpoint);
+  } else if (task.kind === "copy-file") {
+    (await import("./copy-file.ts")).copyFile(task.from, task.to, checkpoint);
   } else {
     (await import("./copy-tree.ts")).copyTree(task.from, task.to, checkpoint);
   }

@@ -1,0 +1,64 @@
+import { mkdir, open, rename, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+
+import { failedPrecondition, systemErrorCode, wrapError } from "@berth/errors";
+import { mountTemporary } from "@berth/linux/mount";
+
+import type { TreeWorkers } from "../tree-workers.ts";
+
+/** Where the empty file system comes from that snapshots without a parent begin with. */
+export interface ScratchOptions {
+  readonly root: string;
+  /** Copied to `<root>/scratch` when that is missing. */
+  readonly scratchFile?: string | undefined;
+  /** Copy it at each start. */
+  readonly recreateScratch?: boolean | undefined;
+}
+
+/** This says why there is no scratch file and none can be made, in containerd's words. */
+export async function findMissingScratch(options: ScratchOptions): Promise<string | undefined> {
+  if (options.scratchFile !== undefined) return undefined;
+  return options.recreateScratch || !(await exists(join(options.root, "scratch")))
+    ? "no scratch file generator"
+    : undefined;
+}
+
+/** This returns the path of the scratch file, which it makes first where that is asked for. @throws failed_precondition */
+export async function prepareScratch(options: ScratchOptions, trees: TreeWorkers): Promise<string> {
+  const { root, scratchFile, recreateScratch = false } = options;
+  const path = join(root, "scratch");
+  const missing = await findMissingScratch(options);
+  if (missing !== undefined) throw failedPrecondition(missing);
+  if (scratchFile === undefined || (!recreateScratch && (await exists(path)))) return path;
+  await mkdir(root, { recursive: true, mode: 0o700 });
+  const temporary = join(root, "new-scratch");
+  try {
+    await rm(temporary, { force: true });
+    await trees.copyFile(scratchFile, temporary);
+    await rename(temporary, path);
+    await using directory = await open(root);
+    await directory.sync();
+  } catch (error) {
+    throw wrapError(error, "generate scratch file");
+  }
+  return path;
+}
+
+/** This mounts the scratch file once, so that a wrong file, type or option is told at the start. @throws failed_precondition */
+export async function tryScratch(scratch: string, type: string, options: readonly string[]): Promise<void> {
+  try {
+    await using _mounted = await mountTemporary([{ type, source: scratch, options: [...options, "ro"] }]);
+  } catch (error) {
+    throw failedPrecondition(`scratch file ${scratch} cannot be mounted as ${type}`, { cause: error });
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch (error) {
+    if (systemErrorCode(error) === "ENOENT") return false;
+    throw error;
+  }
+}
