@@ -21,10 +21,11 @@ export interface LoadOptions extends CallOptions {
   readonly shims: LocalShimManager;
   readonly log: Logger;
   readonly findRuntimeName: ((namespace: Namespace, id: string) => Promise<string | undefined>) | undefined;
+  /** This removes a bundle with all that was made for it; it never throws. */
+  readonly deleteBundle: (bundle: Bundle) => Promise<void>;
 }
 
 const LOAD_TIMEOUT_MS = 5000;
-const CLEANUP_TIMEOUT_MS = 5000;
 
 /**
  * This turns the bundles on disk into tasks: those of living shims, and those that ended with a record of it. Other bundles,
@@ -83,14 +84,14 @@ async function directories(path: string): Promise<string[]> {
 async function loadBundle(bundle: Bundle, options: LoadOptions): Promise<ShimTask | EndedTask | undefined> {
   const log = options.log.with({ namespace: bundle.namespace, id: bundle.id });
   try {
-    if ((await readdir(bundle.path)).length === 0) return await removeBundle(bundle, log);
+    if ((await readdir(bundle.path)).length === 0) return void (await options.deleteBundle(bundle));
     const binary = await findBinary(bundle, options);
     const task = await connect(bundle, binary, options, log);
     if (task !== undefined) return task;
     log.info("cleaning up dead shim");
     const { record } = await cleanUpDeadShim(options.shims, bundle, binary, log);
     if (record !== undefined) return new EndedTask(bundle, record);
-    return await removeBundle(bundle, log);
+    return void (await options.deleteBundle(bundle));
   } catch (error) {
     log.error("cannot load task", { error });
     return undefined;
@@ -143,12 +144,6 @@ async function connect(
   }
   owned.use(resources.move());
   return task;
-}
-
-async function removeBundle(bundle: Bundle, log: Logger): Promise<undefined> {
-  await bundle
-    .delete({ signal: AbortSignal.timeout(CLEANUP_TIMEOUT_MS) })
-    .catch((error: unknown) => log.error("failed to delete bundle", { error }));
 }
 
 async function removeStaleWork({ roots, log }: LoadOptions, tasks: readonly (ShimTask | EndedTask)[]): Promise<void> {

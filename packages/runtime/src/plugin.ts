@@ -3,8 +3,15 @@ import { basename, dirname, join } from "node:path";
 import { Tasks } from "@berth/api/containerd/services/tasks/v1/tasks";
 import { failedPrecondition, isNotFound } from "@berth/errors";
 import { formatPlatform, hostPlatform, parsePlatform } from "@berth/oci";
-import { definePlugin, one, type Plugin, serviceRegistration } from "@berth/plugin-core";
-import { EventPlugin, GrpcPlugin, MetadataPlugin, RuntimePlugin, ShimPlugin } from "@berth/plugin-core/types";
+import { definePlugin, one, optional, type Plugin, serviceRegistration } from "@berth/plugin-core";
+import {
+  EventPlugin,
+  GrpcPlugin,
+  MetadataPlugin,
+  MountManagerPlugin,
+  RuntimePlugin,
+  ShimPlugin,
+} from "@berth/plugin-core/types";
 import { z } from "zod";
 
 import { createTasksService } from "./service.ts";
@@ -65,9 +72,24 @@ export function shimManagerPlugin({ ownShim, ...facts }: RuntimePluginOptions): 
 export const taskRuntimePlugin = definePlugin({
   type: RuntimePlugin,
   id: "task",
-  requires: { shims: one(ShimPlugin), events: one(EventPlugin), metadata: one(MetadataPlugin) },
+  requires: {
+    shims: one(ShimPlugin),
+    events: one(EventPlugin),
+    metadata: one(MetadataPlugin),
+    // Without it, tasks whose mounts the kernel makes still run.
+    mounts: optional(MountManagerPlugin),
+  },
   config: z.object({ platforms: z.array(z.string()).default(() => [formatPlatform(hostPlatform())]) }),
-  init: async ({ plugins: { shims, events, metadata }, config, meta, rootDir, stateDir, resources, signal, log }) => {
+  init: async ({
+    plugins: { shims, events, metadata, mounts },
+    config,
+    meta,
+    rootDir,
+    stateDir,
+    resources,
+    signal,
+    log,
+  }) => {
     if (!(shims instanceof LocalShimManager)) throw failedPrecondition("the shim manager is not that of berth");
     meta.platforms = config.platforms.map((platform) => parsePlatform(platform));
     meta.exports.set("log-uri-schemes", "fifo,binary,binary-v2,file");
@@ -79,7 +101,9 @@ export const taskRuntimePlugin = definePlugin({
         throw error;
       }
     };
-    return resources.use(await openTaskRuntime({ shims, events, rootDir, stateDir, findRuntimeName, signal, log }));
+    return resources.use(
+      await openTaskRuntime({ shims, events, mounts, rootDir, stateDir, findRuntimeName, signal, log }),
+    );
   },
 });
 

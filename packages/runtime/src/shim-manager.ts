@@ -8,6 +8,7 @@ import type { ShimManager } from "@berth/plugin-core/types";
 import { unknown, wrapError } from "@berth/errors";
 import { ChildReaper } from "@berth/linux/process";
 
+import { AllowedMounts } from "./allowed-mounts.ts";
 import type { Bundle } from "./bundle.ts";
 import { findShimBinary, type ShimSearch, shimSearch } from "./runtime-name.ts";
 import { runShimCommand, type ShimCommand, type ShimOutput } from "./shim-command.ts";
@@ -52,6 +53,7 @@ export interface StartOptions extends CallOptions {
 
 const OWN_RUNTIMES = new Set(["io.containerd.runc.v2", "io.containerd.berth.v2"]);
 const CONNECT_TIMEOUT_MS = 5000;
+const INFO_TIMEOUT_MS = 5000;
 
 /**
  * Finds shim binaries, starts shims and connects to them. Disposing it forgets the connections and harms no shim.
@@ -66,11 +68,13 @@ export class LocalShimManager implements ShimManager, AsyncDisposable {
   readonly #forms = new Map<string, StartForm>();
   readonly #deletes = new Turns(Math.max(2, availableParallelism()));
   readonly #poolStarts = new Map<string, Promise<ShimConnection>>();
+  readonly #allowedMounts: AllowedMounts;
 
   constructor(options: ShimManagerOptions) {
     this.options = options;
     this.#log = options.log ?? silentLogger;
     this.connections = new ShimConnections(this.#log);
+    this.#allowedMounts = new AllowedMounts((binary) => this.#runInfo(binary), this.#log);
     const beside = options.defaultShim === "" ? [] : [dirname(options.defaultShim)];
     this.#search = shimSearch(process.env["PATH"], beside);
   }
@@ -83,6 +87,11 @@ export class LocalShimManager implements ShimManager, AsyncDisposable {
     const binary = await findShimBinary(wanted, this.#search);
     this.#binaries.set(wanted, binary);
     return binary;
+  }
+
+  /** This tells the types of mounts that a shim makes itself; the default shim is one of runc, and makes none. */
+  async allowedMounts(binary: string): Promise<readonly string[]> {
+    return binary === this.options.defaultShim ? [] : await this.#allowedMounts.of(binary);
   }
 
   /**
@@ -181,6 +190,14 @@ export class LocalShimManager implements ShimManager, AsyncDisposable {
       combine: true,
       timeoutMs: this.options.startTimeoutMs ?? 30_000,
     });
+  }
+
+  #runInfo(binary: string): Promise<ShimOutput> {
+    const { grpcAddress, ttrpcAddress } = this.options;
+    const extra = this.#extraEnv(binary);
+    const env = shimEnvironment(process.env, { grpcAddress, ttrpcAddress, namespace: "", extra });
+    const stdin = new Uint8Array(0);
+    return runShimCommand(this.#reaper, { binary, args: ["-info"], cwd: "/", env, stdin, timeoutMs: INFO_TIMEOUT_MS });
   }
 
   async #run(

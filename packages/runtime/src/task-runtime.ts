@@ -2,6 +2,7 @@ import type { CallOptions } from "@berth/core/any";
 import type { EventExchange } from "@berth/core/events";
 import type { Logger } from "@berth/core/log";
 import { silentLogger } from "@berth/core/log";
+import type { MountManager } from "@berth/core/mount";
 import { type Namespace, validateIdentifier } from "@berth/core/namespaces";
 import type { ExitStatus, Task, TaskCreateOptions, TaskRuntime } from "@berth/core/runtime";
 import { alreadyExists, isNotFound, notFound, wrapError } from "@berth/errors";
@@ -13,6 +14,7 @@ import { ExitLedger } from "./exit-ledger.ts";
 import { loadTasks } from "./load-tasks.ts";
 import { chooseShim } from "./choose-shim.ts";
 import { copyShimLog } from "./shim-log.ts";
+import { RootfsMounts } from "./rootfs-mounts.ts";
 import type { LocalShimManager } from "./shim-manager.ts";
 import { ShimTask } from "./shim-task.ts";
 import { publishDelete, publishExit } from "./task-events.ts";
@@ -22,6 +24,8 @@ export interface TaskRuntimeOptions extends BundleRoots {
   /** Disposed by its owner, after the runtime. */
   readonly shims: LocalShimManager;
   readonly events: EventExchange;
+  /** Makes mounts of root file systems that shims cannot make. */
+  readonly mounts?: ((namespace: Namespace) => MountManager) | undefined;
   readonly log?: Logger;
   /** Name of the runtime in a container's record; for bundles that do not say which binary made their shim. */
   readonly findRuntimeName?: (namespace: Namespace, id: string) => Promise<string | undefined>;
@@ -57,6 +61,7 @@ export class ShimTaskRuntime implements TaskRuntime, AsyncDisposable {
   readonly #creating = new Set<string>();
   readonly #removals = new Map<ManagedTask, Promise<ExitStatus>>();
   readonly #ledger: ExitLedger;
+  readonly #rootfs: RootfsMounts;
   /** Cleanups of dead shims that are under way. */
   readonly #funerals = new Set<Promise<void>>();
   #isDisposed = false;
@@ -65,12 +70,23 @@ export class ShimTaskRuntime implements TaskRuntime, AsyncDisposable {
     this.#options = options;
     this.#shims = options.shims;
     this.#log = options.log ?? silentLogger;
+    const { mounts: managerFor, shims } = options;
+    const allowedTypes = (binary: string) => shims.allowedMounts(binary);
+    this.#rootfs = new RootfsMounts({ managerFor, allowedTypes, log: this.#log });
     this.#ledger = new ExitLedger(options.events, this.#log, (namespace, id) => this.#find(namespace, id));
   }
 
   async load(limits: CallOptions): Promise<void> {
     const { shims, findRuntimeName } = this.#options;
-    const found = await loadTasks({ roots: this.#options, shims, log: this.#log, findRuntimeName, ...limits });
+    const deleteBundle = (bundle: Bundle): Promise<void> => this.#deleteBundle(bundle);
+    const found = await loadTasks({
+      roots: this.#options,
+      shims,
+      log: this.#log,
+      findRuntimeName,
+      deleteBundle,
+      ...limits,
+    });
     for (const task of found) {
       this.#register(task);
       await this.#ledger.settle(task);
@@ -134,6 +150,7 @@ export class ShimTaskRuntime implements TaskRuntime, AsyncDisposable {
     await using undo = new AsyncDisposableStack();
     const bundle = await Bundle.create(this.#options, { namespace, id }, options.spec);
     undo.defer(() => this.#deleteBundle(bundle));
+    const rootfs = await this.#rootfs.activate(bundle, options.rootfs, { binary, signal: options.signal });
     const resources = undo.use(new AsyncDisposableStack());
     resources.use(copyShimLog(bundle.logPath, this.#log.with({ namespace, id })));
     const connection = await chooseShim(this.#shims, this.#options, bundle, binary, options);
@@ -141,7 +158,7 @@ export class ShimTaskRuntime implements TaskRuntime, AsyncDisposable {
     const task = new ShimTask({ bundle, binary, connection, resources });
     try {
       options.signal?.throwIfAborted();
-      await task.create(options);
+      await task.create({ ...options, rootfs });
     } catch (error) {
       await this.#abandon(task);
       throw wrapError(error, "failed to create shim task");
@@ -233,5 +250,6 @@ export class ShimTaskRuntime implements TaskRuntime, AsyncDisposable {
     } catch (error) {
       this.#log.error("failed to delete bundle", { namespace: bundle.namespace, id: bundle.id, error });
     }
+    await this.#rootfs.release(bundle, { signal: AbortSignal.timeout(CLEANUP_TIMEOUT_MS) });
   }
 }
