@@ -16,6 +16,7 @@ const CHECKS = {
   types: ["tsc", "-p", "tooling/tsconfig.all.json"],
   boundaries: ["turbo", "boundaries"],
   "source imports": ["node", "tooling/source-imports.mjs"],
+  "README examples": ["node", "tooling/readme-examples.mjs"],
   bundles: ["node", "tooling/bundle.mjs"],
   "shipped dependencies": ["node", "tooling/shipped-dependencies.mjs", "--check"],
 };
