@@ -10,16 +10,16 @@ import type { Digest } from "@berth/oci";
 
 import { blobPath, type StorePaths } from "./blob-path.ts";
 import type { EarlySync } from "./early-sync.ts";
-import { makeDirectoryDurably, renameDurably } from "./durable-rename.ts";
+import { makeDirectoryDurably, renameDurably } from "@berth/core/durable-files";
 import { ignoreMissing, type IngestDirectory, removeIngest } from "./ingest-directory.ts";
-import type { KeyedMutex } from "./keyed-mutex.ts";
+import type { KeyedLock } from "@berth/core/keyed-lock";
 import type { LostBlobs } from "./lost-blobs.ts";
 
 /** What writers of one store share. */
 export interface StoreContext {
   readonly paths: StorePaths;
   /** One commit per digest at a time, so that a second one answers already_exists only when the first is on disk. */
-  readonly commits: KeyedMutex;
+  readonly commits: KeyedLock;
   /** So many bytes of an ingest go to the disk while more arrive. */
   readonly syncEveryBytes?: number;
   readonly lost: LostBlobs;
@@ -51,21 +51,20 @@ export async function commitBlob(
   const target = blobPath(context.paths, digest);
   const at = Date.now();
   await sealData(context, ingest, at);
-  return context.commits.run(digest, async () => {
-    options.signal?.throwIfAborted();
-    if ((await stat(target).catch(ignoreMissing)) !== undefined) {
-      await removeIngest(directory);
-      throw alreadyExists(`content ${digest}`);
-    }
-    await makeDirectoryDurably(dirname(target));
-    await publish(directory, target);
-    context.onSynced?.();
-    // The blob is safe: what is left of the ingest is only litter, and the next writer of the ref removes it.
-    await Promise.all([removeIngest(directory), context.lost.foundAgain(digest)]).catch((error: unknown) => {
-      context.log.warn("failed to clean up after commit", { path: directory.path, error: messageOf(error) });
-    });
-    return { digest, size, createdAt: at, updatedAt: at, labels: noLabels };
+  using _turn = await context.commits.acquire(digest, options);
+  options.signal?.throwIfAborted();
+  if ((await stat(target).catch(ignoreMissing)) !== undefined) {
+    await removeIngest(directory);
+    throw alreadyExists(`content ${digest}`);
+  }
+  await makeDirectoryDurably(dirname(target));
+  await publish(directory, target);
+  context.onSynced?.();
+  // The blob is safe: what is left of the ingest is only litter, and the next writer of the ref removes it.
+  await Promise.all([removeIngest(directory), context.lost.foundAgain(digest)]).catch((error: unknown) => {
+    context.log.warn("failed to clean up after commit", { path: directory.path, error: messageOf(error) });
   });
+  return { digest, size, createdAt: at, updatedAt: at, labels: noLabels };
 }
 
 /** This gives the file the mode and times of a blob and puts bytes, mode and times on disk. */

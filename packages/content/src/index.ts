@@ -1,4 +1,3 @@
-export { makeDirectoryDurably, renameDurably, syncDirectory } from "./durable-rename.ts";
 export type { LocalContentStoreOptions } from "./local-content-store.ts";
 export { createLocalContentStore } from "./local-content-store.ts";
 export type { OpenContentStore } from "./open-content-store.ts";

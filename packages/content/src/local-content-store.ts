@@ -34,12 +34,12 @@ import {
   removeBrokenIngests,
   removeIngest,
 } from "./ingest-directory.ts";
-import { KeyedMutex } from "./keyed-mutex.ts";
+import { KeyedLock } from "@berth/core/keyed-lock";
 import { listDigests } from "./list-digests.ts";
 import { LocalReader } from "./local-reader.ts";
 import { LocalWriter } from "./local-writer.ts";
 import { LostBlobs } from "./lost-blobs.ts";
-import { RefLocks } from "./ref-locks.ts";
+import { RefLocks } from "@berth/core/ref-locks";
 
 /** Options of {@link createLocalContentStore}. */
 export interface LocalContentStoreOptions {
@@ -72,7 +72,7 @@ export async function openStoreContext(
     // Litter is no reason not to serve what is whole.
     log.warn("failed to remove broken ingests", { path: paths.ingests, error: messageOf(error) });
   });
-  return { ...rest, paths, commits: new KeyedMutex(), lost: await LostBlobs.open(paths), log };
+  return { ...rest, paths, commits: new KeyedLock(), lost: await LostBlobs.open(paths), log };
 }
 
 /** As many files are looked at side by side while listing. */

@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import { type Digest, digestAlgorithm, digestHex, isDigest } from "@berth/oci";
 
 import { blobPath, type StorePaths } from "./blob-path.ts";
-import { makeDirectoryDurably, renameDurably, syncDirectory } from "./durable-rename.ts";
+import { makeDirectoryDurably, renameDurably, syncDirectory } from "@berth/core/durable-files";
 import { ignoreMissing } from "./ingest-directory.ts";
 
 /**

@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import type { Logger } from "@berth/core/log";
 import { messageOf } from "@berth/errors";
 
-import { syncDirectory } from "./durable-rename.ts";
+import { syncDirectory } from "@berth/core/durable-files";
 import { ignoreMissing } from "./ingest-directory.ts";
 
 /** How often the mark moves on, at most. */

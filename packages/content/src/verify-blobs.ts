@@ -55,12 +55,11 @@ async function moveAside(
   { paths, commits, lost, log }: StoreContext,
   { digest, inode, reason }: { readonly digest: Digest; readonly inode: number; readonly reason: string },
 ): Promise<boolean> {
-  return commits.run(digest, async () => {
-    if ((await stat(blobPath(paths, digest)).catch(ignoreMissing))?.ino !== inode) return false;
-    const path = await lost.moveAside(digest);
-    log.error("blob is damaged and was moved aside, it must be fetched again", { digest, path, error: reason });
-    return true;
-  });
+  using _turn = await commits.acquire(digest);
+  if ((await stat(blobPath(paths, digest)).catch(ignoreMissing))?.ino !== inode) return false;
+  const path = await lost.moveAside(digest);
+  log.error("blob is damaged and was moved aside, it must be fetched again", { digest, path, error: reason });
+  return true;
 }
 
 async function* hashInThread(jobs: readonly HashJob[], { signal }: CallOptions): AsyncIterable<HashOutcome> {

@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto";
-import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 
+import { writeFileDurably } from "@berth/core/durable-files";
 import { isNotFound } from "@berth/errors";
 
 /**
@@ -18,7 +19,6 @@ export async function daemonUuid(directory: string): Promise<string> {
   if (/^[0-9a-f-]{36}$/.test(stored.trim())) return stored.trim();
   const uuid = randomUUID();
   await mkdir(directory, { recursive: true, mode: 0o700 });
-  await writeFile(`${path}.tmp`, uuid);
-  await rename(`${path}.tmp`, path);
+  await writeFileDurably(path, uuid);
   return uuid;
 }

@@ -1,5 +1,5 @@
 import type { ContentStore } from "@berth/core/content";
-import { unavailable } from "@berth/errors";
+import { RefLocks } from "@berth/core/ref-locks";
 import type { Digest } from "@berth/oci";
 
 /** Whether the bytes of a blob have to be shown again before another namespace may have it. */
@@ -17,7 +17,7 @@ export class BackendContent {
   readonly forsaken = new Set<Digest>();
   readonly #pins = new Map<Digest, number>();
   readonly #removals = new Map<Digest, Promise<void>>();
-  readonly #lockedRefs = new Map<string, number>();
+  readonly #refs = new RefLocks();
 
   constructor(store: ContentStore, sharingPolicy: SharingPolicy) {
     this.store = store;
@@ -55,18 +55,11 @@ export class BackendContent {
 
   /** This makes the caller the only writer of a ref of a namespace. @throws unavailable - somebody else is */
   lockRef(namespace: string, ref: string): Disposable {
-    const key = refKey(namespace, ref);
-    const since = this.#lockedRefs.get(key);
-    if (since !== undefined) {
-      const seconds = ((Date.now() - since) / 1000).toFixed(1);
-      throw unavailable(`ref ${ref} locked for ${seconds}s (since ${new Date(since).toISOString()})`);
-    }
-    this.#lockedRefs.set(key, Date.now());
-    return { [Symbol.dispose]: () => void this.#lockedRefs.delete(key) };
+    return this.#refs.acquire(refKey(namespace, ref), ref);
   }
 
   isRefLocked(namespace: string, ref: string): boolean {
-    return this.#lockedRefs.has(refKey(namespace, ref));
+    return this.#refs.isHeld(refKey(namespace, ref));
   }
 }
 

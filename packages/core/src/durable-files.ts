@@ -1,4 +1,4 @@
-import { mkdir, open, rename } from "node:fs/promises";
+import { mkdir, open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 
 /** This puts the entries of a directory on disk: names that were added, replaced or removed before the call. */
@@ -28,4 +28,25 @@ export async function makeDirectoryDurably(path: string): Promise<void> {
 export async function renameDurably(from: string, to: string): Promise<void> {
   await rename(from, to);
   await syncDirectory(dirname(to));
+}
+
+/**
+ * This writes a small file whole, in place of one that may be there. When it resolves, a crash leaves the new bytes; before, the old ones
+ * or the new ones, never a part. Two calls for one path must not overlap.
+ */
+export async function writeFileDurably(path: string, data: string | Uint8Array, mode = 0o644): Promise<void> {
+  const temporary = `${path}.tmp`;
+  // What a crash left may have another mode.
+  await rm(temporary, { force: true });
+  try {
+    {
+      await using file = await open(temporary, "wx", mode);
+      await file.writeFile(data);
+      await file.sync();
+    }
+    await renameDurably(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
 }
