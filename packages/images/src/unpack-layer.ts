@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 
+import { LAYER_NEEDS_PARENT } from "@berth/core/diff";
 import type { Labels } from "@berth/core/labels";
 import type { Mount } from "@berth/core/mount";
 import { SnapshotLabel } from "@berth/core/snapshots";
@@ -26,6 +27,8 @@ export interface PreparedLayer {
   readonly labels: Labels;
   /** The snapshotter had the layer's content already: it is committed without being applied. */
   readonly staged: boolean;
+  /** It has no parent yet, and gets it when it is committed. */
+  readonly rebased: boolean;
 }
 
 const PREPARE_ATTEMPTS = 3;
@@ -47,7 +50,9 @@ export async function prepareLayer(
     const key = extractionKey(layer.chainId);
     try {
       const mounts = await snapshotter.prepare(key, parent, { labels, signal });
-      return { layer, key, mounts: adjusted(mounts, layer, parent, options), labels, staged: isReadonly(mounts) };
+      const rebased = layer.parent !== parent;
+      const adjusted = rebased ? withWhiteouts(mounts, options) : mounts;
+      return { layer, key, mounts: adjusted, labels, staged: isReadonly(mounts), rebased };
     } catch (error) {
       if (!isAlreadyExists(error)) throw wrapError(error, `prepare extraction snapshot ${JSON.stringify(key)}`);
       if (await isCommitted(layer, options)) return undefined;
@@ -56,9 +61,17 @@ export async function prepareLayer(
   }
 }
 
-/** This extracts the layer and checks what came out. @throws failed_precondition - another diff id */
-export async function applyLayer(prepared: PreparedLayer, options: UnpackOptions): Promise<void> {
-  if (prepared.staged) return;
+/**
+ * This extracts the layer and checks what came out. The result says whether it has to be extracted again, over its parent, to be
+ * right.
+ *
+ * @throws failed_precondition - another diff id
+ */
+export async function applyLayer(
+  prepared: PreparedLayer,
+  options: UnpackOptions,
+): Promise<{ readonly needsParent: boolean }> {
+  if (prepared.staged) return { needsParent: false };
   const { descriptor, diffId } = prepared.layer;
   const { applier, signal, syncFs } = options;
   const applied = await applier
@@ -66,17 +79,17 @@ export async function applyLayer(prepared: PreparedLayer, options: UnpackOptions
     .catch((error: unknown) => {
       throw wrapError(error, `extract layer ${descriptor.digest}`);
     });
-  if (applied.digest === diffId) return;
+  if (applied.digest === diffId) return { needsParent: applied.annotations?.[LAYER_NEEDS_PARENT] !== undefined };
   throw failedPrecondition(`layer ${descriptor.digest}: wrong diff id ${applied.digest}, expected ${diffId}`);
 }
 
-/** This commits an applied layer, onto `parent` if it was prepared without, and labels its blob with the diff id. */
-export async function commitLayer(prepared: PreparedLayer, options: UnpackOptions, parent = ""): Promise<void> {
+/** This commits an applied layer, onto its parent if it was prepared without, and labels its blob with the diff id. */
+export async function commitLayer(prepared: PreparedLayer, options: UnpackOptions): Promise<void> {
   const { content, snapshotter, signal } = options;
-  const { layer, key, labels, staged } = prepared;
+  const { layer, key, labels, staged, rebased } = prepared;
   signal?.throwIfAborted();
   try {
-    await snapshotter.commit(layer.chainId, key, { labels, signal, ...(parent === "" ? {} : { parent }) });
+    await snapshotter.commit(layer.chainId, key, { labels, signal, ...(rebased ? { parent: layer.parent } : {}) });
   } catch (error) {
     if (!isAlreadyExists(error)) throw wrapError(error, `commit snapshot ${JSON.stringify(key)}`);
     // Another process was faster. What it committed has the same content; ours is not needed.
@@ -126,14 +139,8 @@ function isReadonly(mounts: readonly Mount[]): boolean {
 }
 
 /** A layer of overlayfs that will get its parent later comes as a bind mount, in which a whiteout would be an ordinary deletion. */
-function adjusted(
-  mounts: readonly Mount[],
-  layer: LayerToUnpack,
-  parent: string,
-  { snapshotterName }: UnpackOptions,
-): readonly Mount[] {
+function withWhiteouts(mounts: readonly Mount[], { snapshotterName }: UnpackOptions): readonly Mount[] {
   const [mount] = mounts;
-  const isRebased = layer.parent !== parent;
-  if (!isRebased || snapshotterName !== "overlayfs" || mounts.length !== 1 || mount?.type !== "bind") return mounts;
+  if (snapshotterName !== "overlayfs" || mounts.length !== 1 || mount?.type !== "bind") return mounts;
   return [{ type: "overlay", source: "overlay", target: mount.target, options: [`upperdir=${mount.source}`] }];
 }

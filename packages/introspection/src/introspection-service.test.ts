@@ -72,7 +72,17 @@ describe("introspection service", () => {
     ["native", Code.Unimplemented],
   ])("pluginInfo of %s ends with code %s", async (id, code) => {
     const type = "io.containerd.snapshotter.v1";
-    expect(codeOf(await client.pluginInfo({ type, id }).catch((e: unknown) => e))).toBe(code);
+    const options = { typeUrl: "example.Question", value: new Uint8Array(0) };
+    expect(codeOf(await client.pluginInfo({ type, id, options }).catch((e: unknown) => e))).toBe(code);
+  });
+
+  it("pluginInfo shows the record of any plugin, whether it runs or not", async () => {
+    const type = "io.containerd.snapshotter.v1";
+    expect((await client.pluginInfo({ type, id: "native" })).plugin).toMatchObject({ type, id: "native" });
+    const { plugin, extra } = await client.pluginInfo({ type, id: "btrfs" });
+    expect(plugin?.initErr).toBeDefined();
+    expect(extra).toBeUndefined();
+    expect(codeOf(await client.pluginInfo({ type, id: "nobody" }).catch((e: unknown) => e))).toBe(Code.NotFound);
   });
 });
 

@@ -43,12 +43,14 @@ export function createIntrospectionService(sources: IntrospectionSources): Servi
         })),
       });
     },
-    pluginInfo({ type, id }) {
+    pluginInfo({ type, id, options }) {
       const record = sources.records.find((candidate) => candidate.type === type && candidate.id === id);
       if (record === undefined) throw notFound(`plugin ${type}.${id}`);
+      // Only what the plugin itself would answer to the options needs one that runs.
+      if (options === undefined) return { plugin: toProtoPlugin(record) };
       if (record.status !== "loaded")
         throw failedPrecondition(`plugin ${type}.${id} is not loaded: ${messageOf(record.error)}`);
-      throw unimplemented(`plugin ${type}.${id} has no info`);
+      throw unimplemented(`plugin ${type}.${id} gives no information beyond its record`);
     },
   };
 }
