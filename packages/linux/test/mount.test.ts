@@ -344,3 +344,22 @@ it("mountByContext passes flags and data, and says why the kernel refused", asyn
   );
   expect(isMountPoint(other)).toBe(false);
 });
+
+it("mountAll shows one file system where an image is mounted for writing twice", async () => {
+  await using directory = temporaryDirectory();
+  const image = join(directory.path, "image");
+  closeSync(openSync(image, "w"));
+  truncateSync(image, 8 << 20);
+  execFileSync("mkfs.ext4", ["-q", "-F", image], { env: { PATH: `${process.env["PATH"]}:/sbin:/usr/sbin` } });
+  const [first, second] = [folder(directory.path, "first"), folder(directory.path, "second")];
+  const mount = { type: "ext4", source: image, options: ["loop", "rw"] };
+  mountAll([mount], first);
+  mountAll([mount], second);
+  writeFileSync(join(first, "a"), "1");
+  expect(readFileSync(join(second, "a"), "utf8")).toBe("1");
+  await unmount(first);
+  writeFileSync(join(second, "b"), "2");
+  await unmount(second);
+  mountAll([mount], first);
+  expect(["a", "b"].map((name) => readFileSync(join(first, name), "utf8"))).toEqual(["1", "2"]);
+});

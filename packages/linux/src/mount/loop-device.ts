@@ -1,7 +1,8 @@
-import { closeSync, constants, openSync } from "node:fs";
+import { closeSync, constants, openSync, statSync } from "node:fs";
 
 import { bind, check, lastErrno } from "../libc.ts";
 import { systemError } from "../system-error.ts";
+import { findLoopDevices } from "./loop-backing.ts";
 
 const native = {
   ioctlNumber: bind<[number, number, number], number>("ioctl", "int", ["int", "ulong", "long"]),
@@ -19,7 +20,12 @@ const LO_FLAGS_DIRECT_IO = 16;
 const CONFIG_SIZE = 304; // struct loop_config: fd, block size, loop_info64 of 232 bytes, 8 reserved words
 const INFO_OFFSET = 8;
 const INFO_SIZE = 232;
-const FLAGS_OFFSET = 52; // in loop_info64
+// in loop_info64
+const DEVICE_OFFSET = 0;
+const INODE_OFFSET = 8;
+const OFFSET_OFFSET = 24;
+const SIZE_OFFSET = 32;
+const FLAGS_OFFSET = 52;
 const NAME_OFFSET = 56;
 const NAME_SIZE = 64;
 const EBUSY = 16;
@@ -76,6 +82,41 @@ export function attachLoopDevice(file: string, options: LoopOptions = {}): LoopD
     // another process was faster
     if (errno !== EBUSY || attempt === ATTEMPTS) throw systemError(errno, "ioctl", path);
   }
+}
+
+/**
+ * This gives a writable loop device of a file: the one that it is attached to already, or a new one. Two would write past each
+ * other's caches; a file system that is mounted twice from one device is one and the same.
+ * @throws ENOENT - no such file, or no loop driver
+ */
+export function writableLoopDevice(file: string, options: Pick<LoopOptions, "directIo"> = {}): LoopDevice {
+  for (const path of findLoopDevices(file)) {
+    const found = reopen(path, file);
+    if (found !== undefined) return found;
+  }
+  return attachLoopDevice(file, options);
+}
+
+/** A device may go, and another take its number, until it is open. */
+function reopen(path: string, file: string): LoopDevice | undefined {
+  let device: number;
+  try {
+    device = openSync(path, constants.O_RDWR);
+  } catch {
+    // gone since, or read-only
+    return undefined;
+  }
+  const info = new Uint8Array(INFO_SIZE);
+  const { dev, ino } = statSync(file, { bigint: true });
+  if (native.ioctl(device, LOOP_GET_STATUS64, info) === 0) {
+    const view = new DataView(info.buffer);
+    const isWhole = view.getBigUint64(OFFSET_OFFSET, true) === 0n && view.getBigUint64(SIZE_OFFSET, true) === 0n;
+    const isSame = view.getBigUint64(DEVICE_OFFSET, true) === dev && view.getBigUint64(INODE_OFFSET, true) === ino;
+    const isReadOnly = (view.getUint32(FLAGS_OFFSET, true) & LO_FLAGS_READ_ONLY) !== 0;
+    if (isSame && isWhole && !isReadOnly) return handle(path, device);
+  }
+  closeSync(device);
+  return undefined;
 }
 
 function handle(path: string, device: number): LoopDevice {

@@ -8,7 +8,7 @@ import { openat2, O_PATH, RESOLVE_IN_ROOT } from "../files/at-calls.ts";
 import { mountAttributes } from "./file-system-context.ts";
 import { mountFuse } from "./fuse-mount.ts";
 import { bindIdmapped } from "./idmapped-mount.ts";
-import { attachLoopDevice } from "./loop-device.ts";
+import { attachLoopDevice, writableLoopDevice } from "./loop-device.ts";
 import { callMount } from "./mount-calls.ts";
 import { readMountInfo } from "./mount-info.ts";
 import {
@@ -82,10 +82,11 @@ function mountPlain(mount: LinuxMount, target: string, options: ParsedOptions): 
   const data = options.data.join(",");
   if (data.length > DATA_LIMIT) throw invalidArgument(`mount ${target}: options of ${data.length} bytes are too long`);
   if (options.loop) {
-    using device = attachLoopDevice(mount.source, {
-      readOnly: (options.flags & MS_RDONLY) !== 0,
-      directIo: options.directIo,
-    });
+    const { directIo } = options;
+    using device =
+      options.flags & MS_RDONLY
+        ? attachLoopDevice(mount.source, { readOnly: true, directIo })
+        : writableLoopDevice(mount.source, { directIo });
     callMount(device.path, target, mount.type, options.flags, data);
   } else callMount(mount.source, target, mount.type, options.flags, data);
   const bind = options.flags & MS_BIND;
