@@ -1,5 +1,4 @@
 import type { CallOptions } from "@berth/core/any";
-import { KeyedLock } from "@berth/core/keyed-lock";
 import { noLabels } from "@berth/core/labels";
 import type { Snapshotter } from "@berth/core/snapshots";
 import { isNotFound } from "@berth/errors";
@@ -10,9 +9,6 @@ import { resolveImage } from "./resolve-manifest.ts";
 import type { LayerToUnpack } from "./unpack-layer.ts";
 import { unpackOne, unpackTogether } from "./unpack-layers.ts";
 import type { UnpackOptions } from "./unpack-options.ts";
-
-/** One lock for each layer of each snapshotter: two images with a common base do not unpack it twice. */
-const locks = new KeyedLock();
 
 /**
  * This unpacks the layers of an image into committed snapshots named by their chain ids, and labels them so that the image's

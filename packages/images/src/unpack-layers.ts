@@ -1,0 +1,95 @@
+import { KeyedLock } from "@berth/core/keyed-lock";
+
+import type { LayerToUnpack, PreparedLayer } from "./unpack-layer.ts";
+import { applyLayer, commitLayer, prepareLayer, removeLayer } from "./unpack-layer.ts";
+import type { UnpackOptions } from "./unpack-options.ts";
+
+/** One lock for each layer of each snapshotter: two images with a common base do not unpack it twice. */
+const locks = new KeyedLock();
+
+function lockKey({ chainId }: LayerToUnpack, { snapshotterName }: UnpackOptions): string {
+  return `sn://${snapshotterName}/${chainId}`;
+}
+
+/** This unpacks one layer onto its parent, which is there. */
+export async function unpackOne(layer: LayerToUnpack, options: UnpackOptions): Promise<void> {
+  using _lock = await locks.acquire(lockKey(layer, options), options);
+  await extract(layer, options);
+}
+
+async function extract(layer: LayerToUnpack, options: UnpackOptions): Promise<void> {
+  const prepared = await prepareLayer(layer, layer.parent, options);
+  if (prepared === undefined) return options.onLayer?.(layer.descriptor, "exists");
+  await using undo = new AsyncDisposableStack();
+  undo.defer(() => removeLayer(prepared, options));
+  await applyLayer(prepared, options);
+  await commitLayer(prepared, options);
+  undo.move();
+  options.onLayer?.(layer.descriptor, "unpacked");
+}
+
+/**
+ * This unpacks layers side by side without a parent, and commits them in order, each onto the one before. The first that is not there
+ * gets its parent at once; one that cannot do without its parent's directories is unpacked again when that is there.
+ */
+export async function unpackTogether(layers: readonly LayerToUnpack[], options: UnpackOptions): Promise<void> {
+  await using cleanup = new AsyncDisposableStack();
+  const pending = new Map<PreparedLayer, ReturnType<typeof applyLayer>>();
+  const failed = new AbortController();
+  const signal = options.signal === undefined ? failed.signal : AbortSignal.any([options.signal, failed.signal]);
+  const slots = new Slots(options.concurrency ?? 1);
+  cleanup.defer(async () => {
+    failed.abort();
+    await Promise.allSettled(pending.values());
+    for (const prepared of pending.keys()) await removeLayer(prepared, options);
+  });
+  for (const layer of layers) {
+    cleanup.use(await locks.acquire(lockKey(layer, options), { signal }));
+    const prepared = await prepareLayer(layer, pending.size === 0 ? layer.parent : "", options);
+    if (prepared === undefined) {
+      options.onLayer?.(layer.descriptor, "exists");
+      continue;
+    }
+    const applied = slots.run(() => applyLayer(prepared, { ...options, signal }));
+    // Each is awaited below, in order; one that fails early must not count as unhandled until then.
+    applied.catch(() => {});
+    pending.set(prepared, applied);
+  }
+  for (const [prepared, applied] of pending) {
+    const { needsParent } = await applied;
+    await (needsParent ? again(prepared, options) : commit(prepared, options));
+    pending.delete(prepared);
+  }
+}
+
+async function commit(prepared: PreparedLayer, options: UnpackOptions): Promise<void> {
+  await commitLayer(prepared, options);
+  options.onLayer?.(prepared.layer.descriptor, "unpacked");
+}
+
+async function again(prepared: PreparedLayer, options: UnpackOptions): Promise<void> {
+  await removeLayer(prepared, options);
+  await extract(prepared.layer, options);
+}
+
+/** Lets so many tasks run at once. */
+class Slots {
+  #free: number;
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(count: number) {
+    this.#free = count;
+  }
+
+  async run<T>(task: () => Promise<T>): Promise<T> {
+    if (this.#free === 0) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    else this.#free -= 1;
+    try {
+      return await task();
+    } finally {
+      const next = this.#waiting.shift();
+      if (next === undefined) this.#free += 1;
+      else next();
+    }
+  }
+}
