@@ -3,6 +3,7 @@ import { importArchive, unpack } from "@berth/images";
 import { hostPlatform, only } from "@berth/oci";
 
 import type { Client } from "./client.ts";
+import { unpackConcurrency } from "./unpack-concurrency.ts";
 
 /** Options of {@link importImage}. */
 export interface ImportImageOptions extends Omit<ImportOptions, "content" | "images"> {
@@ -47,10 +48,12 @@ export async function unpackImage(
   return await client.withLease((leased) => unpackTarget(leased, target, options), options);
 }
 
-function unpackTarget(leased: Client, target: Parameters<typeof unpack>[0], options: UnpackImageOptions) {
-  const { platform = only(hostPlatform()), snapshotter, ...rest } = options;
+async function unpackTarget(leased: Client, target: Parameters<typeof unpack>[0], options: UnpackImageOptions) {
+  const { platform = only(hostPlatform()), snapshotter, signal, ...rest } = options;
   return unpack(target, {
     ...rest,
+    signal,
+    concurrency: options.concurrency ?? (await unpackConcurrency(leased, snapshotter, { signal })),
     platform,
     content: leased.content,
     snapshotter: leased.snapshotter(snapshotter),

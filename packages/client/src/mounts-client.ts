@@ -20,7 +20,7 @@ import {
 
 /**
  * This makes a mount manager of the one that answers over `transport`. Its mounts are made where the peer is. Types that the caller
- * makes itself cannot be named over the wire: `allowMountTypes` is invalid_argument.
+ * makes itself cannot be named over the wire, nor can it hold an activation: `allowMountTypes` and `held` are invalid_argument.
  */
 export function createMountsClient(transport: Transport): MountManager {
   return new RemoteMountManager(createClient(Mounts, transport));
@@ -35,7 +35,9 @@ class RemoteMountManager implements MountManager {
 
   async activate(name: string, mounts: readonly Mount[], options: ActivateOptions = {}): Promise<ActivationInfo> {
     const { labels = noLabels, temporary = false, allowMountTypes = [] } = options;
-    if (allowMountTypes.length > 0) throw invalidArgument("mount types cannot be allowed over the wire");
+    if (allowMountTypes.length > 0 || options.held === true) {
+      throw invalidArgument("mount types cannot be allowed, nor activations held, over the wire");
+    }
     const request = { name, mounts: toProtoMounts(mounts), labels: toProtoLabels(labels), temporary };
     const { info } = await this.#client.activate(request, callOptions(options));
     return fromProtoInfo(present(info, "info"));

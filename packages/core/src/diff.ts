@@ -12,6 +12,13 @@ export interface ApplyOptions extends CallOptions {
   readonly syncFs?: boolean;
 }
 
+/**
+ * Annotation of what {@link Applier.apply} returns: so many directories were made by default, since neither the layer describes them nor
+ * a layer below that is known. It is there only for a layer that was applied to an overlay without lower directories: if it has a
+ * parent, the same layer applied over its parent would give these directories their owner and mode.
+ */
+export const LAYER_NEEDS_PARENT = "io.berth.layer.needs-parent";
+
 /** Unpacks layers. */
 export interface Applier {
   /**

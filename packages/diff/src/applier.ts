@@ -1,5 +1,5 @@
 import type { ContentProvider } from "@berth/core/content";
-import type { Applier, ApplyOptions } from "@berth/core/diff";
+import { type Applier, type ApplyOptions, LAYER_NEEDS_PARENT } from "@berth/core/diff";
 import { type Logger, silentLogger } from "@berth/core/log";
 import type { Mount } from "@berth/core/mount";
 import { wrapError } from "@berth/errors";
@@ -45,7 +45,10 @@ export function createApplier({ content, engine, syncFs = true, log = silentLogg
     if (options.syncFs ?? syncFs) await shared.syncs.sync(target.place.root);
     const durationMs = Math.round(performance.now() - started);
     log.debug("diff applied", { digest: layer.digest, media: layer.mediaType, size: applied.size, durationMs });
-    return { mediaType: MediaType.ociLayer, digest: formatDigest("sha256", applied.sha256), size: applied.size };
+    const digest = formatDigest("sha256", applied.sha256);
+    const isWhole = applied.impliedDirectories === 0 || target.place.hasAllLayers;
+    const annotations = isWhole ? {} : { annotations: { [LAYER_NEEDS_PARENT]: String(applied.impliedDirectories) } };
+    return { mediaType: MediaType.ociLayer, digest, size: applied.size, ...annotations };
   };
 
   return {

@@ -22,6 +22,8 @@ export interface LayerPlace {
   readonly userXattr: boolean;
   /** Directories of the layers below, the nearest first. */
   readonly lowers: readonly string[];
+  /** What is below is known: nothing, or the layers named, or what the root shows. Not so of one that will get its parent later. */
+  readonly hasAllLayers: boolean;
 }
 
 /** Where the bytes of the blob come from: a file that the worker opens, a pipe that it reads, or chunks that it asks for one by one. */
@@ -71,6 +73,8 @@ export interface LayerSummary {
   /** sha256 in hex. */
   readonly sha256: string;
   readonly size: number;
+  /** Directories made for what is in them, with nothing that says what they are like. */
+  readonly impliedDirectories: number;
   /** The first ones; `warningCount` says how many there were. */
   readonly warnings: readonly Warning[];
   readonly warningCount: number;

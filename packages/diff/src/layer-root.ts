@@ -31,6 +31,7 @@ export class LayerRoot implements Disposable {
   readonly #open = new Map<string, OpenDirectory>();
   #stale = false;
   #disposed = false;
+  #implied = 0;
   readonly #realRoot: string;
 
   /** @param lowers directories of the layers below, the nearest first: missing parents take after theirs */
@@ -95,9 +96,16 @@ export class LayerRoot implements Disposable {
     const created = this.findDirectory(path);
     if (created === undefined) throw invalidArgument(`${printable(path)} vanished while it was made`);
     const stat = this.#takeAfterLower(created);
-    if (stat === undefined) fchmodSync(created.fd, 0o755);
-    else made(path, stat);
+    if (stat === undefined) {
+      fchmodSync(created.fd, 0o755);
+      this.#implied++;
+    } else made(path, stat);
     return created;
+  }
+
+  /** How many directories were made that neither the archive nor a layer below describes. */
+  get impliedDirectories(): number {
+    return this.#implied;
   }
 
   #takeAfterLower(directory: OpenDirectory): BigIntStats | undefined {

@@ -45,12 +45,18 @@ function directPlace(mounts: readonly Mount[]): LayerPlace | undefined {
 }
 
 function naive(root: string): LayerPlace {
-  return { root, whiteouts: "naive", userXattr: false, lowers: [] };
+  return { root, whiteouts: "naive", userXattr: false, lowers: [], hasAllLayers: true };
 }
 
 function overlayPlace(options: readonly string[]): LayerPlace | undefined {
   const { upper, lowers } = overlayDirectories(options);
   // In a user namespace neither the devices nor the attributes of overlayfs can be made by hand.
   if (upper === undefined || inUserNamespace()) return undefined;
-  return { root: upper, whiteouts: "overlay", userXattr: options.includes("userxattr"), lowers };
+  return {
+    root: upper,
+    whiteouts: "overlay",
+    userXattr: options.includes("userxattr"),
+    lowers,
+    hasAllLayers: lowers.length > 0,
+  };
 }

@@ -1,9 +1,10 @@
 import { Diff } from "@berth/api/containerd/services/diff/v1/diff";
-import { all, definePlugin, one, type Plugin, serviceRegistration } from "@berth/plugin-core";
-import { DiffPlugin, GrpcPlugin, MetadataPlugin } from "@berth/plugin-core/types";
+import { all, definePlugin, one, optional, type Plugin, serviceRegistration } from "@berth/plugin-core";
+import { DiffPlugin, GrpcPlugin, MetadataPlugin, MountManagerPlugin } from "@berth/plugin-core/types";
 import { failedPrecondition } from "@berth/errors";
 import { z } from "zod";
 
+import { activateMounts } from "./activated-differ.ts";
 import { createApplier } from "./applier.ts";
 import { createComparer } from "./comparer.ts";
 import { type LayerEngineOptions, createLayerEngine } from "./layer-engine.ts";
@@ -15,14 +16,15 @@ export function createWalkingPlugin(options: LayerEngineOptions = {}): Plugin {
   return definePlugin({
     type: DiffPlugin,
     id: "walking",
-    requires: { metadata: one(MetadataPlugin) },
+    requires: { metadata: one(MetadataPlugin), mounts: optional(MountManagerPlugin) },
     config: walkingConfig,
     init: ({ plugins, config, resources, log }) => {
       const workers = config.workers === 0 ? options.workers : config.workers;
       const engine = resources.use(createLayerEngine({ ...options, workers, budgets: budgetsOf(config) }));
       return (namespace, view) => {
         const { content } = plugins.metadata.namespace(namespace, view);
-        return { ...createApplier({ content, engine, log }), ...createComparer({ content, engine, log }) };
+        const differ = { ...createApplier({ content, engine, log }), ...createComparer({ content, engine, log }) };
+        return plugins.mounts === undefined ? differ : activateMounts(differ, plugins.mounts(namespace));
       };
     },
   });

@@ -36,7 +36,8 @@ export async function runApplyJob(job: ApplyJob): Promise<LayerSummary> {
   await pour(job, sink);
   sink.tar.end();
   writer.finish();
-  return { sha256: sink.hash.digest("hex"), size: sink.size, ...warnings.summary };
+  const { impliedDirectories } = root;
+  return { sha256: sink.hash.digest("hex"), size: sink.size, impliedDirectories, ...warnings.summary };
 }
 
 function whiteoutsOf(place: LayerPlace, root: LayerRoot): Whiteouts {

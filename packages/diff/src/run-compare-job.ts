@@ -21,7 +21,7 @@ export async function runCompareJob(job: CompareJob): Promise<LayerSummary> {
   const warnings = new Warnings();
   const layer = new LayerSource(job, warnings);
   await serveChunks(job.port, compress(layer.chunks(), job.compression));
-  return { sha256: layer.hash.digest("hex"), size: layer.size, ...warnings.summary };
+  return { sha256: layer.hash.digest("hex"), size: layer.size, impliedDirectories: 0, ...warnings.summary };
 }
 
 /** The uncompressed layer. */
