@@ -1,0 +1,118 @@
+import { messageOf } from "@berth/errors";
+import type { SeededRandom } from "@berth/testing";
+import { seededRandom } from "@berth/testing";
+
+import type { FaultFileSystem } from "./fault-disk.ts";
+import { faultDisk } from "./fault-disk.ts";
+import { FaultRig } from "./fault-rig.ts";
+import type { KillPoint, RoundOutcome } from "./kill-round.ts";
+import { countOperation, killRound } from "./kill-round.ts";
+import { OPERATIONS } from "./operations.ts";
+import type { PowerCut } from "./power-round.ts";
+import { powerRound } from "./power-round.ts";
+
+/** Kinds of faults that are drawn. */
+export const FAULT_KINDS = ["kill", "power"] as const;
+/** One of them. */
+export type FaultKind = (typeof FAULT_KINDS)[number];
+
+/** What one round did, and what came of it. */
+export interface RandomRound extends RoundOutcome {
+  readonly description: string;
+}
+
+const FILE_SYSTEMS: readonly FaultFileSystem[] = ["ext4", "xfs"];
+const SNAPSHOTTERS = ["overlayfs", "overlayfs", "native"];
+const LONGEST_DELAY_MS = 6000;
+const LONGEST_OPERATION_MS = 300;
+
+/** Draws faults from seeds. Daemons and disks are kept from round to round; after a failure they are made anew. */
+export class RandomRounds implements AsyncDisposable {
+  readonly #rigs = new Map<string, { readonly rig: FaultRig; readonly owned: AsyncDisposableStack }>();
+  readonly #counts = new Map<string, ReadonlyMap<string, number>>();
+
+  /** This does one round: the same seed draws the same fault, though not the same timing. */
+  async run(seed: number, kinds: readonly FaultKind[]): Promise<RandomRound> {
+    const random = seededRandom(seed);
+    // The first numbers of neighbouring seeds should not look alike.
+    random.below(2);
+    return random.pick(kinds) === "kill" ? this.#kill(random) : this.#power(random);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const name of this.#rigs.keys()) await this.#drop(name);
+  }
+
+  async #kill(random: SeededRandom): Promise<RandomRound> {
+    const snapshotter = random.pick(SNAPSHOTTERS);
+    const operation = random.pick(OPERATIONS);
+    const name = `kill ${snapshotter}`;
+    let point: KillPoint | undefined;
+    const outcome = await this.#guard(name, { snapshotter }, async (rig) => {
+      const counts = await this.#countsOf(rig, operation);
+      const call = random.pick([...counts.keys()].toSorted());
+      point = { operation, call, count: 1 + random.below(counts.get(call) ?? 1) };
+      return killRound(rig, point);
+    });
+    return { ...outcome, description: `${name}: ${operation.name}, killed at ${point?.call} ${point?.count}` };
+  }
+
+  async #power(random: SeededRandom): Promise<RandomRound> {
+    const type = random.pick(FILE_SYSTEMS);
+    const snapshotter = random.pick(SNAPSHOTTERS);
+    const from = random.pick(["acknowledged", "begun"] as const);
+    const cut: PowerCut = {
+      operation: random.pick(OPERATIONS),
+      from,
+      delayMs: random.below(from === "acknowledged" ? LONGEST_DELAY_MS : LONGEST_OPERATION_MS),
+      mode: random.pick(["nothing", "nothing", "journal", "all"] as const),
+    };
+    const name = `power cut ${type} ${snapshotter}`;
+    const outcome = await this.#guard(name, { snapshotter, type }, (rig) => powerRound(rig, cut));
+    const when = `${cut.delayMs} ms after it was ${from}, ${cut.mode} written`;
+    return { ...outcome, description: `${name}: ${cut.operation.name}, ${when}` };
+  }
+
+  async #countsOf(rig: FaultRig, operation: KillPoint["operation"]): Promise<ReadonlyMap<string, number>> {
+    const key = `${rig.snapshotter} ${operation.name}`;
+    const counts = this.#counts.get(key) ?? (await countOperation(rig, operation));
+    this.#counts.set(key, counts);
+    return counts;
+  }
+
+  /** A round that cannot be done to its end has failed too. */
+  async #guard(
+    name: string,
+    wanted: { readonly snapshotter: string; readonly type?: FaultFileSystem },
+    round: (rig: FaultRig) => Promise<RoundOutcome>,
+  ): Promise<RoundOutcome> {
+    try {
+      const outcome = await round(await this.#rig(name, wanted));
+      if (outcome.problems.length > 0) await this.#drop(name);
+      return outcome;
+    } catch (error) {
+      const log = await this.#rigs.get(name)?.rig.daemon.log();
+      await this.#drop(name);
+      return { problems: [messageOf(error), ...(log ?? "").split("\n").slice(-20)], missed: false };
+    }
+  }
+
+  async #rig(
+    name: string,
+    { snapshotter, type }: { readonly snapshotter: string; readonly type?: FaultFileSystem },
+  ): Promise<FaultRig> {
+    const known = this.#rigs.get(name);
+    if (known !== undefined) return known.rig;
+    await using made = new AsyncDisposableStack();
+    const disk = type === undefined ? undefined : made.use(await faultDisk({ type }));
+    const rig = made.use(await FaultRig.start({ snapshotter, ...(disk === undefined ? {} : { disk }) }));
+    this.#rigs.set(name, { rig, owned: made.move() });
+    return rig;
+  }
+
+  async #drop(name: string): Promise<void> {
+    const dropped = this.#rigs.get(name);
+    this.#rigs.delete(name);
+    await dropped?.owned.disposeAsync();
+  }
+}

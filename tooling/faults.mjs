@@ -1,0 +1,25 @@
+// npm run test:faults -- --rounds <n> --seed <s> [--only kill|power]: faults drawn at random, much longer than what npm test samples.
+// Needs root, Node 20 or later, npm and apt, as the tests do. The last line is "<n> passed, <n> failed".
+import { join } from "node:path";
+
+import { debianRoot, ensureDebianPackages, PEER_PACKAGES } from "./lib/debian.mjs";
+import { installDependencies } from "./lib/dependencies.mjs";
+import { pinnedNode, root } from "./lib/paths.mjs";
+import { attempt, run, step } from "./lib/run.mjs";
+
+if (process.getuid?.() !== 0) {
+  console.error(
+    "npm run test:faults needs root: it mounts file systems and cuts their power. Try: sudo npm run test:faults",
+  );
+  process.exitCode = 1;
+} else {
+  await step("Dependencies", installDependencies);
+  await step("Debian packages to test against", () => ensureDebianPackages(PEER_PACKAGES));
+  await step("Bundles", () => run(pinnedNode(), ["tooling/bundle.mjs", "daemon"]));
+  const program = join(root, "apps", "daemon", "test", "faults", "run-faults.ts");
+  const { code } = await attempt(pinnedNode(), ["--conditions=@berth/source", program, ...process.argv.slice(2)], {
+    show: true,
+    env: { ...process.env, BERTH_DEBIAN_ROOT: debianRoot, BERTH_NO_BUILD: "1" },
+  });
+  process.exitCode = typeof code === "number" ? code : 1;
+}
