@@ -4,12 +4,14 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import { type Client, createClient } from "@berth/client";
 import { createContainer } from "@berth/client/run";
+import { readBlob, writeBlob } from "@berth/core/content";
 import type { Mount } from "@berth/core/mount";
 import { isNotFound } from "@berth/errors";
 import { readMountInfo } from "@berth/linux/mount";
-import { debianTool, type PeerDaemon, runProgram, startBerthd } from "@berth/testing";
+import { buildImage, debianTool, type PeerDaemon, runProgram, startBerthd } from "@berth/testing";
+import { MediaType } from "@berth/oci";
 import { withProcessArgs } from "@berth/oci/spec";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from "vitest";
 
 let daemon: PeerDaemon;
 let client: Client;
@@ -18,7 +20,6 @@ let count = 0;
 
 beforeAll(async () => {
   daemon = await startBerthd();
-  client = createClient({ address: daemon.address, namespace: "testing" });
   image = join(daemon.root, "busybox.erofs");
   const tree = join(daemon.root, "tree");
   for (const name of ["bin", "proc", "sys", "dev", "run", "etc"]) await mkdir(join(tree, name), { recursive: true });
@@ -27,10 +28,13 @@ beforeAll(async () => {
   for (const applet of ["sh", "sleep"]) await symlink("busybox", join(tree, "bin", applet));
   expect(await runProgram(debianTool("mkfs.erofs"), ["--quiet", image, tree])).toMatchObject({ code: 0 });
 });
-afterAll(async () => {
-  await client[Symbol.asyncDispose]();
-  await daemon[Symbol.asyncDispose]();
+afterAll(() => daemon[Symbol.asyncDispose]());
+
+// Some tests restart the daemon.
+beforeEach(() => {
+  client = createClient({ address: daemon.address, namespace: "testing" });
 });
+afterEach(() => client[Symbol.asyncDispose]());
 
 const noIo = { stdin: "", stdout: "", stderr: "", terminal: false };
 
@@ -61,6 +65,16 @@ async function container(script: string) {
 function activeMounts(): string[] {
   const prefix = join(daemon.state, "io.containerd.mount-manager.v1.bolt/t/");
   return readMountInfo().flatMap(({ mountPoint }) => (mountPoint.startsWith(prefix) ? [mountPoint] : []));
+}
+
+/** This has garbage collected again and again, and returns how often. */
+async function collectUntil(own: Client, signal: AbortSignal): Promise<number> {
+  let runs = 0;
+  for (; !signal.aborted; runs++) {
+    await own.leases.create({ id: `run-${runs}`, labels: new Map() });
+    await own.leases.delete(`run-${runs}`, { sync: true });
+  }
+  return runs;
 }
 
 const activations = async (): Promise<string[]> =>
@@ -127,8 +141,6 @@ it("the mounts of a task go when its shim dies, with the daemon there or not", a
     return Number(/^PPid:\s*(\d+)/m.exec(status)?.[1]);
   };
   const first = await container("sleep 1000");
-  await using own = createClient({ address: daemon.address, namespace: "testing" });
-  client = own;
   await (await client.tasks.create(first.id, { io: noIo, rootfs: first.rootfs })).start();
   process.kill(await shimPid(first.id), "SIGKILL");
   for (let tries = 0; activeMounts().length > 0 && tries < 200; tries++) await sleep(50);
@@ -141,5 +153,47 @@ it("the mounts of a task go when its shim dies, with the daemon there or not", a
     whileDown: async () => void process.kill(pid, "SIGKILL"),
   });
   for (let tries = 0; activeMounts().length > 0 && tries < 200; tries++) await sleep(50);
+  expect(activeMounts()).toEqual([]);
+});
+
+it("layers are applied to, and made of, mounts that need the mount manager, while garbage is collected", async () => {
+  const id = `layers-${++count}`;
+  await client.leases.create({ id, labels: new Map() });
+  const { content, diff } = client.scoped({ lease: id });
+  const directory = join(daemon.root, id);
+  await mkdir(directory);
+  const lower = [{ type: "erofs", source: image, target: "", options: ["ro", "loop"] }];
+  const size = "X-containerd.mkfs.size=64MiB";
+  const make = (name: string): string => `X-containerd.mkdir.path={{ mount 1 }}/${name}:0755`;
+  const options = [
+    make("upper"),
+    make("work"),
+    "workdir={{ mount 1 }}/work",
+    "upperdir={{ mount 1 }}/upper",
+    "lowerdir={{ mount 0 }}",
+  ];
+  const upper = [
+    ...lower,
+    { type: "mkfs/ext4", source: join(directory, "rw"), target: "", options: [size, "loop"] },
+    { type: "format/mkdir/overlay", source: "overlay", target: "", options },
+  ];
+  const names = Array.from({ length: 300 }, (_, index) => `file-${index}`);
+  const bytes = new TextEncoder().encode("new");
+  const entries = names.map((path) => ({ path, type: "file" as const, mode: 0o644, size: 3, content: bytes }));
+  const { layers, blobs } = await buildImage({ name: "example.org/layers:1", layers: [entries] });
+  const [layer] = layers;
+  if (layer === undefined) throw new Error("no layer");
+  await writeBlob(content, id, [blobs.get(layer.digest) ?? new Uint8Array(0)], layer);
+  const stop = new AbortController();
+  const collecting = collectUntil(client, stop.signal);
+  const applied = await diff.apply(layer, upper);
+  const made = await diff.compare(lower, upper, { mediaType: MediaType.ociLayer });
+  stop.abort();
+  expect(await collecting).toBeGreaterThan(1);
+  expect(applied.size).toBeGreaterThan(0);
+  const archive = new TextDecoder().decode(await readBlob(content, made.digest, { limitBytes: 1 << 24 }));
+  expect(names.filter((name) => !archive.includes(name))).toEqual([]);
+  expect(archive).not.toContain("busybox");
+  expect(await activations()).toEqual([]);
   expect(activeMounts()).toEqual([]);
 });

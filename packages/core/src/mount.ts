@@ -45,6 +45,8 @@ export interface ActivateOptions extends CallOptions {
   readonly temporary?: boolean | undefined;
   /** Types that the caller makes itself, in spite of a handler for them; `format/*` names all of a transformation. */
   readonly allowMountTypes?: readonly string[] | undefined;
+  /** The caller keeps it from the garbage collector until it deactivates it, or this process ends; only for a manager in it. */
+  readonly held?: boolean | undefined;
 }
 
 /**

@@ -86,6 +86,7 @@ export class LocalMountManager implements AsyncDisposable {
   readonly #roots: AllowedRoots;
   readonly #makeFileSystem = createFileSystemMaker();
   readonly #locks = new KeyedLock();
+  readonly #held = new Set<number>();
   /** Ids whose directories are being filled or emptied. */
   readonly #busy = new Set<number>();
   #lastId: number;
@@ -130,7 +131,7 @@ export class LocalMountManager implements AsyncDisposable {
     mounts: readonly Mount[],
     options: ActivateOptions,
   ): Promise<ActivationInfo> {
-    const { temporary = false, allowMountTypes = [], labels = noLabels, signal } = options;
+    const { temporary = false, allowMountTypes = [], labels = noLabels, held = false, signal } = options;
     checkRequest(place.name, mounts);
     validateLabels(labels);
     const plan = planActivation(mounts, { handlers: this.#handlers, temporary, allowMountTypes });
@@ -147,6 +148,9 @@ export class LocalMountManager implements AsyncDisposable {
     const { active, system } = await this.#make(plan, directory, { signal });
     signal?.throwIfAborted();
     const activation = { ...place, id, labels, createdAt, updatedAt: Date.now(), active, system };
+    // Before a collection can see it.
+    if (held) this.#held.add(id);
+    undo.defer(() => void this.#held.delete(id));
     await this.store.put(activation);
     undo.move();
     return activationInfo(activation);
@@ -165,6 +169,11 @@ export class LocalMountManager implements AsyncDisposable {
     using _lock = await this.#lock(activation);
     const { namespace, name, id } = activation;
     if (this.store.find(namespace, name)?.id === id) await this.#deactivate(activation, {});
+  }
+
+  /** Whether who activated it keeps it from the garbage collector. */
+  isHeld({ id }: Activation): boolean {
+    return this.#held.has(id);
   }
 
   /** This takes mounts away that no activation speaks of; one that is in use stays for the next time, and is logged. */
@@ -207,6 +216,7 @@ export class LocalMountManager implements AsyncDisposable {
   async #deactivate(activation: Activation, options: CallOptions): Promise<void> {
     using _busy = this.#hold(activation.id);
     await this.store.remove(activation);
+    this.#held.delete(activation.id);
     try {
       await this.#directory(activation.id).remove(options);
     } catch (error) {

@@ -14,7 +14,7 @@ export function createMountCollector(manager: LocalMountManager, log: Logger): R
   return {
     kind: "mount",
     async begin(): Promise<ResourceCollection> {
-      const activations = new Map(manager.store.all().map((each) => [toItem(each), each]));
+      const activations = new Map(manager.store.all().map((each) => [toItem(each, manager), each]));
       const noted = new Set<Activation>();
       return {
         items: activations.keys(),
@@ -32,8 +32,10 @@ export function createMountCollector(manager: LocalMountManager, log: Logger): R
   };
 }
 
-function toItem({ namespace, name, lease, labels }: Activation): CollectibleItem {
-  return { namespace, key: name, lease: lease === "" ? undefined : lease, active: false, labels };
+function toItem(activation: Activation, manager: LocalMountManager): CollectibleItem {
+  const { namespace, name, lease, labels } = activation;
+  const isHeld = manager.isHeld(activation);
+  return { namespace, key: name, lease: isHeld || lease === "" ? undefined : lease, active: isHeld, labels };
 }
 
 async function remove(manager: LocalMountManager, activation: Activation, log: Logger): Promise<void> {

@@ -136,24 +136,26 @@ describe("the collector of mounts", () => {
     await manager.namespace(namespace, { lease: "l" }).activate("leased", list, { labels });
     await manager.namespace(namespace).activate("a", list);
     await manager.namespace(namespace).activate("b", list);
+    await manager.namespace(namespace, { lease: "l" }).activate("held", list, { held: true });
     const collection = await manager.collector.begin();
     const items = [...collection.items];
     expect(items).toEqual([
       { namespace, key: "leased", lease: "l", active: false, labels },
       { namespace, key: "a", lease: undefined, active: false, labels: new Map() },
       { namespace, key: "b", lease: undefined, active: false, labels: new Map() },
+      { namespace, key: "held", lease: undefined, active: true, labels: new Map() },
     ]);
     await subject.mounts.deactivate("a");
     await subject.mounts.activate("a", list);
     await subject.mounts.activate("late", list);
-    for (const item of items.slice(1)) collection.remove(item);
+    for (const item of items.slice(1, 3)) collection.remove(item);
     await collection.finish();
     const left = await Array.fromAsync(subject.mounts.list());
-    expect(left.map(({ name }) => name)).toEqual(["a", "late", "leased"]);
+    expect(left.map(({ name }) => name)).toEqual(["a", "held", "late", "leased"]);
     const cancelled = await manager.collector.begin();
     for (const item of cancelled.items) cancelled.remove(item);
     await cancelled.cancel();
-    expect(await Array.fromAsync(subject.mounts.list())).toHaveLength(3);
+    expect(await Array.fromAsync(subject.mounts.list())).toHaveLength(4);
   });
 
   it("goes on where a mount is in use", async () => {
