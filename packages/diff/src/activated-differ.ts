@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import type { CallOptions } from "@berth/core/any";
 import type { Applier, Comparer } from "@berth/core/diff";
 import type { Mount, MountManager } from "@berth/core/mount";
-import { isUnimplemented, wrapError } from "@berth/errors";
+import { isFailedPrecondition, isUnimplemented, wrapError } from "@berth/errors";
 
 /**
  * This makes a differ whose mounts may be of types that the kernel does not know: a mount manager makes those for as long as a call
@@ -34,9 +34,16 @@ async function activate(manager: MountManager, mounts: readonly Mount[], { signa
   try {
     const { system } = await manager.activate(name, mounts, { held: true, signal });
     // Without the caller's signal: what it made is taken away also when it has gone.
-    return { mounts: system, [Symbol.asyncDispose]: () => manager.deactivate(name) };
+    return { mounts: system, [Symbol.asyncDispose]: () => release(manager, name) };
   } catch (error) {
     if (isUnimplemented(error)) return { mounts, [Symbol.asyncDispose]: async () => {} };
     throw wrapError(error, "activate mounts");
   }
+}
+
+/** A mount that somebody looks into just now is taken away later, by the garbage collector: the layer is none the worse for it. */
+async function release(manager: MountManager, name: string): Promise<void> {
+  await manager.deactivate(name).catch((error: unknown) => {
+    if (!isFailedPrecondition(error)) throw error;
+  });
 }
