@@ -11,10 +11,10 @@ export interface SnapshotSubject extends AsyncDisposable {
   /** Whether a snapshot may get its parent at its commit. */
   readonly rebases: boolean;
   /**
-   * What usage counts: each file of an active snapshot, kept by the commit (`files`, the default); the file that the snapshot is
-   * (`image`); files until the commit, and the image that it becomes from then on (`converted`).
+   * What usage counts: each file of an active snapshot (`files`, the default), or the file that holds them (`image`); after the
+   * commit the same, or the image that they were made into.
    */
-  readonly usage?: "files" | "image" | "converted";
+  readonly usage?: "files" | "image" | "converted" | "converted image";
   /** This mounts a list at a directory; disposing the result unmounts it. */
   mount(mounts: readonly Mount[], target: string): Promise<AsyncDisposable>;
 }

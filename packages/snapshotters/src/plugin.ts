@@ -8,6 +8,7 @@ import { createSnapshotService, Snapshots } from "./service.ts";
 export { blockfilePlugin } from "./plugins/blockfile-plugin.ts";
 export { btrfsPlugin } from "./plugins/btrfs-plugin.ts";
 export { devmapperPlugin } from "./plugins/devmapper-plugin.ts";
+export { erofsPlugin } from "./plugins/erofs-plugin.ts";
 export { nativePlugin } from "./plugins/native-plugin.ts";
 export { overlayfsPlugin } from "./plugins/overlayfs-plugin.ts";
 export { zfsPlugin } from "./plugins/zfs-plugin.ts";

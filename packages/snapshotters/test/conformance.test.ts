@@ -10,14 +10,20 @@ import {
 import type { Mount } from "@berth/core/mount";
 import type { Snapshotter } from "@berth/core/snapshots";
 import { mountAll, unmountAll, unmountRecursive } from "@berth/linux/mount";
+import { debianPath } from "@berth/testing";
 import * as vitest from "vitest";
 
 import { openBlockfileSnapshotter } from "../src/blockfile.ts";
 import { openBtrfsSnapshotter } from "../src/btrfs.ts";
+import { type ErofsSnapshotterOptions, openErofsSnapshotter } from "../src/erofs.ts";
 import { openNativeSnapshotter } from "../src/native.ts";
 import { openOverlaySnapshotter } from "../src/overlayfs.ts";
+import { activateMounts } from "./activate-mounts.ts";
 import { makeScratch, mountBtrfs } from "./images.ts";
 import { temporaryDirectory } from "./temporary-directory.ts";
+
+/** Where programs are found that the drivers run. */
+process.env["PATH"] = debianPath();
 
 type Facts = Pick<SnapshotSubject, "rebases" | "usage">;
 
@@ -50,8 +56,30 @@ const openBtrfs = () =>
     const { path } = made.use(await mountBtrfs(root));
     return openBtrfsSnapshotter({ root: join(path, "root") });
   });
+async function openErofs(
+  usage: NonNullable<SnapshotSubject["usage"]>,
+  options: Partial<ErofsSnapshotterOptions>,
+): Promise<SnapshotSubject> {
+  await using made = new AsyncDisposableStack();
+  const { path } = made.use(await temporaryDirectory());
+  made.defer(() => unmountRecursive(path));
+  const { snapshotter } = await openErofsSnapshotter({ root: join(path, "root"), ...options });
+  made.use(snapshotter);
+  const owned = made.move();
+  return {
+    snapshotter,
+    rebases: true,
+    usage,
+    mount: (mounts, target) => activateMounts(mounts, target, path),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
 
 runConformance(vitest, "overlayfs", snapshotCases, openOverlay);
 runConformance(vitest, "native", [...snapshotCases, ...snapshotWithoutLimitCases], openNative);
 runConformance(vitest, "blockfile", [...snapshotCases, ...snapshotLimitCases], openBlockfile);
 runConformance(vitest, "btrfs", [...snapshotCases, ...snapshotWithoutLimitCases], openBtrfs);
+runConformance(vitest, "erofs", [...snapshotCases, ...snapshotLimitCases], () => openErofs("converted", {}));
+runConformance(vitest, "erofs in block mode", [...snapshotCases, ...snapshotLimitCases], () =>
+  openErofs("converted image", { defaultSize: 64 * 1024 * 1024 }),
+);

@@ -4,12 +4,14 @@ import { silentLogger } from "@berth/core/log";
 import { Code, codeOf, messageOf } from "@berth/errors";
 import { bootPlugins } from "@berth/plugin-core";
 import { SnapshotPlugin } from "@berth/plugin-core/types";
-import { describe, expect, it } from "vitest";
+import { debianPath } from "@berth/testing";
+import { describe, expect, it, vi } from "vitest";
 
 import {
   blockfilePlugin,
   btrfsPlugin,
   devmapperPlugin,
+  erofsPlugin,
   nativePlugin,
   overlayfsPlugin,
   zfsPlugin,
@@ -17,11 +19,13 @@ import {
 import { makeScratch, mountBtrfs } from "./images.ts";
 import { temporaryDirectory } from "./temporary-directory.ts";
 
+vi.stubEnv("PATH", debianPath());
+
 const TYPE = "io.containerd.snapshotter.v1";
 
 async function boot(root: string, config: Readonly<Record<string, Record<string, unknown>>> = {}) {
   return bootPlugins({
-    plugins: [blockfilePlugin, btrfsPlugin, devmapperPlugin, nativePlugin, overlayfsPlugin, zfsPlugin],
+    plugins: [blockfilePlugin, btrfsPlugin, devmapperPlugin, erofsPlugin, nativePlugin, overlayfsPlugin, zfsPlugin],
     config: new Map(Object.entries(config).map(([id, table]) => [`${TYPE}.${id}`, table])),
     root,
     state: join(root, "state"),
@@ -44,6 +48,7 @@ describe("snapshotter plugins", () => {
       ["blockfile", "skipped"],
       ["btrfs", "skipped"],
       ["devmapper", "skipped"],
+      ["erofs", "loaded"],
       ["native", "loaded"],
       ["overlayfs", "loaded"],
       ["zfs", "skipped"],
@@ -63,6 +68,7 @@ describe("snapshotter plugins", () => {
       expect(record.platforms).toHaveLength(1);
     }
     expect(records.get("overlayfs")?.capabilities).toEqual(["remap-ids", "only-remap-ids", "rebase"]);
+    expect(records.get("erofs")?.capabilities).toEqual(["only-remap-ids", "remap-ids", "rebase"]);
     expect(records.get("native")?.capabilities).toEqual([]);
     await graph.loaded(SnapshotPlugin).get("overlayfs")?.prepare("key", "");
   });
@@ -109,6 +115,34 @@ describe("snapshotter plugins", () => {
     await using directory = await temporaryDirectory();
     await using graph = await boot(directory.path, { devmapper: table });
     const record = graph.records.find(({ id }) => id === "devmapper");
+    expect([record?.status, codeOf(record?.error)]).toEqual(["failed", code]);
+  });
+
+  it("skip erofs without mkfs.erofs, and where fs-verity is asked for", async () => {
+    await using directory = await temporaryDirectory();
+    const reason = async (table: Record<string, unknown>): Promise<string> => {
+      await using graph = await boot(directory.path, { erofs: table });
+      const record = graph.records.find(({ id }) => id === "erofs");
+      expect(record?.status).toBe("skipped");
+      return messageOf(record?.error);
+    };
+    expect(await reason({ enable_fsverity: true })).toContain("fs-verity");
+    vi.stubEnv("PATH", "/nowhere");
+    expect(await reason({})).toBe("mkfs.erofs is not installed: skip plugin");
+    vi.stubEnv("PATH", debianPath());
+  });
+
+  it.each([
+    [{ default_size: "much" }, Code.InvalidArgument],
+    [{ dmverity_mode: "maybe" }, Code.InvalidArgument],
+    [{ dmverity_mode: "on" }, Code.FailedPrecondition],
+    [{ layer_content_caches: ["relative"] }, Code.InvalidArgument],
+    [{ layer_content_caches: ["/cache"], set_immutable: true }, Code.InvalidArgument],
+    [{ layer_content_caches: ["/cache"], enable_fsverity: true }, Code.InvalidArgument],
+  ])("check the configuration %j of erofs", async (table, code) => {
+    await using directory = await temporaryDirectory();
+    await using graph = await boot(directory.path, { erofs: table });
+    const record = graph.records.find(({ id }) => id === "erofs");
     expect([record?.status, codeOf(record?.error)]).toEqual(["failed", code]);
   });
 });

@@ -1,0 +1,78 @@
+import { chmod, lchown, mkdir, open, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+
+import type { CallOptions } from "@berth/core/any";
+import type { Logger } from "@berth/core/log";
+import { messageOf } from "@berth/errors";
+import { AT_FDCWD, RENAME_EXCHANGE, renameat2, setImmutable } from "@berth/linux/files";
+
+import type { SealedSnapshot } from "../snapshot-driver.ts";
+import type { TreeWorkers } from "../tree-workers.ts";
+import { convertLayer, isThere } from "./convert-layer.ts";
+import { erofsPath } from "./erofs-paths.ts";
+
+/** What {@link sealLayer} works on. */
+export interface SealOptions {
+  /** That of the snapshot. */
+  readonly directory: string;
+  /** For the mount that may be needed. */
+  readonly mounts: string;
+  readonly trees: TreeWorkers;
+  readonly setImmutable: boolean;
+  readonly log: Logger;
+}
+
+/**
+ * This gives an active snapshot its layer, where the differ or a cache has not, and takes it away again when it is disposed. Until
+ * then a mark says that what was written still counts, so that a commit that was cut off is simply done again.
+ */
+export async function sealLayer(options: SealOptions, call: CallOptions): Promise<SealedSnapshot> {
+  const { directory, mounts, log } = options;
+  const [layer, sealing] = [erofsPath(directory, "layer"), erofsPath(directory, "sealing")];
+  const isGiven = (await isThere(layer)) && !(await isThere(sealing));
+  await using undo = new AsyncDisposableStack();
+  if (!isGiven) {
+    // Disposed in the order of their opposite: the mark goes last.
+    undo.defer(() => rm(sealing, { force: true }));
+    undo.defer(() => rm(layer, { force: true }));
+    await writeMark(sealing);
+    await convertLayer(directory, mounts, call);
+  }
+  if (options.setImmutable) {
+    changeImmutable(layer, true, log);
+    undo.defer(() => changeImmutable(layer, false, log));
+  }
+  const taken = undo.move();
+  return {
+    finish: () => (isGiven ? Promise.resolve() : dropWritten(options)),
+    [Symbol.asyncDispose]: () => taken.disposeAsync(),
+  };
+}
+
+/** On disk before the layer is. */
+async function writeMark(path: string): Promise<void> {
+  await using file = await open(path, "w");
+  await file.sync();
+}
+
+/** A cached layer is a link, and belongs to somebody else. */
+function changeImmutable(layer: string, immutable: boolean, log: Logger): void {
+  try {
+    setImmutable(layer, immutable);
+  } catch (error) {
+    log.warn("failed to change the immutable flag of a layer", { path: layer, error: messageOf(error) });
+  }
+}
+
+/** An empty directory takes the place of what was written: its owner is the one of the root in snapshots made on this one. */
+async function dropWritten({ directory, trees }: SealOptions): Promise<void> {
+  const [upper, empty] = [erofsPath(directory, "upper"), join(directory, "fs.new")];
+  const { mode, uid, gid } = await stat(upper);
+  await trees.remove(empty);
+  await mkdir(empty);
+  await chmod(empty, mode & 0o7777);
+  await lchown(empty, uid, gid);
+  renameat2(AT_FDCWD, empty, AT_FDCWD, upper, RENAME_EXCHANGE);
+  await trees.remove(empty);
+  for (const name of ["work", "writable", "sealing"] as const) await trees.remove(erofsPath(directory, name));
+}
