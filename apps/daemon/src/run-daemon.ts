@@ -1,5 +1,6 @@
 import { performance } from "node:perf_hooks";
 
+import { parseGoDuration } from "@berth/core/go-duration";
 import type { Logger } from "@berth/core/log";
 import { failedPrecondition, messageOf, wrapError } from "@berth/errors";
 import type { PluginGraph } from "@berth/plugin-core";
@@ -67,6 +68,7 @@ async function boot(
     state: directories.state,
     grpcAddress: address,
     ttrpcAddress: `${address}.ttrpc`,
+    timeouts: new Map(Object.entries(config.timeouts).map(([name, text]) => [name, parseGoDuration(text)])),
     log,
     signal: signals.stop,
     fatal: (error) => signals.fail(error),

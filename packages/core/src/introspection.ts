@@ -1,5 +1,14 @@
 import type { Platform } from "@berth/oci";
 
+import type { AnyValue, CallOptions } from "./any.ts";
+
+/**
+ * Answers a question about a plugin, in a message of its own kind.
+ *
+ * @throws unimplemented - it does not know such questions; invalid_argument - the question makes no sense
+ */
+export type PluginInfo = (question: AnyValue, options?: CallOptions) => Promise<AnyValue>;
+
 /** What is known of a plugin after boot, in the order of initialisation. */
 export interface PluginRecord {
   readonly type: string;
@@ -13,6 +22,8 @@ export interface PluginRecord {
   readonly status: "loaded" | "skipped" | "failed";
   /** Set when skipped or failed. */
   readonly error?: unknown;
+  /** There where the plugin answers questions beyond this record. */
+  readonly info?: PluginInfo;
 }
 
 /** A feature in use that will go away. */

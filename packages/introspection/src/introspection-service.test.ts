@@ -27,12 +27,20 @@ const record = (id: string, extra: Partial<PluginRecord> = {}): PluginRecord => 
 });
 
 const records = [record("native"), record("btrfs", { status: "skipped", error: new Error("no btrfs: skip plugin") })];
+const answering = { type: "io.containerd.runtime.v2", id: "task" };
+const withInfo = record("task", {
+  type: answering.type,
+  info: async ({ value }) => ({ typeUrl: "example.Answer", value: Uint8Array.of(...value, 2) }),
+});
 const deprecations = createDeprecationLog({ log: silentLogger, now: () => 1500 });
 deprecations.emit("io.containerd.deprecation/x", "first");
 deprecations.emit("io.containerd.deprecation/x", "second");
 
 const transport = createRouterTransport(({ service }) => {
-  service(Introspection, createIntrospectionService({ records, deprecations, uuid: async () => "u" }));
+  service(
+    Introspection,
+    createIntrospectionService({ records: [...records, withInfo], deprecations, uuid: async () => "u" }),
+  );
   service(Health, createHealthService());
 });
 
@@ -41,7 +49,7 @@ describe("introspection service", () => {
 
   it("lists plugins in order with what they export and why they did not load", async () => {
     const { plugins } = await client.plugins({});
-    expect(plugins.map(({ id }) => id)).toEqual(["native", "btrfs"]);
+    expect(plugins.map(({ id }) => id)).toEqual(["native", "btrfs", "task"]);
     expect(plugins[0]).toMatchObject({ exports: { root: "/r" }, capabilities: ["rebase"] });
     expect(plugins[0]?.initErr).toBeUndefined();
     expect(plugins[1]?.initErr).toMatchObject({ code: Code.Unknown, message: "no btrfs: skip plugin" });
@@ -74,6 +82,13 @@ describe("introspection service", () => {
     const type = "io.containerd.snapshotter.v1";
     const options = { typeUrl: "example.Question", value: new Uint8Array(0) };
     expect(codeOf(await client.pluginInfo({ type, id, options }).catch((e: unknown) => e))).toBe(code);
+  });
+
+  it("pluginInfo passes a question on to a plugin that answers", async () => {
+    const question = { typeUrl: "example.Question", value: Uint8Array.of(1) };
+    const { plugin, extra } = await client.pluginInfo({ ...answering, options: question });
+    expect(plugin).toMatchObject(answering);
+    expect(extra).toMatchObject({ typeUrl: "example.Answer", value: Uint8Array.of(1, 2) });
   });
 
   it("pluginInfo shows the record of any plugin, whether it runs or not", async () => {

@@ -43,14 +43,15 @@ export function createIntrospectionService(sources: IntrospectionSources): Servi
         })),
       });
     },
-    pluginInfo({ type, id, options }) {
+    async pluginInfo({ type, id, options }, { signal }) {
       const record = sources.records.find((candidate) => candidate.type === type && candidate.id === id);
       if (record === undefined) throw notFound(`plugin ${type}.${id}`);
       // Only what the plugin itself would answer to the options needs one that runs.
       if (options === undefined) return { plugin: toProtoPlugin(record) };
       if (record.status !== "loaded")
         throw failedPrecondition(`plugin ${type}.${id} is not loaded: ${messageOf(record.error)}`);
-      throw unimplemented(`plugin ${type}.${id} gives no information beyond its record`);
+      if (record.info === undefined) throw unimplemented(`plugin ${type}.${id} gives no information beyond its record`);
+      return { plugin: toProtoPlugin(record), extra: await record.info(options, { signal }) };
     },
   };
 }

@@ -1,7 +1,7 @@
-import { Code, codeOf, messageOf } from "@berth/errors";
+import { parseGoDuration } from "@berth/core/go-duration";
+import { goDuration } from "@berth/plugin-core";
 import { z } from "zod";
 
-import { parseGoDuration } from "./gc/go-duration.ts";
 import type { GcSchedulerOptions } from "./gc/scheduler.ts";
 
 /** Table of `metadata.v1 bolt`. */
@@ -11,22 +11,13 @@ export const metadataConfig = z.strictObject({
   no_sync: z.boolean().default(false),
 });
 
-const duration = z.string().superRefine((text, context) => {
-  try {
-    parseGoDuration(text);
-  } catch (error) {
-    if (codeOf(error) !== Code.InvalidArgument) throw error;
-    context.addIssue({ code: "custom", message: messageOf(error) });
-  }
-});
-
 /** Table of `gc.v1 scheduler`. */
 export const schedulerConfig = z.strictObject({
   pause_threshold: z.number().default(0.02),
   deletion_threshold: z.int().default(0),
   mutation_threshold: z.int().default(100),
-  schedule_delay: duration.default("0s"),
-  startup_delay: duration.default("100ms"),
+  schedule_delay: goDuration.default("0s"),
+  startup_delay: goDuration.default("100ms"),
 });
 
 type SchedulerConfig = z.infer<typeof schedulerConfig>;

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 
 import type { GcSchedulerOptions } from "../src/index.ts";
 import { GcScheduler } from "../src/index.ts";
-import { parseGoDuration } from "../src/gc/go-duration.ts";
+import { parseGoDuration } from "@berth/core/go-duration";
 
 const stats = { metadataMs: 1, totalMs: 1, marked: 0, removed: new Map(), removedFromBackends: 0 };
 

@@ -25,6 +25,8 @@ export interface BootOptions {
   readonly state: string;
   readonly grpcAddress: string;
   readonly ttrpcAddress: string;
+  /** Time limits, in milliseconds, by their names `io.containerd.timeout.…`. */
+  readonly timeouts?: ReadonlyMap<string, number>;
   readonly log: Logger;
   /** Stops the boot between two plugins, and is passed on to each. */
   readonly signal: AbortSignal;
@@ -124,11 +126,11 @@ class Graph implements PluginGraph {
   }
 
   async #init(plugin: Plugin, meta: PluginMeta, log: Logger): Promise<void> {
-    const { root, state, grpcAddress, ttrpcAddress, signal, config, fatal } = this.#options;
+    const { root, state, grpcAddress, ttrpcAddress, signal, config, fatal, timeouts = new Map() } = this.#options;
     const uri = pluginUri(plugin.type, plugin.id);
     const { value, unknownKeys } = parsePluginConfig(plugin, config?.get(uri));
     for (const key of unknownKeys) log.warn("ignoring unknown key in the configuration", { key });
-    const host: HostFacts = { grpcAddress, ttrpcAddress, records: this.#records, fatal };
+    const host: HostFacts = { grpcAddress, ttrpcAddress, records: this.#records, timeouts, fatal };
     await using resources = new AsyncDisposableStack();
     const context: InitContext<Requirements, unknown> = {
       plugins: this.#resolve(plugin),

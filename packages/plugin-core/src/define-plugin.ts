@@ -1,4 +1,4 @@
-import type { PluginRecord } from "@berth/core/introspection";
+import type { PluginInfo, PluginRecord } from "@berth/core/introspection";
 import type { Logger } from "@berth/core/log";
 import type { Platform } from "@berth/oci";
 import { z } from "zod";
@@ -11,6 +11,8 @@ export interface PluginMeta {
   platforms: Platform[];
   readonly exports: Map<string, string>;
   readonly capabilities: string[];
+  /** Answers questions about the plugin beyond its record; without it there are none. */
+  info?: PluginInfo;
 }
 
 /** Facts of the daemon that every plugin may need. */
@@ -19,6 +21,8 @@ export interface HostFacts {
   readonly ttrpcAddress: string;
   /** What is known of all plugins, in order of initialisation; grows during boot. */
   readonly records: readonly PluginRecord[];
+  /** The `timeouts` of the configuration, in milliseconds, by their names `io.containerd.timeout.…`; all that have a default are there. */
+  readonly timeouts: ReadonlyMap<string, number>;
   /** Stops the daemon, with `error` as the reason: for a plugin that can no longer keep its promises, as after a failed fsync of a database. */
   readonly fatal: (error: Error) => void;
 }

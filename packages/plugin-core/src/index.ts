@@ -2,6 +2,7 @@ export type { BootOptions, PluginGraph } from "./boot-plugins.ts";
 export { bootPlugins } from "./boot-plugins.ts";
 export type { HostFacts, InitContext, Plugin, PluginDefinition, PluginMeta } from "./define-plugin.ts";
 export { definePlugin } from "./define-plugin.ts";
+export { goDuration } from "./go-duration-schema.ts";
 export type { ParsedConfig } from "./plugin-config.ts";
 export { parsePluginConfig, parseTable, tomlPath } from "./plugin-config.ts";
 export { orderPlugins } from "./plugin-order.ts";

@@ -8,7 +8,6 @@ import type { Bundle } from "./bundle.ts";
 import { type ExitRecord, readExitRecords } from "./exit-records.ts";
 import type { LocalShimManager } from "./shim-manager.ts";
 
-const CLEANUP_TIMEOUT_MS = 5000;
 // What containerd reports when even the shim binary does not know how the container ended.
 const UNKNOWN_EXIT_STATUS = 255;
 
@@ -48,7 +47,9 @@ async function runDelete(
     return undefined;
   }
   try {
-    const { status, stdout, stderr } = await manager.runDelete(bundle, binary, { timeoutMs: CLEANUP_TIMEOUT_MS });
+    const { status, stdout, stderr } = await manager.runDelete(bundle, binary, {
+      timeoutMs: manager.timeouts.cleanupMs,
+    });
     const warnings = new TextDecoder().decode(stderr).trim();
     if (warnings !== "") log.warn("cleanup warnings", { ...fields, warnings });
     if (status === 0) return parseDeleteOutput(stdout);

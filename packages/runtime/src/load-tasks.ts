@@ -25,8 +25,6 @@ export interface LoadOptions extends CallOptions {
   readonly deleteBundle: (bundle: Bundle) => Promise<void>;
 }
 
-const LOAD_TIMEOUT_MS = 5000;
-
 /**
  * This turns the bundles on disk into tasks: those of living shims, and those that ended with a record of it. Other bundles,
  * and work directories without a task, are removed. A bundle that fails does not hinder the others.
@@ -112,16 +110,13 @@ async function connect(
   options: LoadOptions,
   log: Logger,
 ): Promise<ShimTask | undefined> {
-  const limit = AbortSignal.timeout(LOAD_TIMEOUT_MS);
+  const { loadMs } = options.shims.timeouts;
+  const limit = AbortSignal.timeout(loadMs);
   const signal = options.signal === undefined ? limit : AbortSignal.any([limit, options.signal]);
   await using resources = new AsyncDisposableStack();
   let connection: ShimConnection;
   try {
-    connection = await options.shims.connections.connect(
-      await bundle.readEndpoint(),
-      bundle.namespace,
-      LOAD_TIMEOUT_MS,
-    );
+    connection = await options.shims.connections.connect(await bundle.readEndpoint(), bundle.namespace, loadMs);
   } catch (error) {
     log.debug("shim does not answer", { error });
     return undefined;
@@ -138,7 +133,7 @@ async function connect(
     const isGone = isNotFound(error) || limit.aborted;
     log.warn(isGone ? "shim knows nothing of its task" : "shim answers with an error", { error });
     if (isGone) {
-      await task.shutdown().catch(() => {});
+      await task.shutdown({ timeoutMs: options.shims.timeouts.shutdownMs }).catch(() => {});
       return undefined;
     }
   }

@@ -14,6 +14,7 @@ import {
 } from "@berth/plugin-core/types";
 import { z } from "zod";
 
+import { runtimeTimeouts } from "./runtime-timeouts.ts";
 import { createTasksService } from "./service.ts";
 import { LocalShimManager } from "./shim-manager.ts";
 import { openTaskRuntime } from "./task-runtime.ts";
@@ -61,6 +62,7 @@ export function shimManagerPlugin({ ownShim, ...facts }: RuntimePluginOptions): 
           socketDir: config.socket_dir,
           // Beside the sockets of the shims: two daemons on one machine must not see each other's containers.
           env: [`BERTH_SHIM_RUNC_ROOT=${join(dirname(stateDir), "runc")}`, ...config.env],
+          timeouts: runtimeTimeouts(host.timeouts),
           log,
         }),
       );
@@ -112,7 +114,10 @@ export const tasksServicePlugin = definePlugin({
   type: GrpcPlugin,
   id: "tasks",
   requires: { runtime: one(RuntimePlugin), metadata: one(MetadataPlugin) },
-  init: ({ plugins, log }) => [serviceRegistration(Tasks, createTasksService({ ...plugins, log }))],
+  init: ({ plugins, host, log }) => {
+    const timeouts = runtimeTimeouts(host.timeouts);
+    return [serviceRegistration(Tasks, createTasksService({ ...plugins, timeouts, log }))];
+  },
 });
 
 function shortEnough(directory: string): string {

@@ -11,7 +11,8 @@ import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import { checkpointTask } from "./service/checkpoint-task.ts";
 import { createTask } from "./service/create-task.ts";
 import { collectMetrics } from "./service/metrics.ts";
-import { processOf, STATE_TIMEOUT_MS, withTimeout } from "./service/process.ts";
+import { DEFAULT_RUNTIME_TIMEOUTS } from "./runtime-timeouts.ts";
+import { processOf, withTimeout } from "./service/process.ts";
 import type { TasksServiceOptions } from "./service/tasks-service-options.ts";
 
 export type { TasksServiceOptions } from "./service/tasks-service-options.ts";
@@ -58,16 +59,16 @@ function lifeHandlers(
 }
 
 function queryHandlers(
-  { runtime, log = silentLogger }: TasksServiceOptions,
+  { runtime, log = silentLogger, timeouts = DEFAULT_RUNTIME_TIMEOUTS }: TasksServiceOptions,
   taskOf: TaskOf,
 ): Handlers<"get" | "list" | "listPids" | "metrics" | "wait"> {
   return {
     async get(request, context) {
       const task = taskOf(request, context);
-      return { process: await processOf(task, request.execId, withTimeout(context, STATE_TIMEOUT_MS)) };
+      return { process: await processOf(task, request.execId, withTimeout(context, timeouts.stateMs)) };
     },
     async list(_request, context) {
-      const limits = withTimeout(context, STATE_TIMEOUT_MS);
+      const limits = withTimeout(context, timeouts.stateMs);
       const tasks = runtime.list(namespaceOf(context));
       const processes = await Promise.all(tasks.map((task) => processOf(task, "", limits).catch(ignore(log, task))));
       return { tasks: processes.filter((process) => process !== undefined) };
@@ -75,7 +76,8 @@ function queryHandlers(
     async listPids(request, context) {
       return { processes: [...(await taskOf(request, context).pids(context))] };
     },
-    metrics: (request, context) => collectMetrics(runtime.list(namespaceOf(context)), request.filters, context, log),
+    metrics: (request, context) =>
+      collectMetrics(runtime.list(namespaceOf(context)), request.filters, context, { log, statsMs: timeouts.statsMs }),
     async wait(request, context) {
       const exit = await taskOf(request, context).wait({ execId: request.execId, signal: context.signal });
       return { exitStatus: exit.exitStatus, exitedAt: toProtoTimestampNs(exit.exitedAtNs) };

@@ -10,6 +10,7 @@ import { ChildReaper } from "@berth/linux/process";
 
 import { AllowedMounts } from "./allowed-mounts.ts";
 import type { Bundle } from "./bundle.ts";
+import { DEFAULT_RUNTIME_TIMEOUTS, type RuntimeTimeouts } from "./runtime-timeouts.ts";
 import { findShimBinary, type ShimSearch, shimSearch } from "./runtime-name.ts";
 import { runShimCommand, type ShimCommand, type ShimOutput } from "./shim-command.ts";
 import { type ShimConnection, ShimConnections } from "./shim-connection.ts";
@@ -44,6 +45,8 @@ export interface ShimManagerOptions {
   readonly log?: Logger;
   /** How long a `start` may take; 30 s by default. */
   readonly startTimeoutMs?: number;
+  /** All other limits; containerd's by default. */
+  readonly timeouts?: RuntimeTimeouts;
 }
 
 /** What a start needs beside the bundle. */
@@ -61,6 +64,7 @@ const INFO_TIMEOUT_MS = 5000;
 export class LocalShimManager implements ShimManager, AsyncDisposable {
   readonly options: ShimManagerOptions;
   readonly connections: ShimConnections;
+  readonly timeouts: RuntimeTimeouts;
   readonly #log: Logger;
   readonly #search: ShimSearch;
   readonly #reaper = new ChildReaper({ mode: "registered" });
@@ -73,6 +77,7 @@ export class LocalShimManager implements ShimManager, AsyncDisposable {
   constructor(options: ShimManagerOptions) {
     this.options = options;
     this.#log = options.log ?? silentLogger;
+    this.timeouts = options.timeouts ?? DEFAULT_RUNTIME_TIMEOUTS;
     this.connections = new ShimConnections(this.#log);
     this.#allowedMounts = new AllowedMounts((binary) => this.#runInfo(binary), this.#log);
     const beside = options.defaultShim === "" ? [] : [dirname(options.defaultShim)];

@@ -21,7 +21,6 @@ import { fromProtoExit, fromProtoProcessInfo, fromProtoState, optionalAny, toPro
 const QUICK_MS = 30_000;
 const SLOW_MS = 120_000;
 const CHECKPOINT_MS = 600_000;
-const SHUTDOWN_MS = 3000;
 
 /** What a task is made of. */
 export interface ShimTaskParts {
@@ -164,8 +163,8 @@ export class ShimTask implements Task {
   }
 
   /** This tells the shim that its task is gone; it ends unless it has others. */
-  async shutdown(options: CallOptions = {}): Promise<void> {
-    await this.#call((tasks, rpc) => tasks.shutdown({ id: this.id }, rpc), options, SHUTDOWN_MS);
+  async shutdown({ timeoutMs, ...options }: CallOptions & { readonly timeoutMs: number }): Promise<void> {
+    await this.#call((tasks, rpc) => tasks.shutdown({ id: this.id }, rpc), options, timeoutMs);
   }
 
   async #call<T>(

@@ -31,9 +31,6 @@ export interface TaskRuntimeOptions extends BundleRoots {
   readonly findRuntimeName?: (namespace: Namespace, id: string) => Promise<string | undefined>;
 }
 
-/** Undo of a failed create, and everything else nobody waits for, gets this long. */
-const CLEANUP_TIMEOUT_MS = 5000;
-
 type ManagedTask = ShimTask | EndedTask;
 
 /**
@@ -199,7 +196,9 @@ export class ShimTaskRuntime implements TaskRuntime, AsyncDisposable {
     }
     task.isRemoved = true;
     this.#unregister(task);
-    await task.shutdown().catch((error: unknown) => this.#log.debug("shim shutdown", { id: task.id, error }));
+    await task
+      .shutdown({ timeoutMs: this.#shims.timeouts.shutdownMs })
+      .catch((error: unknown) => this.#log.debug("shim shutdown", { id: task.id, error }));
     await task.resources.disposeAsync();
     await this.#deleteBundle(task.bundle);
     if (exit === undefined) throw failure;
@@ -216,7 +215,7 @@ export class ShimTaskRuntime implements TaskRuntime, AsyncDisposable {
 
   /** A create failed: whatever the shim has made of it goes away, and with it a shim that has nothing else. */
   async #abandon(task: ShimTask): Promise<void> {
-    const budget = { signal: AbortSignal.timeout(CLEANUP_TIMEOUT_MS) };
+    const budget = this.#cleanupBudget();
     task.isRemoved = true;
     const isDead = task.connection.isClosed;
     try {
@@ -225,7 +224,7 @@ export class ShimTaskRuntime implements TaskRuntime, AsyncDisposable {
     } catch (error) {
       this.#log.debug("delete of a task that could not be created", { id: task.id, error });
     }
-    if (!isDead) await task.shutdown(budget).catch(() => {});
+    if (!isDead) await task.shutdown({ ...budget, timeoutMs: this.#shims.timeouts.shutdownMs }).catch(() => {});
   }
 
   /** The connection to a shim is lost: that is taken as the death of the shim, as in containerd. */
@@ -246,10 +245,15 @@ export class ShimTaskRuntime implements TaskRuntime, AsyncDisposable {
 
   async #deleteBundle(bundle: Bundle): Promise<void> {
     try {
-      await bundle.delete({ signal: AbortSignal.timeout(CLEANUP_TIMEOUT_MS) });
+      await bundle.delete(this.#cleanupBudget());
     } catch (error) {
       this.#log.error("failed to delete bundle", { namespace: bundle.namespace, id: bundle.id, error });
     }
-    await this.#rootfs.release(bundle, { signal: AbortSignal.timeout(CLEANUP_TIMEOUT_MS) });
+    await this.#rootfs.release(bundle, this.#cleanupBudget());
+  }
+
+  /** Undo of a failed create, and everything else nobody waits for, gets this long. */
+  #cleanupBudget(): { readonly signal: AbortSignal } {
+    return { signal: AbortSignal.timeout(this.#shims.timeouts.cleanupMs) };
   }
 }

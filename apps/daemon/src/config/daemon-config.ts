@@ -1,3 +1,4 @@
+import { goDuration } from "@berth/plugin-core";
 import { z } from "zod";
 
 /** The newest layout of the configuration file that is understood. */
@@ -18,6 +19,17 @@ const streamProcessor = z.object({
   args: z.array(z.string()).default([]),
   env: z.array(z.string()).default([]),
 });
+
+/** Time limits of single steps, as containerd names them. */
+export const DEFAULT_TIMEOUTS: Readonly<Record<string, string>> = {
+  "io.containerd.timeout.bolt.open": "0s",
+  "io.containerd.timeout.cri.defercleanup": "1m0s",
+  "io.containerd.timeout.metrics.shimstats": "2s",
+  "io.containerd.timeout.shim.cleanup": "5s",
+  "io.containerd.timeout.shim.load": "5s",
+  "io.containerd.timeout.shim.shutdown": "3s",
+  "io.containerd.timeout.task.state": "2s",
+};
 
 /** Levels of logging, as containerd names them. */
 export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "panic"] as const;
@@ -45,7 +57,10 @@ export const daemonConfigSchema = z.object({
   plugins: z.record(z.string(), z.unknown()).default({}),
   proxy_plugins: z.record(z.string(), proxyPlugin).default({}),
   stream_processors: z.record(z.string(), streamProcessor).default({}),
-  timeouts: z.record(z.string(), z.string()).default({}),
+  timeouts: z
+    .record(z.string(), goDuration)
+    .default({})
+    .transform((timeouts) => ({ ...DEFAULT_TIMEOUTS, ...timeouts })),
 });
 
 /** The configuration of the daemon, complete and checked; tables of plugins are checked by the plugins. */

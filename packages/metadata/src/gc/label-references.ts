@@ -5,7 +5,7 @@ import type { Labels } from "@berth/core/labels";
 import type { Table } from "../database/table.ts";
 import { blobs, containers, images, snapshots } from "../database/tables.ts";
 import { collectibleTables } from "./collectible-table.ts";
-import { parseGoDuration } from "./go-duration.ts";
+import { parseGoDuration } from "@berth/core/go-duration";
 import { parseRfc3339 } from "./rfc3339.ts";
 
 /** What a label names, in the namespace of the labelled object. */

@@ -9,8 +9,6 @@ import type { MetricSchema } from "@berth/api/containerd/types/metrics";
 
 import { withTimeout } from "./process.ts";
 
-const STATS_TIMEOUT_MS = 2000;
-
 /**
  * This asks the tasks that match any filter (fields `id` and `namespace`) for their metrics; a task that gives none is left out.
  *
@@ -20,11 +18,11 @@ export async function collectMetrics(
   tasks: readonly Task[],
   filters: readonly string[],
   options: CallOptions,
-  log: Logger,
+  { log, statsMs }: { readonly log: Logger; readonly statsMs: number },
 ): Promise<{ metrics: MessageInitShape<typeof MetricSchema>[] }> {
   const filter = parseFilters(filters);
   const wanted = tasks.filter(({ id, namespace }) => filter.matches(adapt({ id, namespace })));
-  const limits = withTimeout(options, STATS_TIMEOUT_MS);
+  const limits = withTimeout(options, statsMs);
   const metrics = await Promise.all(
     wanted.map(async (task) => {
       try {

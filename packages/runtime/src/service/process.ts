@@ -7,9 +7,6 @@ import type { ProcessSchema } from "@berth/api/containerd/v1/types/task";
 
 import { toProtoStatus } from "../task-messages.ts";
 
-/** How long a shim may take to tell the state of a process. */
-export const STATE_TIMEOUT_MS = 2000;
-
 /** This adds a time limit to the options of a call. */
 export function withTimeout({ signal }: CallOptions, timeoutMs: number): { readonly signal: AbortSignal } {
   const limit = AbortSignal.timeout(timeoutMs);
