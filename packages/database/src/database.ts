@@ -8,6 +8,7 @@ import { unavailable } from "@berth/errors";
 import type { RootDatabase } from "lmdb";
 import { open } from "lmdb";
 
+import { checkDatabaseFile } from "./check-file.ts";
 import { commitFailure } from "./commit-failure.ts";
 import { ReservedSpace } from "./reserved-space.ts";
 import type { Entry, KeyRange, ReadTransaction, WriteTransaction } from "./write-transaction.ts";
@@ -57,11 +58,16 @@ export class Database implements ReadTransaction, AsyncDisposable {
   #broken: Error | undefined;
   #closed = false;
 
-  /** This opens a file, or makes it, and reserves space for changes on a full disk. */
+  /**
+   * This opens a file, or makes it, and reserves space for changes on a full disk.
+   *
+   * @throws data_loss - the file is no database, or was cut off
+   */
   static async open(options: DatabaseOptions): Promise<Database> {
     await using opened = new AsyncDisposableStack();
     // Open before the first write and until after the last: this descriptor hears of every write-back that fails.
     const file = opened.use(await openFile(options.path, constants.O_RDWR | constants.O_CREAT, 0o600));
+    await checkDatabaseFile(file, options.path);
     const lmdb = openEnvironment(options);
     opened.defer(() => lmdb.close());
     const reserved = new ReservedSpace(file.fd, options.log ?? silentLogger);
