@@ -49,6 +49,8 @@ export class RemoteContentWriter implements ContentWriter {
   readonly #expected: Digest | undefined;
   #offset = 0;
   #total = 0;
+  #startedAt = 0;
+  #updatedAt = 0;
   #closed = false;
   /** Of the bytes answered so far, as the peer told it. */
   #digest = "";
@@ -80,6 +82,8 @@ export class RemoteContentWriter implements ContentWriter {
     );
     writer.#offset = fromProtoInt(answer.offset);
     writer.#total = fromProtoInt(answer.total) || (options.total ?? 0);
+    writer.#startedAt = fromProtoTimestamp(answer.startedAt);
+    writer.#updatedAt = fromProtoTimestamp(answer.updatedAt);
     undo.move();
     return writer;
   }
@@ -98,25 +102,30 @@ export class RemoteContentWriter implements ContentWriter {
     // A write at offset 0 while bytes are there drops them.
     await this.#send({ action: WriteAction.WRITE, offset: 0n }, options);
     this.#offset = 0;
+    this.#updatedAt = Math.max(this.#startedAt, Date.now());
   }
 
+  /** The peer is not asked: nobody else writes this ingest, and each of its answers tells offset and digest. */
   async status(options?: CallOptions): Promise<IngestStatus> {
     this.#checkOpen();
-    const answer = await this.#send({ action: WriteAction.STAT }, options);
+    this.#checkSignal(options);
+    await this.#settle();
     return {
       ref: this.#ref,
-      offset: fromProtoInt(answer.offset),
-      total: fromProtoInt(answer.total) || this.#total,
+      offset: this.#offset,
+      total: this.#total,
       ...(this.#expected === undefined ? {} : { expected: this.#expected }),
-      startedAt: fromProtoTimestamp(answer.startedAt),
-      updatedAt: fromProtoTimestamp(answer.updatedAt),
+      startedAt: this.#startedAt,
+      updatedAt: this.#updatedAt,
     };
   }
 
+  /** As with `status`, the peer is not asked. */
   async digest(options?: CallOptions): Promise<Digest> {
     this.#checkOpen();
-    const answer = await this.#send({ action: WriteAction.STAT }, options);
-    return parseDigest(answer.digest);
+    this.#checkSignal(options);
+    await this.#settle();
+    return parseDigest(this.#digest);
   }
 
   async commit(options: CommitOptions = {}): Promise<ContentInfo> {
@@ -166,6 +175,7 @@ export class RemoteContentWriter implements ContentWriter {
     answer.catch(() => {});
     this.#unanswered.push(answer);
     this.#offset += data.length;
+    this.#updatedAt = Math.max(this.#startedAt, Date.now());
     if (this.#unanswered.length >= WINDOW_CHUNKS) await this.#unanswered.shift();
   }
 

@@ -1,10 +1,10 @@
-import { open, stat, unlink, utimes } from "node:fs/promises";
+import { stat, unlink, utimes } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
 import type { Logger } from "@berth/core/log";
 import { messageOf } from "@berth/errors";
 
-import { syncDirectory } from "@berth/core/durable-files";
+import { syncDirectory, writeFileDurably } from "@berth/core/durable-files";
 import { ignoreMissing } from "./ingest-directory.ts";
 
 /** How often the mark moves on, at most. */
@@ -33,16 +33,20 @@ export class UncleanMark implements AsyncDisposable {
     this.#log = log;
   }
 
-  /** This reads the mark in a directory, or makes it. When it resolves, the mark is on disk. */
+  /**
+   * This reads the mark in a directory, or makes it. When it resolves, the mark is on disk; where it cannot be made, as on a full disk,
+   * there is none: what is stored can be read and removed all the same.
+   */
   static async open(directory: string, log: Logger): Promise<UncleanMark> {
     const path = join(directory, "unclean");
     const found = await stat(path).catch(ignoreMissing);
-    if (found === undefined) {
-      await using file = await open(path, "w", 0o644);
-      await file.sync();
-      await syncDirectory(directory);
+    if (found !== undefined) return new UncleanMark(path, found.mtimeMs, log);
+    try {
+      await writeFileDurably(path, "");
+    } catch (error) {
+      log.warn("an unclean stop will not be noticed", { path, error: messageOf(error) });
     }
-    return new UncleanMark(path, found?.mtimeMs, log);
+    return new UncleanMark(path, undefined, log);
   }
 
   /** This tells that nothing stored so far is in doubt: a sync has ended. It does not wait, and is cheap to call often. */
@@ -74,7 +78,7 @@ export class UncleanMark implements AsyncDisposable {
   /** Not forced to disk: an older mark only puts more in doubt. */
   async #touch(at: number): Promise<void> {
     try {
-      await utimes(this.#path, at / 1000, at / 1000);
+      await utimes(this.#path, at / 1000, at / 1000).catch(ignoreMissing);
     } catch (error) {
       this.#log.warn("failed to refresh mark of unclean stops", { path: this.#path, error: messageOf(error) });
     } finally {

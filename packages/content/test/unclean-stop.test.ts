@@ -6,6 +6,7 @@ import type { ContentStore } from "@berth/core/content";
 import { writeBlob } from "@berth/core/content";
 import { silentLogger } from "@berth/core/log";
 import { Code, codeOf } from "@berth/errors";
+import { mountTemporary } from "@berth/linux/mount";
 import { type Digest, formatDigest } from "@berth/oci";
 import { describe, expect, it } from "vitest";
 
@@ -162,6 +163,20 @@ describe("openContentStore after a crash", () => {
     await opened.verified();
     await opened[Symbol.asyncDispose]();
     expect(await readdir(root)).not.toContain("unclean");
+  });
+
+  it("opens on a full disk, so that what is there can be removed", async () => {
+    await using disk = await mountTemporary([{ type: "tmpfs", source: "tmpfs", options: ["size=1m", "nr_inodes=50"] }]);
+    const root = join(disk.path, "store");
+    const blobs: Blob[] = [];
+    {
+      await using opened = await openContentStore({ root });
+      blobs.push(await put(opened.store));
+    }
+    for (let count = 0; count < 50; count += 1) await writeFile(join(disk.path, `full-${count}`), "").catch(() => {});
+    await using opened = await openContentStore({ root });
+    for (const { digest } of blobs) await opened.store.delete(digest);
+    expect(await Array.fromAsync(opened.store.list())).toEqual([]);
   });
 
   it("serves before it has looked", async () => {
