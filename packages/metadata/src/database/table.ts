@@ -1,5 +1,5 @@
-import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
-import { fromBinary, toBinary } from "@bufbuild/protobuf";
+import type { DescMessage, JsonValue, MessageShape } from "@bufbuild/protobuf";
+import { fromBinary, toBinary, toJson } from "@bufbuild/protobuf";
 
 import type { RecordPath } from "./record-key.ts";
 
@@ -10,6 +10,8 @@ export interface Table<R> {
   readonly prefix: number;
   encode(record: R): Uint8Array;
   decode(bytes: Uint8Array, path: RecordPath): R;
+  /** This returns what protobuf makes of the record in JSON. */
+  toJson(record: R): JsonValue;
 }
 
 /** What {@link defineTable} takes. */
@@ -29,5 +31,6 @@ export function defineTable<R, M extends DescMessage>(definition: TableDefinitio
     prefix,
     encode: (record) => toBinary(schema, definition.toMessage(record)),
     decode: (bytes, path) => definition.fromMessage(fromBinary(schema, bytes), path),
+    toJson: (record) => toJson(schema, definition.toMessage(record)),
   };
 }

@@ -17,5 +17,5 @@ function collectibleTable(name: string, number: number): Table<CollectibleItem> 
   const refuse = (): never => {
     throw internal(`${name} are not in the database`);
   };
-  return { name, prefix: FIRST_PREFIX + number, encode: refuse, decode: refuse };
+  return { name, prefix: FIRST_PREFIX + number, encode: refuse, decode: refuse, toJson: refuse };
 }

@@ -1,0 +1,116 @@
+import { createHash } from "node:crypto";
+
+import type { CallOptions } from "@berth/core/any";
+import type { ContentStore } from "@berth/core/content";
+import { streamBlob } from "@berth/core/content";
+import type { Snapshotter } from "@berth/core/snapshots";
+import type { Digest } from "@berth/oci";
+import { digestAlgorithm, digestHex } from "@berth/oci";
+
+import type { RecordIndex } from "../database/record-index.ts";
+import { blobs, ingests, snapshots } from "../database/tables.ts";
+import type { Finding } from "./finding.ts";
+
+/** Whether every byte is read. */
+export interface VerifyOptions extends CallOptions {
+  readonly verify?: boolean;
+}
+
+/** This holds the records of blobs against their bytes. */
+export async function* checkContent(
+  index: RecordIndex,
+  content: ContentStore,
+  { verify = false, signal }: VerifyOptions,
+): AsyncIterable<Finding> {
+  const sizes = new Map<Digest, number>();
+  const broken = new Set<Digest>();
+  for await (const { digest, size } of content.list({ signal })) {
+    sizes.set(digest, size);
+    if (!verify || (await hasItsDigest(content, digest, signal))) continue;
+    broken.add(digest);
+    yield {
+      severity: "error",
+      kind: "wrong-digest",
+      subject: `blob ${digest}`,
+      detail: "its bytes have another digest: pull again whatever needs it",
+      repair: { action: "remove the blob and its records", prepare: () => content.delete(digest) },
+    };
+  }
+  const known = new Set<Digest>();
+  for (const bucket of index.buckets(blobs)) {
+    for (const [, { digest, size }] of bucket.entries()) {
+      known.add(digest);
+      const found = sizes.get(digest);
+      if (found === size && !broken.has(digest)) continue;
+      yield wrongBlob(bucket.namespace, digest, found, size);
+    }
+  }
+  for (const bucket of index.buckets(ingests)) {
+    for (const [, { expected }] of bucket.entries()) if (expected !== undefined) known.add(expected);
+  }
+  for (const [digest, size] of sizes) {
+    if (known.has(digest)) continue;
+    const detail = `no namespace knows it (${size} bytes): the collector removes it`;
+    yield { severity: "info", kind: "unknown-blob", subject: `blob ${digest}`, detail };
+  }
+}
+
+function wrongBlob(namespace: string, digest: Digest, found: number | undefined, size: number): Finding {
+  const detail = found === undefined ? "its bytes are not there" : `it has ${found} bytes instead of ${size}`;
+  return {
+    severity: "error",
+    kind: found === undefined ? "missing-blob" : "damaged-blob",
+    namespace,
+    subject: `content ${digest}`,
+    detail: `${detail}: pull again whatever needs it`,
+    // Without its record it is fetched again; what is left of it is taken by the collector.
+    repair: { action: "remove the record", change: (tx) => tx.delete(blobs, { namespace, group: "", key: digest }) },
+  };
+}
+
+async function hasItsDigest(content: ContentStore, digest: Digest, signal: AbortSignal | undefined): Promise<boolean> {
+  const hash = createHash(digestAlgorithm(digest));
+  for await (const chunk of streamBlob(content, digest, { signal })) hash.update(chunk);
+  return hash.digest("hex") === digestHex(digest);
+}
+
+/** This holds the records of snapshots against those of their snapshotters. */
+export async function* checkSnapshotters(
+  index: RecordIndex,
+  snapshotters: ReadonlyMap<string, Snapshotter>,
+  { signal }: CallOptions,
+): AsyncIterable<Finding> {
+  for (const name of new Set(index.buckets(snapshots).map(({ group }) => group))) {
+    if (snapshotters.has(name)) continue;
+    const detail = "it is not loaded: its snapshots are not looked at";
+    yield { severity: "warning", kind: "missing-snapshotter", subject: `snapshotter ${name}`, detail };
+  }
+  for (const [name, snapshotter] of snapshotters) {
+    const found = new Set<string>();
+    for await (const info of snapshotter.list({ signal })) found.add(info.name);
+    const known = new Set<string>();
+    for (const bucket of index.buckets(snapshots).filter(({ group }) => group === name)) {
+      const { namespace } = bucket;
+      for (const [key, { backendKey }] of bucket.entries()) {
+        known.add(backendKey);
+        if (!found.has(backendKey)) yield missingSnapshot(namespace, name, key, backendKey);
+      }
+    }
+    for (const key of found) {
+      if (known.has(key)) continue;
+      const detail = "no namespace knows it: the collector removes it";
+      yield { severity: "info", kind: "unknown-snapshot", subject: `snapshot ${key} of ${name}`, detail };
+    }
+  }
+}
+
+function missingSnapshot(namespace: string, group: string, key: string, backendKey: string): Finding {
+  return {
+    severity: "error",
+    kind: "missing-snapshot",
+    namespace,
+    subject: `snapshot ${key} of ${group}`,
+    detail: `the snapshotter does not have it (${backendKey})`,
+    repair: { action: "remove the record", change: (tx) => tx.delete(snapshots, { namespace, group, key }) },
+  };
+}

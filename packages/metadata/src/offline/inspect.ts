@@ -1,0 +1,122 @@
+import type { ContentStore } from "@berth/core/content";
+import type { Snapshotter } from "@berth/core/snapshots";
+import { Code, codeOf, messageOf } from "@berth/errors";
+
+import type { VerifyOptions } from "./check-backends.ts";
+import { checkContent, checkSnapshotters } from "./check-backends.ts";
+import { checkRecords } from "./check-records.ts";
+import type { Finding } from "./finding.ts";
+import { OfflineDatabase } from "./offline-database.ts";
+import { replaceDatabase } from "./replace-database.ts";
+import type { RestoreOptions } from "./restore-images.ts";
+import { findLostImages } from "./restore-images.ts";
+
+/** Where things are; no daemon may be using any of them. */
+export interface OfflineStorage {
+  /** Path of the database. */
+  readonly path: string;
+  readonly content: ContentStore;
+  readonly snapshotters: ReadonlyMap<string, Snapshotter>;
+}
+
+/** Options of {@link checkStorage} and {@link repairStorage}. */
+export type CheckOptions = VerifyOptions & RestoreOptions;
+
+/** Repairs can bring up others: a snapshot that is gone changes the count of its parent. */
+const MAX_ROUNDS = 10;
+
+/**
+ * This finds what is wrong with the metadata of a stopped daemon, and between it and the backends; nothing is changed.
+ *
+ * @throws not_found - there is no database
+ * @throws failed_precondition - it was written by a newer version
+ */
+export async function* checkStorage(storage: OfflineStorage, options: CheckOptions): AsyncIterable<Finding> {
+  const opened = await openOrFind(storage);
+  if (!(opened instanceof OfflineDatabase)) {
+    yield opened;
+    return;
+  }
+  await using database = opened;
+  yield* findAll(database, storage, options);
+}
+
+/** A repair and what became of it. */
+export interface RepairResult {
+  readonly finding: Finding;
+  /** Absent when it was done. */
+  readonly failure?: string;
+}
+
+/**
+ * This does what can be done about the findings, again and again until nothing is left to do, and yields each repair after it
+ * has been made. A repair that fails does not keep the others from being tried.
+ *
+ * @throws not_found, failed_precondition, data_loss - the database cannot be opened
+ */
+export async function* repairStorage(storage: OfflineStorage, options: CheckOptions): AsyncIterable<RepairResult> {
+  const failed = new Set<string>();
+  for (let round = 0; round < MAX_ROUNDS; round++) {
+    const opened = await openOrFind(storage);
+    if (!(opened instanceof OfflineDatabase)) {
+      await opened.repair?.prepare?.();
+      yield { finding: opened };
+      continue;
+    }
+    await using database = opened;
+    const wanted = (await Array.fromAsync(findAll(database, storage, options))).filter(
+      (finding) => finding.repair !== undefined && !failed.has(identityOf(finding)),
+    );
+    if (wanted.length === 0) return;
+    for (const finding of wanted) {
+      const failure = await applyRepair(database, finding);
+      if (failure !== undefined) failed.add(identityOf(finding));
+      yield { finding, ...(failure === undefined ? {} : { failure }) };
+    }
+  }
+}
+
+/** This opens the database, or says what keeps it from being opened. */
+async function openOrFind(storage: OfflineStorage): Promise<OfflineDatabase | Finding> {
+  const { path } = storage;
+  try {
+    return await OfflineDatabase.open(path);
+  } catch (error) {
+    if (codeOf(error) !== Code.DataLoss) throw error;
+    return {
+      severity: "error",
+      kind: "unreadable-database",
+      subject: `database ${path}`,
+      detail: messageOf(error),
+      repair: {
+        action: "put it aside and begin a new one; images are brought back from the content store",
+        prepare: async () => void (await replaceDatabase(path, storage)),
+      },
+    };
+  }
+}
+
+async function* findAll(
+  database: OfflineDatabase,
+  { content, snapshotters }: OfflineStorage,
+  options: CheckOptions,
+): AsyncIterable<Finding> {
+  yield* checkRecords(database);
+  yield* checkContent(database.index, content, options);
+  yield* checkSnapshotters(database.index, snapshotters, options);
+  yield* findLostImages(database.index, content, options);
+}
+
+async function applyRepair(database: OfflineDatabase, { repair }: Finding): Promise<string | undefined> {
+  try {
+    await repair?.prepare?.();
+    if (repair?.change !== undefined) await database.update(repair.change);
+    return undefined;
+  } catch (error) {
+    return messageOf(error);
+  }
+}
+
+function identityOf({ kind, namespace = "", subject }: Finding): string {
+  return JSON.stringify([kind, namespace, subject]);
+}

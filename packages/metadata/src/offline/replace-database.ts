@@ -1,0 +1,48 @@
+import { rename, rm } from "node:fs/promises";
+
+import { create, toBinary } from "@bufbuild/protobuf";
+import { DatabaseHeaderSchema } from "@berth/api/berth/metadata/v1/database";
+import type { ContentStore } from "@berth/core/content";
+import type { Snapshotter } from "@berth/core/snapshots";
+import { Database } from "@berth/database";
+
+import { allMigrations, latestVersion } from "../database/migrations.ts";
+import { backendSequence } from "../gc/backend-key.ts";
+
+const HEADER_KEY = Uint8Array.of(0);
+const MAP_SIZE_BYTES = 64 * 1024 ** 3;
+
+/**
+ * This puts a new database in the place of one that cannot be opened, which stays beside it under another name: that is returned.
+ * Numbers that backends have names with are not given again.
+ */
+export async function replaceDatabase(
+  path: string,
+  backends: { readonly content: ContentStore; readonly snapshotters: ReadonlyMap<string, Snapshotter> },
+): Promise<string> {
+  const sequenceLimit = (await highestSequence(backends)) + 1n;
+  const aside = `${path}.damaged-${new Date().toISOString().replaceAll(":", "")}`;
+  await rename(path, aside);
+  await rm(`${path}-lock`, { force: true });
+  await using database = await Database.open({ path, mapSizeBytes: MAP_SIZE_BYTES, fatal: () => {} });
+  const header = create(DatabaseHeaderSchema, { schemaVersion: latestVersion(allMigrations), sequenceLimit });
+  await database.update((entries) => entries.put(HEADER_KEY, toBinary(DatabaseHeaderSchema, header)));
+  return aside;
+}
+
+async function highestSequence({
+  content,
+  snapshotters,
+}: {
+  readonly content: ContentStore;
+  readonly snapshotters: ReadonlyMap<string, Snapshotter>;
+}): Promise<bigint> {
+  let highest = 0n;
+  const see = (name: string): void => {
+    const sequence = backendSequence(name) ?? 0n;
+    if (sequence > highest) highest = sequence;
+  };
+  for await (const { ref } of content.listStatuses()) see(ref);
+  for (const snapshotter of snapshotters.values()) for await (const { name } of snapshotter.list()) see(name);
+  return highest;
+}
