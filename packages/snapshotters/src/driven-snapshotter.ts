@@ -125,9 +125,10 @@ class DrivenSnapshotter implements Snapshotter {
     }
     try {
       await using undo = new AsyncDisposableStack();
-      const sealed = undo.use(await this.#driver.seal?.(active, { signal }));
+      const measuring = this.#measuring(active, { signal });
+      const sealed = undo.use(await this.#driver.seal?.(active, measuring));
       const measure = this.#driver.sealedUsage ?? this.#driver.usage;
-      const usage = await measure.call(this.#driver, active, this.#measuring(active, { signal }));
+      const usage = await measure.call(this.#driver, active, measuring);
       await this.#parts.durable.sync(active.id);
       signal?.throwIfAborted();
       await this.#store.commit({ key, name, usage, labels, parent });

@@ -52,7 +52,7 @@ export interface SnapshotDriver {
    * This gives an active snapshot the form that it has as a committed one; it can still be written afterwards, if the commit fails.
    * What it writes is put on disk before the record is. One call at a time for a snapshot. Absent where both forms are the same.
    */
-  seal?(record: SnapshotRecord, options: CallOptions): Promise<SealedSnapshot>;
+  seal?(record: SnapshotRecord, options: MeasureOptions): Promise<SealedSnapshot>;
   /** This measures what {@link seal} made; without it, the active snapshot is measured. */
   sealedUsage?(record: SnapshotRecord, options: MeasureOptions): Promise<SnapshotUsage>;
   /** This sets up again what a crash or a restart of the machine took away; called once, before anything else. */

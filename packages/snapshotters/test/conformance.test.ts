@@ -75,7 +75,7 @@ async function openErofs(
   };
 }
 
-runConformance(vitest, "overlayfs", snapshotCases, openOverlay);
+runConformance(vitest, "overlayfs", [...snapshotCases, ...snapshotLimitCases], openOverlay);
 runConformance(vitest, "native", [...snapshotCases, ...snapshotWithoutLimitCases], openNative);
 runConformance(vitest, "blockfile", [...snapshotCases, ...snapshotLimitCases], openBlockfile);
 runConformance(vitest, "btrfs", [...snapshotCases, ...snapshotWithoutLimitCases], openBtrfs);

@@ -1,8 +1,9 @@
-import { lstat, mkdir, readdir, writeFile } from "node:fs/promises";
+import { lstat, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import { Code, codeOf } from "@berth/errors";
-import { mountTemporary } from "@berth/linux/mount";
+import { mountTemporary, unmountAll, withTemporaryMount } from "@berth/linux/mount";
+import { runProgram } from "@berth/testing";
 import { describe, expect, it } from "vitest";
 
 import { type OverlaySnapshotterOptions, openOverlaySnapshotter } from "../src/overlayfs.ts";
@@ -83,6 +84,42 @@ describe("overlayfs snapshotter", () => {
     ]);
     await using mounted = await mountTemporary(await snapshotter.prepare("b", "A", { labels }));
     expect(await lstat(join(mounted.path, "file"))).toMatchObject({ uid: 100_000, gid: 100_000 });
+  });
+
+  it("joins 128 real layers, by the kernel's new calls and by options in one page as Go programs shorten them", async () => {
+    await using subject = await openSubject({ syncFs: false });
+    const { snapshotter, root } = subject;
+    const layers = Array.from({ length: 128 }, (_, index) => index + 1);
+    for (const id of layers) {
+      await snapshotter.prepare("work", id === 1 ? "" : `layer-${id - 1}`);
+      await writeFile(join(root, `snapshots/${id}/fs/file-${id}`), String(id));
+      await writeFile(join(root, `snapshots/${id}/fs/top`), String(id));
+      await snapshotter.commit(`layer-${id}`, "work");
+    }
+    const mounts = await snapshotter.prepare("top", "layer-128");
+    const look = async (path: string): Promise<void> => {
+      expect(await readdir(path)).toHaveLength(129);
+      expect(await readFile(join(path, "top"), "utf8")).toBe("128");
+      expect(await readFile(join(path, "file-1"), "utf8")).toBe("1");
+    };
+    await withTemporaryMount(mounts, {}, async (path) => {
+      await look(path);
+      await writeFile(join(path, "written"), "");
+      await rm(join(path, "written"));
+    });
+    const place = join(root, "place");
+    await mkdir(place);
+    const directory = join(root, "snapshots/");
+    const options = mounts[0]?.options.map((option) =>
+      option.startsWith("lowerdir=") ? option.replaceAll(directory, "") : option,
+    );
+    const args = ["-t", "overlay", "overlay", "-o", options?.join(",") ?? "", place];
+    expect(await runProgram("mount", args, { cwd: directory })).toMatchObject({ code: 0 });
+    try {
+      await look(place);
+    } finally {
+      await unmountAll(place);
+    }
   });
 
   it("leaves directories of removed snapshots to cleanup, which leaves all others", async () => {

@@ -101,7 +101,7 @@ export class ErofsDriver implements SnapshotDriver {
       // The store has no mounts of a committed one.
       kind: record.kind === "active" ? "active" : "view",
       labels,
-      writable: this.#writable(record),
+      writable: await this.#writable(record),
       empty: this.#file(record, "upper"),
       own: ancestors.length === 0 ? await this.#ownLayer(record) : undefined,
       lower: await this.#lowerLayers(ancestors),
@@ -130,12 +130,15 @@ export class ErofsDriver implements SnapshotDriver {
     return parseMaxSize(labels) ?? this.#settings.defaultSize;
   }
 
-  #writable(record: SnapshotRecord): WritableLayer {
-    // A view's label was never checked, and asks for nothing.
-    const size = record.kind === "active" ? this.#blockSize(record.labels) : 0;
-    return size > 0
-      ? { kind: "block", path: this.#file(record, "writable"), size }
-      : { kind: "directory", upper: this.#file(record, "upper"), work: this.#file(record, "work") };
+  /** The mode was chosen when the snapshot was made; its label may have changed since. */
+  async #writable(record: SnapshotRecord): Promise<WritableLayer> {
+    const work = this.#file(record, "work");
+    if (record.kind !== "active" || (await isThere(work))) {
+      return { kind: "directory", upper: this.#file(record, "upper"), work };
+    }
+    const path = this.#file(record, "writable");
+    const size = this.#blockSize(record.labels) || (await stat(path)).size;
+    return { kind: "block", path, size };
   }
 
   async #stageCached(path: string, labels: Labels): Promise<void> {

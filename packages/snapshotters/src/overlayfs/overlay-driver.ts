@@ -1,42 +1,58 @@
 import { lchown, mkdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 
-import type { CallOptions } from "@berth/core/any";
+import type { Logger } from "@berth/core/log";
 import type { Mount } from "@berth/core/mount";
 import { type SnapshotInfo, SnapshotLabel, type SnapshotUsage } from "@berth/core/snapshots";
+import { messageOf } from "@berth/errors";
 
-import type { DriverTools, SnapshotDriver, SnapshotFiller, SnapshotRequest } from "../snapshot-driver.ts";
-import { directoryPlaces, SnapshotPlaces } from "../snapshot-places.ts";
+import { parseMaxSize } from "../max-size.ts";
+import type {
+  DriverTools,
+  MeasureOptions,
+  SealedSnapshot,
+  SnapshotDriver,
+  SnapshotFiller,
+  SnapshotRequest,
+} from "../snapshot-driver.ts";
+import { directoryPlaces, type PlaceOperations, SnapshotPlaces } from "../snapshot-places.ts";
 import type { SnapshotRecord } from "../store/snapshot-record.ts";
 import type { TreeWorkers } from "../tree-workers.ts";
 import { mappedRoot, type Owner } from "./id-mapping.ts";
+import { LimitedLayer } from "./limited-layer.ts";
 import { overlayMounts } from "./overlay-mounts.ts";
 import type { OverlaySupport } from "./overlay-support.ts";
 
-/** Keeps the changes of a snapshot in `fs` and lets the kernel join them with those of its ancestors; `work` is the kernel's. */
+/**
+ * Keeps the changes of a snapshot in `fs` and lets the kernel join them with those of its ancestors; `work` is the kernel's. Both lie
+ * in an image of their own while a snapshot with a limit is active; its commit copies them out.
+ */
 export class OverlayDriver implements SnapshotDriver {
   readonly rebase: boolean;
   readonly #places: SnapshotPlaces;
   readonly #trees: TreeWorkers;
+  readonly #log: Logger;
   readonly #support: OverlaySupport;
   readonly #upperdirLabel: boolean;
 
-  private constructor(places: SnapshotPlaces, trees: TreeWorkers, support: OverlaySupport, upperdirLabel: boolean) {
+  private constructor(
+    places: SnapshotPlaces,
+    { trees, log }: DriverTools,
+    support: OverlaySupport,
+    upperdirLabel: boolean,
+  ) {
     this.#places = places;
     this.#trees = trees;
+    this.#log = log;
     this.#support = support;
     this.#upperdirLabel = upperdirLabel;
     this.rebase = support.rebase;
   }
 
-  static async open(
-    { root, trees, log }: DriverTools,
-    support: OverlaySupport,
-    upperdirLabel: boolean,
-  ): Promise<OverlayDriver> {
-    const operations = directoryPlaces(trees);
-    const places = await SnapshotPlaces.open({ path: join(root, "snapshots"), operations, log });
-    return new OverlayDriver(places, trees, support, upperdirLabel);
+  static async open(tools: DriverTools, support: OverlaySupport, upperdirLabel: boolean): Promise<OverlayDriver> {
+    const path = join(tools.root, "snapshots");
+    const places = await SnapshotPlaces.open({ path, operations: overlayPlaces(tools.trees), log: tools.log });
+    return new OverlayDriver(places, tools, support, upperdirLabel);
   }
 
   places(): SnapshotPlaces {
@@ -45,32 +61,97 @@ export class OverlayDriver implements SnapshotDriver {
 
   filler({ kind, labels, parent }: SnapshotRequest): SnapshotFiller {
     const mapped = mappedRoot(labels);
-    return async (path) => {
-      const owner = mapped ?? (parent === undefined ? undefined : await stat(this.contentPath(parent.id)));
-      await fill(path, kind, owner);
+    const size = kind === "active" ? parseMaxSize(labels) : undefined;
+    return async (path, options) => {
+      const owner = mapped ?? (parent === undefined ? undefined : await stat(this.#committedPath(parent.id)));
+      if (size === undefined) await fill(path, kind, owner);
+      else await new LimitedLayer(path).make(size, owner, options);
     };
   }
 
-  usage({ id }: SnapshotRecord, options: CallOptions): Promise<SnapshotUsage> {
-    return this.#trees.usage(this.contentPath(id), options);
+  usage(record: SnapshotRecord, { signal }: MeasureOptions): Promise<SnapshotUsage> {
+    return this.#trees.usage(this.#upperPath(record), { signal });
   }
 
-  contentPath(id: number): string {
-    return join(this.#places.of(id), "fs");
+  sealedUsage({ id }: SnapshotRecord, { signal }: MeasureOptions): Promise<SnapshotUsage> {
+    return this.#trees.usage(this.#committedPath(id), { signal });
   }
 
-  mounts(record: SnapshotRecord, ancestors: readonly SnapshotRecord[]): readonly Mount[] {
+  async mounts(record: SnapshotRecord, ancestors: readonly SnapshotRecord[]): Promise<readonly Mount[]> {
     const { kind, labels, id } = record;
     const { options, remapIds } = this.#support;
-    const work = join(this.#places.of(id), "work");
-    const lower = ancestors.map((ancestor) => this.contentPath(ancestor.id));
-    return overlayMounts({ kind, labels, upper: this.contentPath(id), work, lower, options, remapIds });
+    const limited = this.#limited(record);
+    await limited?.mount();
+    const work = limited?.work ?? join(this.#places.of(id), "work");
+    const lower = ancestors.map((ancestor) => this.#committedPath(ancestor.id));
+    return overlayMounts({ kind, labels, upper: this.#upperPath(record), work, lower, options, remapIds });
   }
 
-  describe(info: SnapshotInfo, { id }: SnapshotRecord): SnapshotInfo {
-    if (!this.#upperdirLabel) return info;
-    return { ...info, labels: new Map([...info.labels, [SnapshotLabel.overlayUpperdir, this.contentPath(id)]]) };
+  async seal(record: SnapshotRecord, { signal }: MeasureOptions): Promise<SealedSnapshot> {
+    const limited = this.#limited(record);
+    if (limited === undefined) return nothingToSeal;
+    const committed = this.#committedPath(record.id);
+    await using undo = new AsyncDisposableStack();
+    undo.defer(() => this.#trees.remove(committed));
+    // Left by a crash in the middle of this.
+    await this.#trees.remove(committed);
+    await mkdir(committed);
+    await limited.mount();
+    await this.#trees.copy(limited.upper, committed, { signal });
+    const taken = undo.move();
+    return {
+      finish: () => limited.remove(this.#trees),
+      [Symbol.asyncDispose]: () => taken.disposeAsync(),
+    };
   }
+
+  /** A restart of the machine takes mounts away; a crash after a commit leaves an image that nobody needs. */
+  async restore(records: readonly SnapshotRecord[]): Promise<void> {
+    for (const record of records) {
+      if (record.kind === "view") continue;
+      const limited = new LimitedLayer(this.#places.of(record.id));
+      if (!limited.exists) continue;
+      try {
+        await (record.kind === "active" ? limited.mount() : limited.remove(this.#trees));
+      } catch (error) {
+        this.#log.warn("failed to restore limited snapshot", { key: record.name, error: messageOf(error) });
+      }
+    }
+  }
+
+  describe(info: SnapshotInfo, record: SnapshotRecord): SnapshotInfo {
+    if (!this.#upperdirLabel) return info;
+    return { ...info, labels: new Map([...info.labels, [SnapshotLabel.overlayUpperdir, this.#upperPath(record)]]) };
+  }
+
+  #limited({ kind, id }: SnapshotRecord): LimitedLayer | undefined {
+    const limited = new LimitedLayer(this.#places.of(id));
+    return kind === "active" && limited.exists ? limited : undefined;
+  }
+
+  #upperPath(record: SnapshotRecord): string {
+    return this.#limited(record)?.upper ?? this.#committedPath(record.id);
+  }
+
+  #committedPath(id: number): string {
+    return join(this.#places.of(id), "fs");
+  }
+}
+
+const nothingToSeal: SealedSnapshot = {
+  finish: () => Promise.resolve(),
+  [Symbol.asyncDispose]: () => Promise.resolve(),
+};
+
+function overlayPlaces(trees: TreeWorkers): PlaceOperations {
+  const directories = directoryPlaces(trees);
+  return {
+    ...directories,
+    remove: async (path, options) => {
+      await new LimitedLayer(path).unmount(options);
+      await directories.remove(path, options);
+    },
+  };
 }
 
 /** The owner of `fs` is the owner of `/` in the container, since the topmost directory gives its attributes. */
