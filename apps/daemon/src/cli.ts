@@ -4,6 +4,7 @@ import { Command, CommanderError, Option } from "commander";
 import { LOG_LEVELS } from "./config/daemon-config.ts";
 import type { ConfigOverrides, LoadedConfig } from "./config/load-config.ts";
 import { loadConfig } from "./config/load-config.ts";
+import { dbCommand } from "./db/db-command.ts";
 import { REVISION, VERSION } from "./version.ts";
 
 /** Where the configuration is when no flag says so; it need not be there. */
@@ -19,10 +20,11 @@ interface Flags {
 
 /** This runs `berthd` with its arguments and returns the exit code. */
 export async function runCli(args: readonly string[]): Promise<number> {
-  const program = createProgram();
+  let exitCode = 0;
+  const program = createProgram((code) => void (exitCode = code));
   try {
     await program.parseAsync(args, { from: "user" });
-    return 0;
+    return exitCode;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode;
     process.stderr.write(`berthd: ${messageOf(error)}\n`);
@@ -30,7 +32,7 @@ export async function runCli(args: readonly string[]): Promise<number> {
   }
 }
 
-function createProgram(): Command {
+function createProgram(setExitCode: (code: number) => void): Command {
   const program = new Command("berthd")
     .description(
       "Container runtime daemon, compatible with containerd. Runs in the foreground until SIGTERM or SIGINT.",
@@ -62,6 +64,8 @@ function createProgram(): Command {
     .command("migrate")
     .description("print the configuration in the newest version, with everything that it imports; no file is changed")
     .action(async () => print((await load(program.opts<Flags>())).config));
+  const loadConfiguration = async () => (await load(program.opts<Flags>())).config;
+  program.addCommand(dbCommand({ loadConfig: loadConfiguration, setExitCode }));
   return program;
 }
 

@@ -69,7 +69,12 @@ async function refuseForeignRoot(root: string): Promise<void> {
   }
 }
 
-async function lockRoot(root: string): Promise<AsyncDisposable> {
+/**
+ * This takes the lock of a root until the result is disposed.
+ *
+ * @throws failed_precondition - a daemon has it
+ */
+export async function lockRoot(root: string): Promise<AsyncDisposable> {
   const path = join(root, "berthd.lock");
   await using stack = new AsyncDisposableStack();
   const file = stack.use(await open(path, "a", 0o600));

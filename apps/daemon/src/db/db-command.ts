@@ -1,0 +1,47 @@
+import { Command, Option } from "commander";
+
+import type { DaemonConfig } from "../config/daemon-config.ts";
+
+/** What the commands need of the program around them. */
+export interface DbProgram {
+  loadConfig(): Promise<DaemonConfig>;
+  /** Sets the exit code of a command that did its work and found something wrong. */
+  setExitCode(code: number): void;
+}
+
+/** How results are printed. */
+export type OutputFormat = "text" | "json";
+
+/** Flags of all commands. */
+export interface DbFlags {
+  readonly format: OutputFormat;
+  readonly verify?: boolean;
+  readonly apply?: boolean;
+  readonly dryRun?: boolean;
+  readonly namespace?: string;
+}
+
+/** This makes `berthd db`, which works on the storage of a daemon that does not run. */
+export function dbCommand(program: DbProgram): Command {
+  const db = new Command("db").description("look at and repair what a stopped daemon keeps");
+  const add = (name: string, description: string): Command => {
+    const format = new Option("--format <format>", "how to print").choices(["text", "json"]).default("text");
+    return db.command(name).description(description).addOption(format);
+  };
+  add("check", "hold the metadata against blobs and snapshots; exits with 1 where something is broken")
+    .option("--verify", "read every blob and compute its digest")
+    .action(async (flags: DbFlags) => (await import("./run-db.ts")).runCheck(program, flags));
+  add("repair", "show what can be repaired, images without a record among it; nothing is changed without --apply")
+    .option("--apply", "do it")
+    .option("--dry-run", "only show it, which is what happens without --apply")
+    .option("--verify", "read every blob and compute its digest")
+    .option("--namespace <name>", "namespace of images whose content no namespace knows", "default")
+    .action(async (flags: DbFlags) => (await import("./run-db.ts")).runRepair(program, flags));
+  db.command("export")
+    .description("print every record as JSON")
+    .action(async () => (await import("./run-db.ts")).runExport(program));
+  add("stats", "print sizes and counts").action(async (flags: DbFlags) =>
+    (await import("./run-db.ts")).runStats(program, flags),
+  );
+  return db;
+}
