@@ -14,6 +14,7 @@ import {
 } from "@berth/plugin-core/types";
 import { z } from "zod";
 
+import { createRuntimePluginInfo } from "./runtime-info.ts";
 import { runtimeTimeouts } from "./runtime-timeouts.ts";
 import { createTasksService } from "./service.ts";
 import { LocalShimManager } from "./shim-manager.ts";
@@ -94,6 +95,7 @@ export const taskRuntimePlugin = definePlugin({
   }) => {
     if (!(shims instanceof LocalShimManager)) throw failedPrecondition("the shim manager is not that of berth");
     meta.platforms = config.platforms.map((platform) => parsePlatform(platform));
+    meta.info = createRuntimePluginInfo(shims);
     meta.exports.set("log-uri-schemes", "fifo,binary,binary-v2,file");
     const findRuntimeName = async (...[namespace, id]: [Parameters<typeof metadata.namespace>[0], string]) => {
       try {

@@ -6,10 +6,14 @@ import type { Logger } from "@berth/core/log";
 import { silentLogger } from "@berth/core/log";
 import type { ShimManager } from "@berth/plugin-core/types";
 import { unknown, wrapError } from "@berth/errors";
+import type { RuntimeInfo } from "@berth/api/containerd/types/introspection";
 import { ChildReaper } from "@berth/linux/process";
+import { create, toBinary } from "@bufbuild/protobuf";
+import { AnySchema } from "@bufbuild/protobuf/wkt";
 
 import { AllowedMounts } from "./allowed-mounts.ts";
 import type { Bundle } from "./bundle.ts";
+import { parseRuntimeInfo, type RuntimeInfoSource } from "./runtime-info.ts";
 import { DEFAULT_RUNTIME_TIMEOUTS, type RuntimeTimeouts } from "./runtime-timeouts.ts";
 import { findShimBinary, type ShimSearch, shimSearch } from "./runtime-name.ts";
 import { runShimCommand, type ShimCommand, type ShimOutput } from "./shim-command.ts";
@@ -61,7 +65,7 @@ const INFO_TIMEOUT_MS = 5000;
 /**
  * Finds shim binaries, starts shims and connects to them. Disposing it forgets the connections and harms no shim.
  */
-export class LocalShimManager implements ShimManager, AsyncDisposable {
+export class LocalShimManager implements ShimManager, RuntimeInfoSource, AsyncDisposable {
   readonly options: ShimManagerOptions;
   readonly connections: ShimConnections;
   readonly timeouts: RuntimeTimeouts;
@@ -197,12 +201,17 @@ export class LocalShimManager implements ShimManager, AsyncDisposable {
     });
   }
 
-  #runInfo(binary: string): Promise<ShimOutput> {
+  async runtimeInfo(binary: string, options: AnyValue | undefined, limits: CallOptions = {}): Promise<RuntimeInfo> {
+    const stdin = options === undefined ? new Uint8Array(0) : toBinary(AnySchema, create(AnySchema, options));
+    return parseRuntimeInfo(binary, await this.#runInfo(binary, stdin, limits));
+  }
+
+  #runInfo(binary: string, stdin = new Uint8Array(0), { signal }: CallOptions = {}): Promise<ShimOutput> {
     const { grpcAddress, ttrpcAddress } = this.options;
     const extra = this.#extraEnv(binary);
     const env = shimEnvironment(process.env, { grpcAddress, ttrpcAddress, namespace: "", extra });
-    const stdin = new Uint8Array(0);
-    return runShimCommand(this.#reaper, { binary, args: ["-info"], cwd: "/", env, stdin, timeoutMs: INFO_TIMEOUT_MS });
+    const command = { binary, args: ["-info"], cwd: "/", env, stdin, timeoutMs: INFO_TIMEOUT_MS };
+    return runShimCommand(this.#reaper, { ...command, signal });
   }
 
   async #run(

@@ -15,6 +15,7 @@ import { loadTasks } from "./load-tasks.ts";
 import { chooseShim } from "./choose-shim.ts";
 import { copyShimLog } from "./shim-log.ts";
 import { RootfsMounts } from "./rootfs-mounts.ts";
+import { checkMountFeatures } from "./runtime-info.ts";
 import type { LocalShimManager } from "./shim-manager.ts";
 import { ShimTask } from "./shim-task.ts";
 import { publishDelete, publishExit } from "./task-events.ts";
@@ -147,6 +148,7 @@ export class ShimTaskRuntime implements TaskRuntime, AsyncDisposable {
     await using undo = new AsyncDisposableStack();
     const bundle = await Bundle.create(this.#options, { namespace, id }, options.spec);
     undo.defer(() => this.#deleteBundle(bundle));
+    await checkMountFeatures(this.#shims, binary, options);
     const rootfs = await this.#rootfs.activate(bundle, options.rootfs, { binary, signal: options.signal });
     const resources = undo.use(new AsyncDisposableStack());
     resources.use(copyShimLog(bundle.logPath, this.#log.with({ namespace, id })));
