@@ -7,7 +7,7 @@ import type { Options } from "@berth/api/containerd/runc/v1/options";
 import { TaskPausedSchema, TaskResumedSchema, TaskStartSchema } from "@berth/api/containerd/events/task";
 import type { Mount } from "@berth/core/mount";
 import type { ExitStatus } from "@berth/linux/process";
-import { failedPrecondition, messageOf, notFound, unknown, wrapError } from "@berth/errors";
+import { failedPrecondition, messageOf, notFound, systemErrorCode, unknown, wrapError } from "@berth/errors";
 import { type Cgroup, cgroupOf } from "@berth/linux/cgroups";
 import { mountAll, unmountRecursive } from "@berth/linux/mount";
 
@@ -120,6 +120,8 @@ export class Container {
   /** This adds a process. @throws already_exists @throws failed_precondition - init has ended */
   addExec(execId: string, stdio: StdioRequest, spec: Uint8Array): void {
     this.#checkAlive();
+    if (this.#settings.checkpoint && this.#state === "created")
+      throw unknown(`cannot exec in a ${this.status} container that is to be restored`);
     this.execs.add(execId, stdio, spec);
   }
 
@@ -137,10 +139,13 @@ export class Container {
       return;
     }
     if (target.pid === 0) throw failedPrecondition(`process ${execId} is not started`);
+    // its id may be another process's by now
+    if (target.reaped) throw notFound("process already finished");
     try {
       process.kill(target.pid, signal);
     } catch (error) {
-      throw notFound("process already finished", { cause: error });
+      if (systemErrorCode(error) === "ESRCH") throw notFound("process already finished", { cause: error });
+      throw wrapError(error, `kill process ${execId} with signal ${signal}`);
     }
   }
 
@@ -177,7 +182,10 @@ export class Container {
       await Promise.all([removal, init.exit ? init.stdio.drain(DRAIN_TIMEOUT_MS) : undefined]);
       // a container that never ran is ended by its deletion
       if (init.pid !== 0) await init.exited;
-      for (const exec of this.execs.list()) await exec.stdio[Symbol.asyncDispose]();
+      for (const exec of this.execs.list()) {
+        await exec.stdio[Symbol.asyncDispose]();
+        if (!exec.exit) exec.announceRemoval();
+      }
       await init.stdio[Symbol.asyncDispose]();
       await unmountRecursive(join(this.bundle, "rootfs"));
     });

@@ -85,6 +85,8 @@ export class ExecProcesses {
       await exec.stdio[Symbol.asyncDispose]();
       rmSync(this.#file(execId, "process.json"), { force: true });
       this.#processes.delete(execId);
+      if (exec.exit) this.#settings.news.forget(execId);
+      else exec.announceRemoval();
       return exec.exit;
     });
   }

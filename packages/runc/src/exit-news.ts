@@ -22,7 +22,10 @@ export class ExitNews {
     const fields = { id: this.#container.id, execId: process.execId };
     reaper
       .wait(process.pid)
-      .then(onExit)
+      .then((status) => {
+        process.reaped = true;
+        return onExit(status);
+      })
       .catch((error: unknown) => log.error("exit not handled", { ...fields, error: messageOf(error) }));
   }
 
@@ -34,6 +37,15 @@ export class ExitNews {
     } catch (error) {
       // the event still tells it, if the daemon is there
       this.#context.log.error("exit not recorded", { id, execId, error: messageOf(error) });
+    }
+  }
+
+  /** This takes back what {@link record} kept: the process is deleted, and its status went out with the answer. */
+  forget(execId: string): void {
+    try {
+      this.#context.forgetExit(this.#container.bundle, execId);
+    } catch (error) {
+      this.#context.log.warn("exit record not removed", { id: this.#container.id, execId, error: messageOf(error) });
     }
   }
 

@@ -1,3 +1,4 @@
+import { notFound } from "@berth/errors";
 import type { ExitStatus } from "@berth/linux/process";
 
 import { Mutex } from "./mutex.ts";
@@ -22,6 +23,8 @@ export class ShimProcess {
   readonly mutex = new Mutex();
   pid = 0;
   exit: ProcessExit | undefined;
+  /** Its id is free for others: set when its status has been taken, which may be long before the end is told. */
+  reaped = false;
   readonly #exited = Promise.withResolvers<ProcessExit>();
   #starting: Promise<unknown> = Promise.resolve();
 
@@ -29,6 +32,8 @@ export class ShimProcess {
     this.execId = execId;
     this.request = request;
     this.stdio = stdio;
+    // nobody has to wait
+    this.#exited.promise.catch(() => {});
   }
 
   /** Resolves when the end is known and told. */
@@ -55,5 +60,10 @@ export class ShimProcess {
   /** This answers those who wait. */
   announceExit(): void {
     if (this.exit) this.#exited.resolve(this.exit);
+  }
+
+  /** This ends the waits for a process that was removed before it ever ran. */
+  announceRemoval(): void {
+    this.#exited.reject(notFound(`process ${this.execId || "init"} was deleted`));
   }
 }

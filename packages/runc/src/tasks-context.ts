@@ -10,6 +10,8 @@ export interface RuncTasksContext {
   publish<D extends DescMessage>(topic: string, schema: D, event: MessageInitShape<D>): void;
   /** This keeps the end of a process where the daemon finds it; called before the exit is published. */
   recordExit(bundle: string, record: ProcessExitRecord): void;
+  /** This removes the record of an exec that was deleted. One that is not there is fine. */
+  forgetExit(bundle: string, execId: string): void;
   /** Directory of the runtime's state where the options name none; default `/run/berth/runc`. */
   readonly runcRoot?: string | undefined;
 }

@@ -31,6 +31,13 @@ export interface ExecStdio {
   readonly terminal?: boolean;
 }
 
+/** What an exec may have that differs from init. */
+export interface ExecProcess {
+  readonly cwd?: string;
+  readonly user?: { readonly uid: number; readonly gid: number; readonly additionalGids?: readonly number[] };
+  readonly env?: readonly string[];
+}
+
 /** What a bundle is made for. */
 export interface BundleOptions {
   readonly args: readonly string[];
@@ -45,6 +52,8 @@ export class TasksFixture implements AsyncDisposable {
   readonly tasks: RuncTasks;
   readonly events: SeenEvent[] = [];
   readonly records: ProcessExitRecord[] = [];
+  /** Exec ids whose records were taken back. */
+  readonly forgotten: string[] = [];
   readonly warnings: string[] = [];
   readonly #stack: AsyncDisposableStack;
 
@@ -59,6 +68,7 @@ export class TasksFixture implements AsyncDisposable {
       log,
       runcRoot: join(directory, "runc"),
       publish: (topic, _, event) => void this.events.push({ topic, event: event as SeenEvent["event"] }), // any message is a record
+      forgetExit: (_, execId) => void this.forgotten.push(execId),
       recordExit: (_, record) => {
         this.records.push(record);
         this.events.push({ topic: "record", event: { ...record } });
@@ -167,8 +177,9 @@ export class TasksFixture implements AsyncDisposable {
     await this.service.kill(request, context("kill"));
   }
 
-  async exec(id: string, execId: string, args: readonly string[], stdio: ExecStdio = {}) {
-    const process = { args, env: ["PATH=/bin"], cwd: "/", terminal: stdio.terminal ?? false, user: { uid: 0, gid: 0 } };
+  async exec(id: string, execId: string, args: readonly string[], stdio: ExecStdio = {}, own: ExecProcess = {}) {
+    const common = { env: ["PATH=/bin"], cwd: "/", user: { uid: 0, gid: 0 } };
+    const process = { ...common, ...own, args, terminal: stdio.terminal ?? false };
     const value = new TextEncoder().encode(JSON.stringify(process));
     const request = create(ExecProcessRequestSchema, { ...stdio, id, execId, spec: { typeUrl: "process", value } });
     await this.service.exec(request, context("exec"));

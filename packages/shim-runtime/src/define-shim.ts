@@ -26,6 +26,8 @@ export interface ShimContext {
   publish<D extends DescMessage>(topic: string, schema: D, event: MessageInitShape<D>): void;
   /** This keeps the end of a process in the bundle; to be called before the exit event is published. */
   recordExit(bundle: string, record: ExitRecord): void;
+  /** This removes the record of an exec whose status went out with the answer to its deletion. */
+  forgetExit(bundle: string, execId: string): void;
 }
 
 /** The containers of one shim process. */

@@ -5,7 +5,7 @@ import { Code, codeOf } from "@berth/errors";
 import { temporaryDirectory, type TemporaryDirectory } from "@berth/testing";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 
-import { findExitRecord, writeExitRecord } from "./exit-record.ts";
+import { findExitRecord, removeExitRecord, writeExitRecord } from "./exit-record.ts";
 
 describe("exit records", () => {
   let directory: TemporaryDirectory;
@@ -20,6 +20,14 @@ describe("exit records", () => {
     expect(findExitRecord(directory.path, execId)).toEqual({ ...record, execId });
     expect(findExitRecord(directory.path, execId === "" ? "init" : "")).toBeUndefined();
     expect(readdirSync(join(directory.path, "exits"))).toHaveLength(1);
+  });
+
+  it("are removed with what the daemon noted beside them, and only those", () => {
+    for (const execId of ["", "e1", "e2"]) writeExitRecord(directory.path, { ...record, execId });
+    writeFileSync(join(directory.path, "exits", "exec.e1.sent"), "");
+    removeExitRecord(directory.path, "e1");
+    removeExitRecord(directory.path, "e1");
+    expect(readdirSync(join(directory.path, "exits")).sort()).toEqual(["exec.e2.json", "init.json"]);
   });
 
   it("need no bundle", () => {

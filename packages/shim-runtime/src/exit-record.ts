@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { invalidArgument, systemErrorCode, wrapError } from "@berth/errors";
@@ -21,6 +21,13 @@ export function writeExitRecord(bundle: string, record: ExitRecord): void {
   }
   writeFileSync(`${path}.tmp`, JSON.stringify(record), { mode: 0o600 });
   renameSync(`${path}.tmp`, path);
+}
+
+/** This removes a record, and what the daemon noted beside it: thousands of execs must not fill the bundle. */
+export function removeExitRecord(bundle: string, execId: string): void {
+  const path = recordPath(bundle, execId);
+  rmSync(path, { force: true });
+  rmSync(`${path.slice(0, -".json".length)}.sent`, { force: true });
 }
 
 /** This reads what {@link writeExitRecord} wrote; `undefined` where the process has not ended, or nobody saw it. */

@@ -1,5 +1,5 @@
 export { DEFAULT_SOCKET_DIR, type Grouping } from "./environment.ts";
-export { findExitRecord, writeExitRecord } from "./exit-record.ts";
+export { findExitRecord, removeExitRecord, writeExitRecord } from "./exit-record.ts";
 export { parseShimFlags, type ShimFlags } from "./flags.ts";
 export { groupNames, type GroupRequest } from "./grouping.ts";
 export { Publisher, type PublisherOptions } from "./publisher.ts";

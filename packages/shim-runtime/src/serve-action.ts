@@ -9,7 +9,7 @@ import { ChildReaper, getOomScoreAdj, setOomScoreAdj, setSubreaper } from "@bert
 import { createTtrpcServer, ttrpcService } from "@berth/ttrpc";
 
 import type { ShimTasks } from "./define-shim.ts";
-import { writeExitRecord } from "./exit-record.ts";
+import { removeExitRecord, writeExitRecord } from "./exit-record.ts";
 import { Lifetime } from "./lifetime.ts";
 import { LISTENER_FD } from "./launch-shim.ts";
 import { Publisher } from "./publisher.ts";
@@ -37,6 +37,7 @@ export async function serveAction(input: ActionInput): Promise<void> {
       log,
       publish: (topic, schema, event) => publisher.publish(topic, schema, event),
       recordExit: writeExitRecord,
+      forgetExit: removeExitRecord,
     }),
   );
   const pool = environment.grouping === "pool";

@@ -69,10 +69,26 @@ function tryOpenWriter(path: string): number | undefined {
   throw invalidArgument(`stdio ${path}: not a FIFO`);
 }
 
-/** This opens a file to append to, and makes it and its directories where they are missing. */
+// non-blocking: an open of a FIFO that nobody reads would hold a thread of the pool for ever
+const APPEND = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NONBLOCK;
+
+/**
+ * This opens a file to append to, and makes it and its directories where they are missing.
+ * @throws invalid_argument - there is a FIFO
+ */
 export async function openFileSink(path: string): Promise<ByteSink> {
   mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
-  const file: FileHandle = await open(path, "a", 0o644);
+  let file: FileHandle;
+  try {
+    file = await open(path, APPEND, 0o644);
+  } catch (error) {
+    if (systemErrorCode(error) === "ENXIO") throw invalidArgument(`stdio ${path}: not a file`, { cause: error });
+    throw error;
+  }
+  if ((await file.stat()).isFIFO()) {
+    await file.close();
+    throw invalidArgument(`stdio ${path}: not a file`);
+  }
   const close = (): void => void file.close().catch(() => {});
   return { write: (bytes) => file.appendFile(bytes), close };
 }

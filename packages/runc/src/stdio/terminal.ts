@@ -3,11 +3,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ReadStream } from "node:tty";
 
+import { deadlineExceeded } from "@berth/errors";
 import { listenConsoleSocket } from "@berth/linux/sockets";
 import { resizePty } from "@berth/linux/terminal";
 
 import { type ByteSink, terminalSink } from "./byte-sink.ts";
 import type { ByteSource } from "./copy-bytes.ts";
+
+const RECEIVE_TIMEOUT_MS = 10_000;
 
 /** The master side of a container's terminal. */
 export class Terminal {
@@ -40,9 +43,16 @@ export async function receiveTerminal(command: (consoleSocket: string) => Promis
   const directory = mkdtempSync(join(tmpdir(), "berth-console-"));
   resources.defer(() => rmSync(directory, { recursive: true, force: true }));
   const socket = resources.use(listenConsoleSocket(join(directory, "pty.sock")));
-  const received = socket.receive();
+  const abort = new AbortController();
+  const received = socket.receive({ signal: abort.signal });
   // when the command fails, nobody waits for it
   received.catch(() => {});
   await command(socket.path);
-  return new Terminal(await received);
+  // the runtime sends it before it ends: one that has not will never come
+  const late = setTimeout(() => abort.abort(deadlineExceeded("the runtime sent no terminal")), RECEIVE_TIMEOUT_MS);
+  try {
+    return new Terminal(await received);
+  } finally {
+    clearTimeout(late);
+  }
 }
