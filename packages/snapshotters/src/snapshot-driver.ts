@@ -32,6 +32,12 @@ export interface SealedSnapshot extends AsyncDisposable {
   finish(): Promise<void>;
 }
 
+/** The outcome of a seal that leaves nothing to be taken back. */
+export const plainSeal: SealedSnapshot = {
+  finish: () => Promise.resolve(),
+  [Symbol.asyncDispose]: () => Promise.resolve(),
+};
+
 /** The part of a snapshotter that is not keys and parents: what a snapshot is on disk, and how it is mounted. */
 export interface SnapshotDriver {
   /** Whether a snapshot may get its parent at its commit. */

@@ -13,12 +13,16 @@ export async function makeScratch(path: string, mebibytes = 32): Promise<string>
   return path;
 }
 
+/** This makes a file with an empty btrfs. */
+export async function makeBtrfs(path: string): Promise<void> {
+  const mkfs = debianTool("mkfs.btrfs");
+  await makeImage(path, 512, mkfs, ["-q"], { LD_LIBRARY_PATH: join(dirname(mkfs), "../lib/x86_64-linux-gnu") });
+}
+
 /** This mounts a new btrfs; its file lies in `directory`. */
 export async function mountBtrfs(directory: string): Promise<TemporaryMount> {
   const image = join(directory, "btrfs.img");
-  const mkfs = debianTool("mkfs.btrfs");
-  const libraries = join(dirname(mkfs), "../lib/x86_64-linux-gnu");
-  await makeImage(image, 512, mkfs, ["-q"], { LD_LIBRARY_PATH: libraries });
+  await makeBtrfs(image);
   const place = join(directory, "mounts");
   await mkdir(place, { recursive: true });
   return mountTemporary([{ type: "btrfs", source: image, options: ["loop"] }], { directory: place });

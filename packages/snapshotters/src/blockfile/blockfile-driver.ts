@@ -7,10 +7,18 @@ import { SnapshotLabel, type SnapshotUsage } from "@berth/core/snapshots";
 import { unimplemented } from "@berth/errors";
 
 import { parseMaxSize } from "../max-size.ts";
-import type { DriverTools, SnapshotDriver, SnapshotFiller, SnapshotRequest } from "../snapshot-driver.ts";
+import {
+  type DriverTools,
+  plainSeal,
+  type SealedSnapshot,
+  type SnapshotDriver,
+  type SnapshotFiller,
+  type SnapshotRequest,
+} from "../snapshot-driver.ts";
 import { SnapshotPlaces } from "../snapshot-places.ts";
 import type { SnapshotRecord } from "../store/snapshot-record.ts";
 import type { TreeWorkers } from "../tree-workers.ts";
+import { flushImage } from "./flush-image.ts";
 import { resizeExt } from "./resize-ext.ts";
 
 /** What the mounts of a blockfile snapshotter are made from. */
@@ -64,6 +72,12 @@ export class BlockfileDriver implements SnapshotDriver {
     const { fsType, mountOptions } = this.#settings;
     const options = [...mountOptions, record.kind === "view" ? "ro" : "rw"];
     return [{ type: fsType, source: this.#places.of(id), target: "", options }];
+  }
+
+  /** What is written to a snapshot that is still mounted may not have reached its file. */
+  async seal({ id }: SnapshotRecord): Promise<SealedSnapshot> {
+    await flushImage(this.#places.of(id));
+    return plainSeal;
   }
 
   /** A file system cannot be larger than its file; making it fill the file takes a tool of that file system. */

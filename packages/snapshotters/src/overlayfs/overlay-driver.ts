@@ -7,13 +7,14 @@ import { type SnapshotInfo, SnapshotLabel, type SnapshotUsage } from "@berth/cor
 import { messageOf } from "@berth/errors";
 
 import { parseMaxSize } from "../max-size.ts";
-import type {
-  DriverTools,
-  MeasureOptions,
-  SealedSnapshot,
-  SnapshotDriver,
-  SnapshotFiller,
-  SnapshotRequest,
+import {
+  type DriverTools,
+  type MeasureOptions,
+  plainSeal,
+  type SealedSnapshot,
+  type SnapshotDriver,
+  type SnapshotFiller,
+  type SnapshotRequest,
 } from "../snapshot-driver.ts";
 import { directoryPlaces, type PlaceOperations, SnapshotPlaces } from "../snapshot-places.ts";
 import type { SnapshotRecord } from "../store/snapshot-record.ts";
@@ -89,7 +90,7 @@ export class OverlayDriver implements SnapshotDriver {
 
   async seal(record: SnapshotRecord, { signal }: MeasureOptions): Promise<SealedSnapshot> {
     const limited = this.#limited(record);
-    if (limited === undefined) return nothingToSeal;
+    if (limited === undefined) return plainSeal;
     const committed = this.#committedPath(record.id);
     await using undo = new AsyncDisposableStack();
     undo.defer(() => this.#trees.remove(committed));
@@ -137,11 +138,6 @@ export class OverlayDriver implements SnapshotDriver {
     return join(this.#places.of(id), "fs");
   }
 }
-
-const nothingToSeal: SealedSnapshot = {
-  finish: () => Promise.resolve(),
-  [Symbol.asyncDispose]: () => Promise.resolve(),
-};
 
 function overlayPlaces(trees: TreeWorkers): PlaceOperations {
   const directories = directoryPlaces(trees);
