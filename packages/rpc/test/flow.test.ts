@@ -1,6 +1,11 @@
 import type { ClientHttp2Stream } from "node:http2";
-import { connect, constants } from "node:http2";
+import { connect, constants, createServer } from "node:http2";
+import { mkdtemp, rm } from "node:fs/promises";
 import * as net from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { Code, codeOf } from "@berth/errors";
 
 import { createClient, createUnixTransport } from "../src/client/index.ts";
 import { describe, expect, it } from "vitest";
@@ -10,6 +15,11 @@ import { encodeFrame } from "../src/wire/frame.ts";
 import { bytes, Echo, startServer, textOf } from "./echo-service.ts";
 
 const CHUNK = 1024 * 1024;
+
+async function temporaryDirectory(): Promise<AsyncDisposable & { readonly path: string }> {
+  const path = await mkdtemp(join(tmpdir(), "berth-rpc-"));
+  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
+}
 
 async function until(check: () => boolean): Promise<void> {
   await expect.poll(check, { timeout: 10_000 }).toBe(true);
@@ -106,3 +116,37 @@ function cancelled(stream: ClientHttp2Stream): Promise<void> {
 function waitFor(signal: AbortSignal): Promise<never> {
   return new Promise((_resolve, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
 }
+
+describe("an answer that comes while the client still sends", () => {
+  it.each([
+    ["an error", "5", Code.NotFound],
+    ["an end", "0", undefined],
+  ])("%s is told at once, also by a peer that waits for the client's end", async (_, status, code) => {
+    const server = createServer();
+    server.on("stream", (stream) => {
+      stream.on("error", () => {});
+      // Read to its end, so that the stream stays open until then.
+      stream.resume();
+      stream.respond({ ":status": 200, "content-type": "application/grpc" }, { waitForTrailers: true });
+      stream.on("wantTrailers", () => stream.sendTrailers({ "grpc-status": status }));
+      stream.end(encodeFrame(new Uint8Array(0)));
+    });
+    await using directory = await temporaryDirectory();
+    const path = join(directory.path, "socket");
+    await new Promise<void>((resolve) => void server.listen(path, resolve));
+    await using transport = createUnixTransport({ path });
+    const open = Promise.withResolvers<void>();
+    const input = async function* () {
+      yield bytes("one");
+      await open.promise;
+    };
+    const answers: unknown[] = [];
+    const call = (async () => {
+      for await (const answer of createClient(Echo, transport).talk(input())) answers.push(answer);
+    })();
+    expect(await call.then(() => undefined, codeOf)).toBe(code);
+    expect(answers).toHaveLength(1);
+    open.resolve();
+    server.close();
+  });
+});

@@ -39,6 +39,8 @@ export class GrpcRequest {
       this.#trailers = received;
     });
     this.stream.on("error", ignore);
+    // The answer is whole: nobody reads what would still be sent, and the peer may wait for its end before it closes.
+    this.stream.on("end", () => setImmediate(() => this.#stopSending()));
     this.stream.on("close", () => this.end(this.#outcome()));
     this.#signal?.addEventListener("abort", this.#onAbort);
     const { timeoutMs } = limits;
@@ -79,6 +81,10 @@ export class GrpcRequest {
   readonly #onAbort = (): void => {
     this.cancel(abortError(this.#signal?.reason));
   };
+
+  #stopSending(): void {
+    if (!this.#over && !this.stream.writableEnded) this.stream.close(constants.NGHTTP2_NO_ERROR);
+  }
 
   #onResponse(received: IncomingHttpHeaders): void {
     this.#headers = received;
