@@ -69,6 +69,23 @@ export class TarReader {
     }
   }
 
+  /** So many of the bytes that come next are content of the entry, or padding: {@link skip} passes over them. */
+  get skippable(): number {
+    return this.#state === "content" || this.#state === "skip" ? this.#remaining + this.#padding : 0;
+  }
+
+  /**
+   * Passes over the bytes that {@link skippable} counts, for a source where one can go on elsewhere; no handler is given them.
+   *
+   * @throws resource_exhausted - a budget is exceeded
+   */
+  skip(): void {
+    this.#bytes += this.skippable;
+    if (this.#bytes > this.#budgets.maxBytes) throw exceeded("bytes", this.#budgets.maxBytes);
+    if (this.#state === "content") this.#handlers.endEntry();
+    if (this.#state === "content" || this.#state === "skip") this.#startSkip(0, 0);
+  }
+
   /**
    * Says that no bytes follow.
    *

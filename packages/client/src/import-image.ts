@@ -1,5 +1,4 @@
-import type { RandomAccess } from "@berth/archive";
-import type { ImportOptions, ImportResult, UnpackOptions } from "@berth/images";
+import type { ImportOptions, ImportResult, RandomAccess, UnpackOptions } from "@berth/images";
 import { EarlyUnpack, importArchive, planArchive, unpack } from "@berth/images";
 import { hostPlatform, only } from "@berth/oci";
 
@@ -28,7 +27,7 @@ export async function importImage(
   return await client.withLease(async (leased) => {
     const unpackOptions =
       options.unpack === undefined ? undefined : await optionsOfUnpack(leased, { ...options, ...options.unpack });
-    await using early = await startEarly(options, unpackOptions);
+    await using early = unpackOptions && (await lookAhead(options.lookAhead, unpackOptions));
     const result = await importArchive(source, {
       ...options,
       content: leased.content,
@@ -43,14 +42,21 @@ export async function importImage(
   }, options);
 }
 
-/** What cannot be looked ahead at is unpacked afterwards, when it is known what is wrong with it. */
-async function startEarly(
-  { lookAhead, signal }: ImportImageOptions,
-  unpackOptions: UnpackOptions | undefined,
+/**
+ * This starts to unpack an archive that is yet to be imported under the same lease: see `EarlyUnpack` of `@berth/images`. `undefined`
+ * where the archive cannot be looked ahead at; what is wrong with it shows when it is imported.
+ */
+export async function startEarlyUnpack(
+  leased: Client,
+  archive: RandomAccess | undefined,
+  options: UnpackImageOptions,
 ): Promise<EarlyUnpack | undefined> {
-  if (lookAhead === undefined || unpackOptions === undefined) return undefined;
-  const plan = await planArchive(lookAhead, { signal }).catch(() => undefined);
-  return plan && new EarlyUnpack(plan, unpackOptions);
+  return lookAhead(archive, await optionsOfUnpack(leased, options));
+}
+
+async function lookAhead(archive: RandomAccess | undefined, options: UnpackOptions): Promise<EarlyUnpack | undefined> {
+  const plan = archive && (await planArchive(archive, options).catch(() => undefined));
+  return plan && new EarlyUnpack(plan, options);
 }
 
 /** Options of {@link unpackImage}. */

@@ -5,7 +5,7 @@ import type { ImageSpec, ImageStore } from "@berth/core/images";
 import type { Labels } from "@berth/core/labels";
 import { noLabels } from "@berth/core/labels";
 import { invalidArgument, isNotFound, notFound } from "@berth/errors";
-import type { Descriptor, PlatformMatcher } from "@berth/oci";
+import type { Descriptor, Digest, PlatformMatcher } from "@berth/oci";
 import { hostPlatform, MediaType, only } from "@berth/oci";
 
 import { convertDockerArchive, IMAGE_NAME_ANNOTATION, REF_NAME_ANNOTATION } from "./docker-archive.ts";
@@ -39,6 +39,8 @@ export interface ImportOptions extends CallOptions {
   readonly discardLayers?: boolean;
   /** Pass over manifests that the archive does not hold. */
   readonly skipMissing?: boolean;
+  /** Called for each blob when it is stored. */
+  readonly onBlob?: ((digest: Digest) => void) | undefined;
   readonly budgets?: Partial<TarBudgets>;
 }
 

@@ -1,5 +1,8 @@
+export type { RandomAccess } from "@berth/archive";
+export { type ArchivePlan, planArchive } from "./archive-plan.ts";
 export type { ImageCheck } from "./check-image.ts";
 export { checkImage, imageSize } from "./check-image.ts";
+export { EarlyUnpack } from "./early-unpack.ts";
 export { childLabels, labelChildren } from "./gc-labels.ts";
 export { children, MAX_JSON_BYTES, readIndex, readManifest } from "./image-children.ts";
 export { digestName, normalizeDockerReference, translateReference } from "./image-names.ts";

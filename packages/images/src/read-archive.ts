@@ -30,6 +30,8 @@ export interface ArchiveContents {
 export interface ReadArchiveOptions extends CallOptions {
   readonly content: ContentStore;
   readonly budgets?: Partial<TarBudgets>;
+  /** Called for each file when it is stored. */
+  readonly onBlob?: ((digest: Digest) => void) | undefined;
 }
 
 /** An image has dozens of files, not millions; each costs a commit. */
@@ -77,7 +79,11 @@ class ArchiveReading {
     else if (header.type === "link") this.#links.set(name, memberName(header.linkPath));
     else if (header.type !== "file") return;
     else if (name === LAYOUT || name === DOCKER_MANIFEST) this.#addDocument(name, await collect(content, name));
-    else this.#addFile(name, await this.#ingest(name, header.size, content));
+    else {
+      const file = await this.#ingest(name, header.size, content);
+      this.#addFile(name, file);
+      this.#options.onBlob?.(file.digest);
+    }
   }
 
   finish(): ArchiveContents {

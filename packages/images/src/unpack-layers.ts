@@ -22,6 +22,7 @@ async function extract(layer: LayerToUnpack, options: UnpackOptions): Promise<vo
   if (prepared === undefined) return options.onLayer?.(layer.descriptor, "exists");
   await using undo = new AsyncDisposableStack();
   undo.defer(() => removeLayer(prepared, options));
+  await options.layerReady?.(layer.descriptor);
   await applyLayer(prepared, options);
   await commitLayer(prepared, options);
   undo.move();
@@ -50,7 +51,8 @@ export async function unpackTogether(layers: readonly LayerToUnpack[], options: 
       options.onLayer?.(layer.descriptor, "exists");
       continue;
     }
-    const applied = slots.run(() => applyLayer(prepared, { ...options, signal }));
+    const ready = options.layerReady?.(layer.descriptor) ?? Promise.resolve();
+    const applied = ready.then(() => slots.run(() => applyLayer(prepared, { ...options, signal })));
     // Each is awaited below, in order; one that fails early must not count as unhandled until then.
     applied.catch(() => {});
     pending.set(prepared, applied);

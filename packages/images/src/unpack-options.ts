@@ -16,6 +16,8 @@ export interface UnpackOptions extends CallOptions {
   readonly syncFs?: boolean;
   /** So many layers are applied at once, and then given their parents; needs a snapshotter with the capability `rebase`. */
   readonly concurrency?: number;
+  /** Resolves when the blob of a layer may be read; absent: all are there. */
+  readonly layerReady?: (layer: Descriptor) => Promise<void>;
   /** Called when a layer is there, whether it was unpacked now or before. */
   readonly onLayer?: (layer: Descriptor, state: "unpacked" | "exists") => void;
 }

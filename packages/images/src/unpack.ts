@@ -22,11 +22,16 @@ import type { UnpackOptions } from "./unpack-options.ts";
  */
 export async function unpack(target: Descriptor, options: UnpackOptions): Promise<ResolvedImage> {
   const image = await resolveImage(options.content, target, options.platform, options);
+  await unpackLayers(image, options);
+  await labelConfig(image, options);
+  return image;
+}
+
+/** This unpacks the layers of an image, and labels nothing but the layers; see {@link unpack}. */
+export async function unpackLayers(image: ResolvedImage, options: UnpackOptions): Promise<void> {
   const layers = layersOf(image);
   if ((options.concurrency ?? 1) > 1 && layers.length > 1) await unpackTogether(layers, options);
   else for (const layer of layers) await unpackOne(layer, options);
-  await labelConfig(image, options);
-  return image;
 }
 
 /** This says whether the snapshot of an image's layers is there. @throws as `resolveImage` */

@@ -1,10 +1,6 @@
-import { createReadStream } from "node:fs";
-import { stat } from "node:fs/promises";
-
 import type { Client } from "@berth/client";
-import { unpackImage } from "@berth/client/import";
-import { invalidArgument, wrapError } from "@berth/errors";
-import type { ImportOptions, ImportResult } from "@berth/images";
+import { startEarlyUnpack, unpackImage, type UnpackImageOptions } from "@berth/client/import";
+import type { EarlyUnpack, ImportOptions, ImportResult } from "@berth/images";
 import { importArchive } from "@berth/images";
 import type { PlatformMatcher } from "@berth/oci";
 import { allPlatforms, hostPlatform, only, onlyStrict, parsePlatform } from "@berth/oci";
@@ -12,13 +8,14 @@ import { allPlatforms, hostPlatform, only, onlyStrict, parsePlatform } from "@be
 import { parseLabels, requireArgument } from "../cli/arguments.ts";
 import { defineCommand } from "../cli/command.ts";
 import type { FlagValues } from "../cli/flags.ts";
-import { booleanFlag, listFlag, stringFlag, unsupportedFlag } from "../cli/flags.ts";
+import { booleanFlag, integerFlag, listFlag, stringFlag, unsupportedFlag } from "../cli/flags.ts";
 import { chooseSnapshotter } from "../cli/namespace-defaults.ts";
 import { snapshotterFlag } from "../cli/shared-flags.ts";
 import { print } from "../output/print.ts";
 import { ProgressLine } from "../output/progress.ts";
 import { formatBinarySize } from "../output/size.ts";
 import { endOnSignals } from "../process/interrupts.ts";
+import { type ArchiveSource, openArchiveSource } from "./archive-source.ts";
 
 const FLAGS = {
   "base-name": stringFlag("prefix of names that are bare tags; images with other names are left out"),
@@ -31,6 +28,9 @@ const FLAGS = {
   local: booleanFlag("import through this program; it always does"),
   "discard-unpacked-layers": booleanFlag("leave compressed layers to the garbage collector once unpacked"),
   "sync-fs": booleanFlag("answer only when what was unpacked has reached the disk"),
+  "unpack-concurrency": integerFlag(
+    "layers unpacked at once; as many as there are processors where the snapshotter can",
+  ),
   snapshotter: snapshotterFlag,
   label: listFlag("label of the images, key=value"),
   "compress-blobs": unsupportedFlag("blobs are stored as the archive has them", "boolean"),
@@ -46,44 +46,26 @@ export const importImages = defineCommand({
   flags: FLAGS,
   async run({ flags, args, session }) {
     const path = requireArgument(args, 0, "no archive given: name a file, or - for standard input");
-    const archive = await openArchive(path);
+    await using archive = await openArchiveSource(path);
     using _signals = endOnSignals(session);
     const client = await session.client();
     const { signal } = session;
     const platform = platformOf(flags);
     await client.withLease(async (leased) => {
+      const unpacking = flags["no-unpack"] ? undefined : await unpackOptions(leased, flags, { platform, signal });
+      await using early = unpacking && (await startEarlyUnpack(leased, archive.lookAhead, unpacking));
       const { images } = await importWithProgress(archive, {
         ...importOptions(flags, platform),
         content: leased.content,
         images: leased.images,
         signal,
+        onBlob: (digest) => early?.stored(digest),
       });
-      if (flags["no-unpack"]) for (const { name } of images) print(`${name}\n`);
-      else await unpackAll(leased, images, { flags, platform, signal });
+      if (unpacking === undefined) for (const { name } of images) print(`${name}\n`);
+      else await unpackAll(leased, images, { ...unpacking, early });
     });
   },
 });
-
-interface Archive {
-  readonly chunks: AsyncIterable<Uint8Array>;
-  /** Not known of standard input. */
-  readonly size?: number;
-}
-
-/** @throws not_found, permission_denied - the file */
-async function openArchive(path: string): Promise<Archive> {
-  if (path === "-") return { chunks: process.stdin };
-  try {
-    const stats = await stat(path);
-    if (stats.isDirectory()) throw invalidArgument("is a directory, not an archive");
-    return {
-      chunks: createReadStream(path, { highWaterMark: 1 << 20 }),
-      ...(stats.isFile() ? { size: stats.size } : {}),
-    };
-  } catch (error) {
-    throw wrapError(error, `open ${path}`);
-  }
-}
 
 function platformOf(flags: ImportFlags): PlatformMatcher {
   if (flags["all-platforms"]) return allPlatforms;
@@ -104,7 +86,7 @@ function importOptions(flags: ImportFlags, platform: PlatformMatcher): Omit<Impo
   };
 }
 
-async function importWithProgress({ chunks, size }: Archive, options: ImportOptions): Promise<ImportResult> {
+async function importWithProgress({ chunks, size }: ArchiveSource, options: ImportOptions): Promise<ImportResult> {
   using progress = new ProgressLine();
   let read = 0;
   async function* counted(): AsyncIterable<Uint8Array> {
@@ -119,29 +101,34 @@ async function importWithProgress({ chunks, size }: Archive, options: ImportOpti
   return await importArchive(counted(), options);
 }
 
-interface UnpackContext {
-  readonly flags: ImportFlags;
-  readonly platform: PlatformMatcher;
-  readonly signal: AbortSignal;
+async function unpackOptions(
+  client: Client,
+  flags: ImportFlags,
+  { platform, signal }: { readonly platform: PlatformMatcher; readonly signal: AbortSignal },
+): Promise<UnpackImageOptions> {
+  const concurrency = flags["unpack-concurrency"];
+  return {
+    snapshotter: await chooseSnapshotter(client, flags.snapshotter, signal),
+    platform,
+    signal,
+    ...(concurrency > 0 ? { concurrency } : {}),
+    ...(flags["sync-fs"] ? { syncFs: true } : {}),
+  };
 }
 
 async function unpackAll(
   client: Client,
   images: ImportResult["images"],
-  { flags, platform, signal }: UnpackContext,
+  { early, ...options }: UnpackImageOptions & { readonly early: EarlyUnpack | undefined },
 ): Promise<void> {
-  const snapshotter = await chooseSnapshotter(client, flags.snapshotter, signal);
   for (const { name, target } of images) {
     print(`unpacking ${name} (${target.digest})...`);
     using progress = new ProgressLine();
+    // What was begun while the archive was read.
+    await early?.finish();
     let layers = 0;
-    await unpackImage(client, target, {
-      snapshotter,
-      platform,
-      signal,
-      ...(flags["sync-fs"] ? { syncFs: true } : {}),
-      onLayer: () => progress.update(() => `unpacked ${(layers += 1)} layers of ${name}`),
-    });
+    const onLayer = (): void => progress.update(() => `unpacked ${(layers += 1)} layers of ${name}`);
+    await unpackImage(client, target, { ...options, onLayer });
     progress.clear();
     print("done\n");
   }

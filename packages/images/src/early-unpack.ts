@@ -1,0 +1,62 @@
+import type { Digest } from "@berth/oci";
+
+import type { ArchivePlan } from "./archive-plan.ts";
+import { resolveImage } from "./resolve-manifest.ts";
+import { unpackLayers } from "./unpack.ts";
+import type { UnpackOptions } from "./unpack-options.ts";
+
+/**
+ * Unpacks the images of an archive while it is being read: each layer when its blob is stored. It only comes before `unpack`, which is
+ * to be called all the same when the archive is complete: that finds done what was done here, does what was not, and tells why it
+ * cannot be done. Disposing stops it and waits; a layer that is not complete then leaves nothing.
+ */
+export class EarlyUnpack implements AsyncDisposable {
+  readonly #stop = new AbortController();
+  readonly #stored = new Set<Digest>();
+  readonly #waiting = new Map<Digest, PromiseWithResolvers<void>>();
+  readonly #done: Promise<unknown>;
+  #complete = false;
+
+  constructor(plan: ArchivePlan, options: UnpackOptions) {
+    const signal = AbortSignal.any([this.#stop.signal, ...(options.signal === undefined ? [] : [options.signal])]);
+    const early: UnpackOptions = { ...options, signal, layerReady: ({ digest }) => this.#ready(digest, signal) };
+    this.#done = Promise.allSettled(
+      plan.entries.map(async (entry) => {
+        const image = await resolveImage(plan.documents, entry, options.platform, { signal });
+        await unpackLayers(image, early);
+      }),
+    );
+  }
+
+  /** Says that a blob can be read now. */
+  stored(digest: Digest): void {
+    this.#stored.add(digest);
+    this.#waiting.get(digest)?.resolve();
+  }
+
+  /** Says that all blobs that ever will be are there, and waits for the layers among them. Never rejects. */
+  async finish(): Promise<void> {
+    this.#complete = true;
+    for (const waiting of this.#waiting.values()) waiting.resolve();
+    await this.#done;
+  }
+
+  async #ready(digest: Digest, signal: AbortSignal): Promise<void> {
+    if (this.#complete || this.#stored.has(digest)) return;
+    const waiting = this.#waiting.get(digest) ?? Promise.withResolvers<void>();
+    this.#waiting.set(digest, waiting);
+    const abort = (): void => waiting.reject(signal.reason);
+    if (signal.aborted) abort();
+    else signal.addEventListener("abort", abort, { once: true });
+    try {
+      await waiting.promise;
+    } finally {
+      signal.removeEventListener("abort", abort);
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort();
+    await this.#done;
+  }
+}
