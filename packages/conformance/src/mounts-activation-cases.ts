@@ -1,4 +1,4 @@
-import { mkdir, open, stat, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, open, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import { Code } from "@berth/errors";
@@ -188,6 +188,25 @@ export const mountActivationCases: readonly ConformanceCase<MountSubject>[] = [
       const bind = mountOf("format/bind", "{{ mount 11 }}", "rbind");
       const info = await mounts.activate("a", [...layers, bind, mountOf("format/bind", "{{ mount 12 }}", "rbind")]);
       expect(info.active).toHaveLength(13);
+      expect(await readThrough(subject, info, "a")).toBe("1");
+      await mounts.deactivate("a");
+      expect(await subject.machine()).toEqual(before);
+    },
+  },
+  {
+    name: "an image inside of an image is mounted, and taken away before what it lies in",
+    async run(subject) {
+      const { mounts } = subject;
+      const before = await subject.machine();
+      const outer = await subject.image("ext4", {});
+      const inner = await subject.image("erofs", { a: "1" });
+      const device = [mountOf("loop", outer), mountOf("format/ext4", "{{ mount 0 }}")];
+      const bind = mountOf("format/bind", "{{ mount 1 }}", "rbind");
+      const filling = await mounts.activate("a", [...device, bind]);
+      await copyFile(inner, join(filling.active[1]?.mountPoint ?? "", "inner"));
+      await mounts.deactivate("a");
+      const list = [...device, mountOf("format/erofs", "{{ mount 1 }}/inner", "ro", "loop")];
+      const info = await mounts.activate("a", list);
       expect(await readThrough(subject, info, "a")).toBe("1");
       await mounts.deactivate("a");
       expect(await subject.machine()).toEqual(before);

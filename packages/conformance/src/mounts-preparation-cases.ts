@@ -75,7 +75,7 @@ export const mountPreparationCases: readonly ConformanceCase<MountSubject>[] = [
     async run(subject) {
       const { mounts, directory } = subject;
       const path = (name: string): string => `X-containerd.mkdir.path=${join(directory, name)}`;
-      const options = [path("a"), `${path("b")}:751`, `${path("c")}:0700:1234:5678`];
+      const options = [path("a"), `${path("b")}:751`, `${path("c")}:0770:1234:5678`];
       const info = await mounts.activate("x", [mountOf("mkdir/bind", directory, ...options, "rbind")]);
       expect(info).toMatchObject({ active: [], system: [mountOf("bind", directory, "rbind")] });
       const look = async (name: string) => {
@@ -85,7 +85,7 @@ export const mountPreparationCases: readonly ConformanceCase<MountSubject>[] = [
       expect(await Promise.all(["a", "b", "c"].map(look))).toEqual([
         [0o700, 0, 0],
         [0o751, 0, 0],
-        [0o700, 1234, 5678],
+        [0o770, 1234, 5678],
       ]);
       await mounts.deactivate("x");
     },

@@ -282,6 +282,8 @@ describe("runProgram", () => {
     const aborted = sh("sleep 100", { signal: controller.signal });
     controller.abort(new Error("gone"));
     await expect(aborted).rejects.toThrow("gone");
+    const late = sh("exec >&- 2>&-; sleep 100", { signal: AbortSignal.timeout(100) });
+    await expect(late).rejects.toMatchObject({ name: "TimeoutError" });
     expect(() => waitPid(-1)).toThrow("ECHILD");
   });
 

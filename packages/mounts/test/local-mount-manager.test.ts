@@ -158,6 +158,23 @@ describe("the collector of mounts", () => {
     expect(await Array.fromAsync(subject.mounts.list())).toHaveLength(4);
   });
 
+  it("leaves activations alone that are under way", async () => {
+    await using subject = await openSubject();
+    const image = await subject.image("erofs", { a: "1" });
+    const rw = mountOf("mkfs/ext4", join(subject.directory, "rw"), "X-containerd.mkfs.size=512MiB", "loop");
+    let isDone = false;
+    const activation = subject.mounts.activate("a", [
+      mountOf("erofs", image, "ro"),
+      rw,
+      mountOf("format/bind", "{{ mount 1 }}"),
+    ]);
+    void activation.finally(() => (isDone = true));
+    let collections = 0;
+    for (; !isDone; collections++) await subject.collect();
+    expect(collections).toBeGreaterThan(1);
+    expect(await readFile(join((await activation).active[0]?.mountPoint ?? "", "a"), "utf8")).toBe("1");
+  });
+
   it("goes on where a mount is in use", async () => {
     await using subject = await openSubject();
     const list = [mountOf("erofs", await subject.image("erofs", { a: "1" }), "ro")];

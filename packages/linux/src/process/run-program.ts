@@ -76,6 +76,8 @@ export async function runProgram(options: ProgramOptions): Promise<ProgramResult
   } catch (error) {
     kill(pid);
     await exit(pid);
+    // as the caller gave it: what waits inside has reasons of its own
+    signal?.throwIfAborted();
     if (timeout.aborted) throw deadlineExceeded(`${path} did not end within ${timeoutMs} ms`, { cause: error });
     throw error;
   }
