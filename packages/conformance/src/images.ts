@@ -43,6 +43,19 @@ export const imageCases: readonly ConformanceCase<ImageSubject>[] = [
     },
   },
   {
+    name: "names longer than a database's keys are told apart, to the last character",
+    async run({ images }) {
+      const long = "x".repeat(5000);
+      for (const end of ["1", "2", ""]) await images.create(spec(`${long}${end}`, { labels: new Map([["end", end]]) }));
+      await expectCode(images.create(spec(`${long}1`)), Code.AlreadyExists);
+      await images.delete(`${long}1`);
+      expect(await names(images)).toEqual([long, `${long}2`]);
+      expect((await images.get(`${long}2`)).labels.get("end")).toBe("2");
+      await images.update(spec(`${long}2`, { labels: new Map([["end", "3"]]) }));
+      expect(await names(images, ["labels.end==3"])).toEqual([`${long}2`]);
+    },
+  },
+  {
     name: "create refuses a name that is taken",
     async run({ images }) {
       await images.create(spec("a"));
