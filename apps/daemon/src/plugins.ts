@@ -17,7 +17,13 @@ import {
 } from "@berth/metadata/plugin";
 import { erofsHandlerPlugin, loopHandlerPlugin, mountManagerPlugin, mountsServicePlugin } from "@berth/mounts/plugin";
 import type { Plugin } from "@berth/plugin-core";
-import { shimManagerPlugin, taskRuntimePlugin, tasksServicePlugin } from "@berth/runtime/plugin";
+import {
+  cgroupsMonitorPlugin,
+  restartMonitorPlugin,
+  shimManagerPlugin,
+  taskRuntimePlugin,
+  tasksServicePlugin,
+} from "@berth/runtime/plugin";
 import {
   blockfilePlugin,
   btrfsPlugin,
@@ -52,6 +58,7 @@ export function daemonPlugins(config: DaemonConfig): readonly Plugin[] {
     nativePlugin,
     overlayfsPlugin,
     zfsPlugin,
+    cgroupsMonitorPlugin,
     metadataPlugin,
     gcPlugin,
     mountManagerPlugin,
@@ -83,6 +90,7 @@ export function daemonPlugins(config: DaemonConfig): readonly Plugin[] {
     healthPlugin,
     ttrpcEventsServicePlugin,
     ttrpcServerPlugin,
+    restartMonitorPlugin,
     grpcServerPlugin({ defaultAddress: `${config.state}/berth.sock` }),
   ];
 }

@@ -37,6 +37,12 @@ export interface ShimManager {
   resolve(runtime: string): Promise<string>;
 }
 
+/** How tasks are watched. */
+export interface TaskMonitor {
+  /** Whether metrics of tasks are shown to Prometheus. */
+  readonly prometheus: boolean;
+}
+
 /** Blobs without namespaces. */
 export const ContentPlugin = pluginType<ContentStore>("io.containerd.content.v1");
 /** Snapshotters without namespaces. */
@@ -53,6 +59,10 @@ export const MountHandlerPlugin = pluginType<MountHandler>("io.containerd.mount-
 export const MountManagerPlugin = pluginType<MountManagerProvider>("io.containerd.mount-manager.v1");
 export const ShimPlugin = pluginType<ShimManager>("io.containerd.shim.v1");
 export const RuntimePlugin = pluginType<TaskRuntime>("io.containerd.runtime.v2");
+/** Watches containers, and starts those again that have ended. */
+export const ContainerMonitorPlugin = pluginType<AsyncDisposable>("io.containerd.monitor.container.v1");
+/** Watches tasks for their metrics. */
+export const TaskMonitorPlugin = pluginType<TaskMonitor>("io.containerd.monitor.task.v1");
 export const WarningPlugin = pluginType<DeprecationLog>("io.containerd.warning.v1");
 /** Services of the daemon's gRPC socket. */
 export const GrpcPlugin = pluginType<readonly ServiceRegistration[]>("io.containerd.grpc.v1");

@@ -11,6 +11,7 @@ import {
   MountManagerPlugin,
   RuntimePlugin,
   ShimPlugin,
+  WarningPlugin,
 } from "@berth/plugin-core/types";
 import { z } from "zod";
 
@@ -115,12 +116,16 @@ export const taskRuntimePlugin = definePlugin({
 export const tasksServicePlugin = definePlugin({
   type: GrpcPlugin,
   id: "tasks",
-  requires: { runtime: one(RuntimePlugin), metadata: one(MetadataPlugin) },
+  requires: { runtime: one(RuntimePlugin), metadata: one(MetadataPlugin), deprecations: optional(WarningPlugin) },
   init: ({ plugins, host, log }) => {
-    const timeouts = runtimeTimeouts(host.timeouts);
-    return [serviceRegistration(Tasks, createTasksService({ ...plugins, timeouts, log }))];
+    const { runtime, metadata, deprecations } = plugins;
+    const options = { runtime, metadata, timeouts: runtimeTimeouts(host.timeouts), log };
+    const service = createTasksService(deprecations === undefined ? options : { ...options, deprecations });
+    return [serviceRegistration(Tasks, service)];
   },
 });
+
+export { cgroupsMonitorPlugin, restartMonitorPlugin } from "./plugins/monitor-plugins.ts";
 
 function shortEnough(directory: string): string {
   return directory.length <= MAX_SOCKET_DIR ? directory : "/run/berth/s";
