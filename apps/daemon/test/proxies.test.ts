@@ -148,6 +148,23 @@ describe("berthd with proxy plugins", () => {
     },
   );
 
+  it("lets go of an ingest whose store hangs, and stops while it hangs", { timeout: 90_000 }, async () => {
+    await using directory = await temporaryDirectory("stuck");
+    await using served = await serveStore("content", join(directory.path, "bytes"), join(directory.path, "bytes.sock"));
+    await using daemon = await start(proxyConfig(directory.path), { disabledPlugins: [LOCAL_CONTENT] });
+    const ingest = (...flags: string[]) =>
+      daemon.ctr([...flags, "content", "ingest", "ref"], { input: "some bytes", timeoutMs: 30_000 });
+    process.kill(served.pid, "SIGSTOP");
+    expect((await ingest("--timeout", "1s")).stderr).toContain("deadline exceeded");
+    process.kill(served.pid, "SIGCONT");
+    // The daemon gives the store a while to let go of the ref.
+    await expect.poll(async () => (await ingest()).code, { timeout: 30_000, interval: 500 }).toBe(0);
+    process.kill(served.pid, "SIGSTOP");
+    expect((await daemon.ctr(["--timeout", "1s", "content", "ls"])).code).toBe(0);
+    await daemon.restart();
+    expect((await daemon.ctr(["image", "ls"])).code).toBe(0);
+  });
+
   it("refuses two stores of content, and names them", { timeout: 60_000 }, async () => {
     await using directory = await temporaryDirectory("two");
     await using daemon = await start(proxyConfig(directory.path));
