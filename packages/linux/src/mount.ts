@@ -8,7 +8,7 @@ export {
   type LoopOptions,
 } from "./mount/loop-device.ts";
 export { findLoopDevices } from "./mount/loop-backing.ts";
-export { mountAll } from "./mount/mount-all.ts";
+export { mountAll, mountInPool } from "./mount/mount-all.ts";
 export { isMountedBelow, isMountPoint, type MountInfo, parseMountInfo, readMountInfo } from "./mount/mount-info.ts";
 export { type LinuxMount, parseMountOptions, type ParsedOptions } from "./mount/mount-options.ts";
 export { type FileSystemStat, fsTypeName, statFs } from "./mount/stat-fs.ts";

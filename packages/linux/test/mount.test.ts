@@ -15,6 +15,7 @@ import {
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
+import { codeName, codeOf } from "@berth/errors";
 import { expect, it } from "vitest";
 
 import {
@@ -26,6 +27,7 @@ import {
   type LinuxMount,
   mountAll,
   mountByContext,
+  mountInPool,
   mountTemporary,
   readMountInfo,
   statFs,
@@ -329,19 +331,23 @@ it("a loop device that nobody keeps goes with its handle", async () => {
 it("mountByContext passes flags and data, and says why the kernel refused", async () => {
   await using directory = temporaryDirectory();
   const target = folder(directory.path, "target");
-  mountByContext({ type: "tmpfs", source: "none", options: ["ro", "nosuid", "nodev", "size=64k", "mode=711"] }, target);
+  await mountByContext(
+    { type: "tmpfs", source: "none", options: ["ro", "nosuid", "nodev", "size=64k", "mode=711"] },
+    target,
+  );
   const mounted = readMountInfo().find((mount) => mount.mountPoint === target);
   expect(mounted).toMatchObject({ type: "tmpfs", source: "none" });
   expect(mounted?.options).toEqual(expect.arrayContaining(["ro", "nosuid", "nodev"]));
   expect(mounted?.superOptions).toEqual(expect.arrayContaining(["ro", "size=64k", "mode=711"]));
   const other = folder(directory.path, "other");
-  expect(() => mountByContext({ type: "tmpfs", source: "none", options: ["size=nonsense"] }, other)).toThrow(
-    /tmpfs: Bad value for 'size'/,
-  );
-  expect(errnoName(() => mountByContext({ type: "nosuchfs", source: "none", options: [] }, other))).toBe("ENODEV");
-  expect(errorClass(() => mountByContext({ type: "tmpfs", source: "none", options: ["X-containerd.a"] }, other))).toBe(
-    "invalid_argument",
-  );
+  const fail = (type: string, ...options: string[]) =>
+    mountByContext({ type, source: "none", options }, other).catch((error: unknown) => error);
+  expect(await fail("tmpfs", "size=nonsense")).toMatchObject({
+    message: expect.stringContaining("tmpfs: Bad value for 'size'"),
+  });
+  expect(await fail("nosuchfs")).toMatchObject({ code: "ENODEV" });
+  expect(await fail("ext4")).toMatchObject({ syscall: "fsconfig" });
+  expect(codeName(codeOf(await fail("tmpfs", "X-containerd.a")))).toBe("invalid_argument");
   expect(isMountPoint(other)).toBe(false);
 });
 
@@ -362,4 +368,34 @@ it("mountAll shows one file system where an image is mounted for writing twice",
   await unmount(second);
   mountAll([mount], first);
   expect(["a", "b"].map((name) => readFileSync(join(first, name), "utf8"))).toEqual(["1", "2"]);
+});
+
+it("mountInPool mounts as mountAll does, below a target too", async () => {
+  await using directory = temporaryDirectory();
+  const image = join(directory.path, "image");
+  closeSync(openSync(image, "w"));
+  truncateSync(image, 8 << 20);
+  execFileSync("mkfs.ext4", ["-q", "-F", image], { env: { PATH: `${process.env["PATH"]}:/sbin:/usr/sbin` } });
+  const target = folder(directory.path, "target/inner");
+  await mountInPool(
+    { type: "ext4", source: image, options: ["loop", "ro", "nodev"], target: "/inner" },
+    join(target, ".."),
+  );
+  expect(readMountInfo().find((mount) => mount.mountPoint === target)).toMatchObject({
+    type: "ext4",
+    options: expect.arrayContaining(["ro", "nodev"]),
+  });
+  const bound = folder(directory.path, "bound");
+  await mountInPool(bind(target, "rbind", "ro"), bound);
+  expect(readdirSync(bound)).toEqual(["lost+found"]);
+  const bad = mountInPool(
+    { type: "ext4", source: image, options: ["loop", "nonsense=1"] },
+    folder(directory.path, "bad"),
+  );
+  await expect(bad).rejects.toMatchObject({ code: "EINVAL", syscall: "mount" });
+  const long = mountInPool(
+    { type: "tmpfs", source: "none", options: ["x".repeat(5000)] },
+    folder(directory.path, "bad"),
+  );
+  expect(codeName(codeOf(await long.catch((error: unknown) => error)))).toBe("invalid_argument");
 });

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { CallOptions } from "@berth/core/any";
 import type { ActiveMount, Mount, MountHandler } from "@berth/core/mount";
 import { systemErrorCode, wrapError } from "@berth/errors";
-import { mountAll, unmountRecursive } from "@berth/linux/mount";
+import { mountInPool, unmountRecursive } from "@berth/linux/mount";
 
 import { noData } from "./active-mount.ts";
 
@@ -52,7 +52,7 @@ export class ActivationDirectory {
     try {
       if (handler !== undefined) return await handler.mount(mount, mountPoint, options);
       await mkdir(mountPoint, { mode: 0o700 });
-      mountAll([mount], mountPoint);
+      await mountInPool(mount, mountPoint);
       return { ...mount, mountPoint, mountedAt: Date.now(), data: noData };
     } catch (error) {
       throw wrapError(error, `mount ${mount.type} ${mount.source}`);

@@ -28,7 +28,7 @@ async function openSubject(options: Partial<ErofsSnapshotterOptions> = {}) {
 async function filesOf(image: string, directory: string): Promise<Record<string, string>> {
   const place = join(directory, "look");
   await mkdir(place, { recursive: true });
-  mountByContext({ type: "erofs", source: image, options: ["ro"] }, place);
+  await mountByContext({ type: "erofs", source: image, options: ["ro"] }, place);
   try {
     const names = await readdir(place);
     return Object.fromEntries(

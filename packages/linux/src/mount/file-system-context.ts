@@ -73,6 +73,17 @@ export class FileSystemContext implements Disposable {
   /** This makes the file system and attaches it at a path. */
   attach(target: string, flags: number): void {
     this.#configure(CMD_CREATE, null, null);
+    this.#attachMade(target, flags);
+  }
+
+  /** The same with the making, which may read from a disk, in libuv's pool. */
+  async attachInPool(target: string, flags: number): Promise<void> {
+    const made = await native.fsconfig.async(SYS.fsconfig, this.#descriptor, CMD_CREATE, null, null, 0);
+    if (made.result === -1) throw this.#explain(systemError(made.errno, "fsconfig", this.#type));
+    this.#attachMade(target, flags);
+  }
+
+  #attachMade(target: string, flags: number): void {
     const made = native.fsmount(SYS.fsmount, this.#descriptor, FSMOUNT_CLOEXEC, mountAttributes(flags));
     attach(this.#resources.adopt(check(made, "fsmount", target), closeSync), target);
   }
@@ -83,9 +94,12 @@ export class FileSystemContext implements Disposable {
 
   #configure(command: number, key: string | null, value: string | null): void {
     if (native.fsconfig(SYS.fsconfig, this.#descriptor, command, key, value, 0) !== -1) return;
-    const error = systemError(lastErrno(), "fsconfig", key === null ? this.#type : `${key}=${value ?? ""}`);
+    throw this.#explain(systemError(lastErrno(), "fsconfig", key === null ? this.#type : `${key}=${value ?? ""}`));
+  }
+
+  #explain(error: Error): Error {
     const log = this.#readLog();
-    throw log === "" ? error : Object.assign(error, { message: `${error.message}: ${log}` });
+    return log === "" ? error : Object.assign(error, { message: `${error.message}: ${log}` });
   }
 
   /** The kernel says in words why it refused, one message per read. */
@@ -112,7 +126,7 @@ export class FileSystemContext implements Disposable {
  * @throws ENOSYS - the kernel has no such calls
  * @throws invalid_argument - an option may not reach the kernel, or maps ids
  */
-export function mountByContext(mount: LinuxMount, target: string): void {
+export async function mountByContext(mount: LinuxMount, target: string): Promise<void> {
   const { flags, data, uidMap } = parseMountOptions(mount.options);
   if (uidMap !== undefined) throw invalidArgument(`mount ${target}: ids cannot be mapped here`);
   using context = new FileSystemContext(mount.type);
@@ -123,7 +137,7 @@ export function mountByContext(mount: LinuxMount, target: string): void {
     if (at === -1) context.set(option);
     else context.set(option.slice(0, at), longValue(context, option.slice(at + 1)));
   }
-  context.attach(target, flags);
+  await context.attachInPool(target, flags);
 }
 
 function longValue(context: FileSystemContext, value: string): string {

@@ -8,8 +8,8 @@ import { openat2, O_PATH, RESOLVE_IN_ROOT } from "../files/at-calls.ts";
 import { mountAttributes } from "./file-system-context.ts";
 import { mountFuse } from "./fuse-mount.ts";
 import { bindIdmapped } from "./idmapped-mount.ts";
-import { attachLoopDevice, writableLoopDevice } from "./loop-device.ts";
-import { callMount } from "./mount-calls.ts";
+import { attachLoopDevice, type LoopDevice, writableLoopDevice } from "./loop-device.ts";
+import { callMount, callMountInPool } from "./mount-calls.ts";
 import { readMountInfo } from "./mount-info.ts";
 import {
   type LinuxMount,
@@ -79,19 +79,41 @@ function mountOne(mount: LinuxMount, target: string): void {
 }
 
 function mountPlain(mount: LinuxMount, target: string, options: ParsedOptions): void {
-  const data = options.data.join(",");
-  if (data.length > DATA_LIMIT) throw invalidArgument(`mount ${target}: options of ${data.length} bytes are too long`);
-  if (options.loop) {
-    const { directIo } = options;
-    using device =
-      options.flags & MS_RDONLY
-        ? attachLoopDevice(mount.source, { readOnly: true, directIo })
-        : writableLoopDevice(mount.source, { directIo });
-    callMount(device.path, target, mount.type, options.flags, data);
-  } else callMount(mount.source, target, mount.type, options.flags, data);
+  const data = plainData(target, options);
+  using device = options.loop ? loopDeviceOf(mount.source, options) : undefined;
+  callMount(device?.path ?? mount.source, target, mount.type, options.flags, data);
   const bind = options.flags & MS_BIND;
   // the kernel ignores every other flag while it makes a bind mount
   if (bind !== 0 && (options.flags & MS_RDONLY) !== 0) remountReadOnly(target, options.flags);
+}
+
+function plainData(target: string, options: ParsedOptions): string {
+  const data = options.data.join(",");
+  if (data.length > DATA_LIMIT) throw invalidArgument(`mount ${target}: options of ${data.length} bytes are too long`);
+  return data;
+}
+
+function loopDeviceOf(file: string, { flags, directIo }: ParsedOptions): LoopDevice {
+  return flags & MS_RDONLY
+    ? attachLoopDevice(file, { readOnly: true, directIo })
+    : writableLoopDevice(file, { directIo });
+}
+
+/**
+ * This makes one mount as {@link mountAll} does. Where that is a file system on a device, which may have a journal to replay, the
+ * kernel works in libuv's pool.
+ */
+export async function mountInPool(mount: LinuxMount, target: string): Promise<void> {
+  const options = parseMountOptions(mount.options);
+  const isVirtual = mount.type === "overlay" || mount.type.startsWith("fuse") || (options.flags & MS_BIND) !== 0;
+  if (isVirtual || options.uidMap !== undefined) {
+    mountAll([mount], target);
+    return;
+  }
+  const place = placeBelow(target, mount.target ?? "");
+  const data = plainData(place, options);
+  using device = options.loop ? loopDeviceOf(mount.source, options) : undefined;
+  await callMountInPool(device?.path ?? mount.source, place, mount.type, options.flags, data);
 }
 
 /** In a user namespace the flags of the source are locked: a remount that leaves them out is refused. */

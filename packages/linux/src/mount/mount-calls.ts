@@ -1,4 +1,5 @@
 import { bind, check, type NativePath, nativePath, SYS } from "../libc.ts";
+import { systemError } from "../system-error.ts";
 
 type Text = string | null;
 
@@ -41,6 +42,19 @@ export function attach(mount: number, target: string): void {
   nativePath(target, "move_mount");
   const result = native.moveMount(SYS.moveMount, mount, "", -100, target, MOVE_MOUNT_F_EMPTY_PATH);
   check(result, "move_mount", target);
+}
+
+/** This calls mount(2) in libuv's pool; the error names the target. */
+export async function callMountInPool(
+  source: string,
+  target: string,
+  type: string,
+  flags: number,
+  data: string,
+): Promise<void> {
+  for (const text of [source, target, type, data]) nativePath(text, "mount");
+  const { result, errno } = await native.mount.async(source, target, type, flags, data === "" ? null : data);
+  if (result === -1) throw systemError(errno, "mount", target);
 }
 
 /** This calls mount(2); the error names the target. */

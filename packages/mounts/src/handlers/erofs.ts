@@ -3,7 +3,7 @@ import { mkdir, rmdir } from "node:fs/promises";
 import type { CallOptions } from "@berth/core/any";
 import type { ActiveMount, Mount, MountHandler } from "@berth/core/mount";
 import { failedPrecondition, invalidArgument, systemErrorCode } from "@berth/errors";
-import { attachLoopDevice, isMountPoint, mountAll, mountByContext, unmountAll } from "@berth/linux/mount";
+import { attachLoopDevice, isMountPoint, mountByContext, mountInPool, unmountAll } from "@berth/linux/mount";
 
 import { noData } from "../active-mount.ts";
 
@@ -25,11 +25,11 @@ export interface ErofsOptions {
 export function createErofsHandler(options: ErofsOptions = {}): MountHandler {
   let { takesFiles = true } = options;
 
-  const mountFiles = (mount: Mount, mountPoint: string): boolean => {
+  const mountFiles = async (mount: Mount, mountPoint: string): Promise<boolean> => {
     // Ids are mapped by a second mount over the first, which the other way knows how to make.
     if (!takesFiles || mount.options.some((option) => option.startsWith("uidmap="))) return false;
     try {
-      mountByContext(mount, mountPoint);
+      await mountByContext(mount, mountPoint);
       return true;
     } catch (error) {
       const code = systemErrorCode(error);
@@ -45,7 +45,7 @@ export function createErofsHandler(options: ErofsOptions = {}): MountHandler {
       await mkdir(mountPoint, { mode: 0o700 });
       await using undo = new AsyncDisposableStack();
       undo.defer(() => rmdir(mountPoint));
-      const made = mountFiles(mount, mountPoint) ? mount : mountLoops(mount, mountPoint);
+      const made = (await mountFiles(mount, mountPoint)) ? mount : await mountLoops(mount, mountPoint);
       undo.move();
       return { ...made, mountPoint, mountedAt: Date.now(), data: noData };
     },
@@ -65,14 +65,14 @@ function kernelOptions({ type, source, options }: Mount): string[] {
   return options.filter((option) => option !== "loop");
 }
 
-function mountLoops(mount: Mount, mountPoint: string): Mount {
+async function mountLoops(mount: Mount, mountPoint: string): Promise<Mount> {
   using devices = new DisposableStack();
   const attach = (file: string): string => devices.use(attachLoopDevice(file, { readOnly: true })).path;
   const options = mount.options.map((option) =>
     option.startsWith(DEVICE) ? `${DEVICE}${attach(option.slice(DEVICE.length))}` : option,
   );
   const made = { ...mount, source: attach(mount.source), options };
-  mountAll([{ ...made, target: "" }], mountPoint);
+  await mountInPool({ ...made, target: "" }, mountPoint);
   return made;
 }
 
