@@ -1,11 +1,12 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 
+import { createLocalContentStore } from "@berth/content";
 import { silentLogger } from "@berth/core/log";
 import { failedPrecondition, messageOf, wrapError } from "@berth/errors";
 import type { OfflineStorage } from "@berth/metadata/offline";
 import { bootPlugins } from "@berth/plugin-core";
-import { ContentPlugin, SnapshotPlugin } from "@berth/plugin-core/types";
+import { SnapshotPlugin } from "@berth/plugin-core/types";
 
 import type { DaemonConfig } from "../config/daemon-config.ts";
 import { lockRoot } from "../directories.ts";
@@ -17,14 +18,13 @@ export interface LockedStorage extends OfflineStorage, AsyncDisposable {
   readonly missing: ReadonlyMap<string, string>;
 }
 
-/** Types of plugins that are needed offline: those without which records cannot be held against anything. */
-const BACKENDS: ReadonlySet<unknown> = new Set([ContentPlugin, SnapshotPlugin]);
+const CONTENT = "io.containerd.content.v1.content";
 
 /**
  * This locks the root, as a daemon does, and opens the backends below it. Disposing the result gives up the lock.
  *
  * @throws not_found - there is no such root
- * @throws failed_precondition - a daemon has it, or its content store does not open
+ * @throws failed_precondition - a daemon has it, or its content is in another process
  */
 export async function openLockedStorage(config: DaemonConfig, signal: AbortSignal): Promise<LockedStorage> {
   const { root, state } = config;
@@ -33,11 +33,14 @@ export async function openLockedStorage(config: DaemonConfig, signal: AbortSigna
   } catch (error) {
     throw wrapError(error, "open root");
   }
+  if (config.disabled_plugins.includes(CONTENT)) {
+    throw failedPrecondition(`${CONTENT} is disabled: content that another process keeps cannot be looked at`);
+  }
   await using opened = new AsyncDisposableStack();
   opened.use(await lockRoot(root));
   const graph = opened.use(
     await bootPlugins({
-      plugins: daemonPlugins(config).filter(({ type }) => BACKENDS.has(type)),
+      plugins: daemonPlugins(config).filter(({ type }) => type === SnapshotPlugin),
       disabled: config.disabled_plugins,
       config: new Map(Object.entries(config.plugins)),
       root,
@@ -50,12 +53,9 @@ export async function openLockedStorage(config: DaemonConfig, signal: AbortSigna
       fatal: () => {},
     }),
   );
-  const content = graph.loaded(ContentPlugin).get("content");
-  if (content === undefined) {
-    const error = graph.records.find(({ id }) => id === "content")?.error;
-    throw failedPrecondition(`content store of ${root} does not open: ${messageOf(error)}`);
-  }
-  const failed = graph.records.filter(({ status, id }) => status === "failed" && id !== "content");
+  // Not as a plugin, which begins to look into what an unclean stop left: that is for the daemon.
+  const content = await createLocalContentStore({ root: join(root, CONTENT) });
+  const failed = graph.records.filter(({ status }) => status === "failed");
   const owned = opened.move();
   return {
     path: join(root, "io.containerd.metadata.v1.bolt", "meta.mdb"),
