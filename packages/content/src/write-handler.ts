@@ -9,7 +9,7 @@ import {
 import type { CallOptions } from "@berth/core/any";
 import type { ContentStore, ContentWriter } from "@berth/core/content";
 import { fromProtoLabels } from "@berth/core/labels";
-import { alreadyExists, invalidArgument, isNotFound, outOfRange, unknown } from "@berth/errors";
+import { alreadyExists, invalidArgument, isAlreadyExists, isNotFound, outOfRange, unknown } from "@berth/errors";
 import { type Digest, parseDigest } from "@berth/oci";
 
 type Answer = MessageInitShape<typeof WriteContentResponseSchema>;
@@ -50,7 +50,7 @@ export async function* handleWrite(
 
 class WriteSession implements AsyncDisposable {
   readonly #store: ContentStore;
-  readonly #writer: ContentWriter;
+  #writer: ContentWriter;
   readonly #ref: string;
   #told: Expectations;
   /** Fields that an answer does not set keep the value of an earlier one. */
@@ -126,8 +126,15 @@ class WriteSession implements AsyncDisposable {
     const { expected } = this.#told;
     if (expected === undefined || !(await exists(this.#store, expected, options))) return;
     await this.#writer[Symbol.asyncDispose]();
-    await ignoreNotFound(this.#store.abort(this.#ref, options));
-    throw alreadyExists(`blob with expected digest ${expected} exists`);
+    try {
+      // Refused by the store, not by what was seen here: only then is the blob in the caller's lease, and stays.
+      await using _gone = await this.#store.writer(this.#ref, { ...options, expected });
+    } catch (error) {
+      if (!isAlreadyExists(error)) throw error;
+      await ignoreNotFound(this.#store.abort(this.#ref, options));
+      throw alreadyExists(`blob with expected digest ${expected} exists`);
+    }
+    this.#writer = await this.#store.writer(this.#ref, options);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
