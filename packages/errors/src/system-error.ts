@@ -16,6 +16,9 @@ const CLASSES: ReadonlyMap<string, Code> = new Map([
   ["EDQUOT", Code.ResourceExhausted],
   ["EMFILE", Code.ResourceExhausted],
   ["ENFILE", Code.ResourceExhausted],
+  // A disk that cannot be read or written: what was there may be lost.
+  ["EIO", Code.DataLoss],
+  ["EROFS", Code.FailedPrecondition],
   ["ECONNREFUSED", Code.Unavailable],
   ["ECONNRESET", Code.Unavailable],
   ["EPIPE", Code.Unavailable],
