@@ -1,17 +1,14 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { Client } from "@connectrpc/connect";
-import type {
-  Content,
-  WriteContentRequestSchema,
-  WriteContentResponse,
-} from "@berth/api/containerd/services/content/v1/content";
-import { WriteAction } from "@berth/api/containerd/services/content/v1/content";
+import type { Content, WriteContentResponse } from "@berth/api/containerd/services/content/v1/content";
+import { WriteAction, WriteContentRequestSchema } from "@berth/api/containerd/services/content/v1/content";
 import type { CallOptions } from "@berth/core/any";
 import type { CommitOptions, ContentInfo, ContentWriter, IngestStatus, WriterOptions } from "@berth/core/content";
 import { toProtoLabels } from "@berth/core/labels";
 import { canceled, failedPrecondition, invalidArgument, unavailable } from "@berth/errors";
 import type { Digest } from "@berth/oci";
 import { digestAlgorithm, parseDigest } from "@berth/oci";
+import { bulkMessage } from "@berth/rpc/client";
 
 import { callOptions } from "./call-options.ts";
 import { MessageQueue } from "./message-queue.ts";
@@ -169,12 +166,12 @@ export class RemoteContentWriter implements ContentWriter {
 
   async #append(chunk: Uint8Array, options: CallOptions | undefined): Promise<void> {
     this.#checkSignal(options);
+    const head = { action: WriteAction.WRITE, offset: BigInt(this.#offset) };
     // The chunk is the caller's again when this resolves, which is before it is sent.
-    const data = chunk.slice();
-    const answer = this.#exchange({ action: WriteAction.WRITE, offset: BigInt(this.#offset), data }, options);
+    const answer = this.#exchange(bulkMessage(WriteContentRequestSchema, head, "data", chunk), options);
     answer.catch(() => {});
     this.#unanswered.push(answer);
-    this.#offset += data.length;
+    this.#offset += chunk.length;
     this.#updatedAt = Math.max(this.#startedAt, Date.now());
     if (this.#unanswered.length >= WINDOW_CHUNKS) await this.#unanswered.shift();
   }

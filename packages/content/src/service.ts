@@ -13,6 +13,7 @@ import type { ContentInfo, ContentStore, IngestStatus } from "@berth/core/conten
 import { fromProtoLabels, toProtoLabels } from "@berth/core/labels";
 import { invalidArgument, outOfRange } from "@berth/errors";
 import { parseDigest } from "@berth/oci";
+import { bulkMessage } from "@berth/rpc";
 
 import { handleWrite } from "./write-handler.ts";
 
@@ -87,7 +88,7 @@ async function* readBlocks(store: ContentStore, request: ReadContentRequest, con
   const size = request.size > 0n && request.size < BigInt(rest) ? Number(request.size) : rest;
   for (let offset = 0; offset < size; offset += READ_BYTES) {
     const data = await reader.readAt(start + offset, Math.min(READ_BYTES, size - offset), context);
-    yield create(ReadContentResponseSchema, { offset: BigInt(offset), data });
+    yield bulkMessage(ReadContentResponseSchema, { offset: BigInt(offset) }, "data", data);
   }
 }
 

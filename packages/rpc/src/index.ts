@@ -14,4 +14,6 @@ export {
   namespaceInterceptor,
   namespaceOf,
 } from "./namespace.ts";
+export type { BytesField } from "./wire/bulk-message.ts";
+export { bulkMessage } from "./wire/bulk-message.ts";
 export { withEncoding } from "./wire/encoded-message.ts";
