@@ -8,6 +8,7 @@ import {
   findLoopDevices,
   isMountPoint,
   mountTemporary,
+  readMountInfo,
   unmountAll,
   unmountRecursive,
   withTemporaryMount,
@@ -112,7 +113,8 @@ describe("overlayfs snapshots with a limit", () => {
         await using mounted = await mountTemporary(await again.mounts("a"));
         await unmountAll(at("2/limit"));
         await writeFile(join(mounted.path, "late"), "of a container that runs");
-        await again.mounts("a");
+        await Promise.all(Array.from({ length: 5 }, () => again.mounts("a")));
+        expect(readMountInfo().filter(({ mountPoint }) => mountPoint === at("2/limit"))).toHaveLength(1);
         // One file system, not two on one file.
         expect(findLoopDevices(at("2/limit.img"))).toHaveLength(1);
         expect(await readFile(at("2/limit/fs/late"), "utf8")).toBe("of a container that runs");

@@ -3,7 +3,7 @@ import { join } from "node:path";
 
 import type { CallOptions } from "@berth/core/any";
 import { failedPrecondition, internal, systemErrorCode, wrapError } from "@berth/errors";
-import { findLoopDevices, type LinuxMount, withTemporaryMount } from "@berth/linux/mount";
+import { withTemporaryMount } from "@berth/linux/mount";
 import { findProgram, runProgram } from "@berth/linux/process";
 
 import { erofsPath } from "./erofs-paths.ts";
@@ -32,19 +32,16 @@ export async function convertLayer(directory: string, mounts: string, options: C
     return;
   }
   await mkdir(mounts, { recursive: true, mode: 0o700 });
-  await withTemporaryMount([imageMount(image)], { directory: mounts }, async (mounted) => {
-    // Nobody has mounted it as a layer yet.
-    const written = (await readdir(mounted)).includes("upper") ? join(mounted, "upper") : upper;
-    await makeLayer(written, layer, options);
-  });
-}
-
-/** Mounted writable, so that its journal is applied; where it is mounted elsewhere, that very file system is shown once more. */
-function imageMount(image: string): LinuxMount {
-  const [device] = findLoopDevices(image);
-  return device === undefined
-    ? { type: "ext4", source: image, options: ["loop"] }
-    : { type: "ext4", source: device, options: [] };
+  // Writable, so that its journal is applied; where it is mounted elsewhere, that very file system is shown once more.
+  await withTemporaryMount(
+    [{ type: "ext4", source: image, options: ["loop"] }],
+    { directory: mounts },
+    async (mounted) => {
+      // Nobody has mounted it as a layer yet.
+      const written = (await readdir(mounted)).includes("upper") ? join(mounted, "upper") : upper;
+      await makeLayer(written, layer, options);
+    },
+  );
 }
 
 async function makeLayer(from: string, layer: string, { signal }: CallOptions): Promise<void> {

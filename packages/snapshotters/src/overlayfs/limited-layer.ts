@@ -4,7 +4,7 @@ import { join } from "node:path";
 
 import type { CallOptions } from "@berth/core/any";
 import { failedPrecondition, resourceExhausted, wrapError } from "@berth/errors";
-import { findLoopDevices, isMountPoint, mountAll, unmountAll } from "@berth/linux/mount";
+import { isMountPoint, mountInPool, unmountAll } from "@berth/linux/mount";
 import { findProgram, runProgram } from "@berth/linux/process";
 
 import type { TreeWorkers } from "../tree-workers.ts";
@@ -67,15 +67,14 @@ export class LimitedLayer {
     if (owner !== undefined) await lchown(this.upper, owner.uid, owner.gid);
   }
 
-  /** This mounts it where it is not mounted. */
+  /**
+   * This mounts it where it is not mounted. One call at a time: another would put a second mount on the first. A container whose
+   * overlay lies on it holds the file system, even where the mount was taken away; it is the same one then.
+   */
   async mount(): Promise<void> {
     if (isMountPoint(this.#mounted)) return;
-    // A container whose overlay lies on it holds the file system, even where the mount was taken away.
-    const [device] = findLoopDevices(this.#image);
-    const source = device ?? this.#image;
-    const loop = device === undefined ? ["loop"] : [];
     try {
-      mountAll([{ type: "ext4", source, options: [...loop, ...MOUNT_OPTIONS] }], this.#mounted);
+      await mountInPool({ type: "ext4", source: this.#image, options: ["loop", ...MOUNT_OPTIONS] }, this.#mounted);
     } catch (error) {
       throw wrapError(error, `mount ${this.#image}`);
     }

@@ -1,6 +1,7 @@
 import { lchown, mkdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 
+import { KeyedLock } from "@berth/core/keyed-lock";
 import type { Logger } from "@berth/core/log";
 import type { Mount } from "@berth/core/mount";
 import { type SnapshotInfo, SnapshotLabel, type SnapshotUsage } from "@berth/core/snapshots";
@@ -35,6 +36,7 @@ export class OverlayDriver implements SnapshotDriver {
   readonly #log: Logger;
   readonly #support: OverlaySupport;
   readonly #upperdirLabel: boolean;
+  readonly #mounting = new KeyedLock();
 
   private constructor(
     places: SnapshotPlaces,
@@ -82,7 +84,7 @@ export class OverlayDriver implements SnapshotDriver {
     const { kind, labels, id } = record;
     const { options, remapIds } = this.#support;
     const limited = this.#limited(record);
-    await limited?.mount();
+    if (limited !== undefined) await this.#mount(limited, id);
     const work = limited?.work ?? join(this.#places.of(id), "work");
     const lower = ancestors.map((ancestor) => this.#committedPath(ancestor.id));
     return overlayMounts({ kind, labels, upper: this.#upperPath(record), work, lower, options, remapIds });
@@ -97,7 +99,7 @@ export class OverlayDriver implements SnapshotDriver {
     // Left by a crash in the middle of this.
     await this.#trees.remove(committed);
     await mkdir(committed);
-    await limited.mount();
+    await this.#mount(limited, record.id);
     await this.#trees.copy(limited.upper, committed, { signal });
     const taken = undo.move();
     return {
@@ -113,7 +115,7 @@ export class OverlayDriver implements SnapshotDriver {
       const limited = new LimitedLayer(this.#places.of(record.id));
       if (!limited.exists) continue;
       try {
-        await (record.kind === "active" ? limited.mount() : limited.remove(this.#trees));
+        await (record.kind === "active" ? this.#mount(limited, record.id) : limited.remove(this.#trees));
       } catch (error) {
         this.#log.warn("failed to restore limited snapshot", { key: record.name, error: messageOf(error) });
       }
@@ -123,6 +125,11 @@ export class OverlayDriver implements SnapshotDriver {
   describe(info: SnapshotInfo, record: SnapshotRecord): SnapshotInfo {
     if (!this.#upperdirLabel) return info;
     return { ...info, labels: new Map([...info.labels, [SnapshotLabel.overlayUpperdir, this.#upperPath(record)]]) };
+  }
+
+  async #mount(limited: LimitedLayer, id: number): Promise<void> {
+    using _turn = await this.#mounting.acquire(String(id));
+    await limited.mount();
   }
 
   #limited({ kind, id }: SnapshotRecord): LimitedLayer | undefined {
