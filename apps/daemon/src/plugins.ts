@@ -1,7 +1,8 @@
 import { join } from "node:path";
 
 import { contentPlugin, contentServicePlugin } from "@berth/content/plugin";
-import { createWalkingPlugin, diffServicePlugin } from "@berth/diff/plugin";
+import type { StreamProcessor } from "@berth/diff";
+import { createErofsPlugin, createWalkingPlugin, diffServicePlugin } from "@berth/diff/plugin";
 import { eventsServicePlugin, exchangePlugin, ttrpcEventsServicePlugin } from "@berth/events/plugin";
 import { deprecationsPlugin, healthPlugin, introspectionPlugin, versionPlugin } from "@berth/introspection/plugin";
 import {
@@ -62,9 +63,10 @@ export function daemonPlugins(config: DaemonConfig): readonly Plugin[] {
     metadataPlugin,
     gcPlugin,
     mountManagerPlugin,
+    createErofsPlugin({ processors: streamProcessors(config) }),
     createWalkingPlugin({
       temporaryDirectory: join(config.root, "tmpmounts"),
-      processors: Object.entries(config.stream_processors).map(([id, processor]) => ({ id, ...processor })),
+      processors: streamProcessors(config),
     }),
     shimManagerPlugin({
       ownShim: findOwnShim(),
@@ -93,4 +95,8 @@ export function daemonPlugins(config: DaemonConfig): readonly Plugin[] {
     restartMonitorPlugin,
     grpcServerPlugin({ defaultAddress: `${config.state}/berth.sock` }),
   ];
+}
+
+function streamProcessors(config: DaemonConfig): readonly StreamProcessor[] {
+  return Object.entries(config.stream_processors).map(([id, processor]) => ({ id, ...processor }));
 }

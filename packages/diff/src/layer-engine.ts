@@ -2,15 +2,15 @@ import { MessageChannel } from "node:worker_threads";
 
 import type { ContentReader } from "@berth/core/content";
 import type { CallOptions } from "@berth/core/any";
-import { isCanceled } from "@berth/errors";
+import { canceled, isCanceled } from "@berth/errors";
 import { ChildReaper } from "@berth/linux/process";
 
-import type { ApplyBudgets, ApplyJob, CompareJob, GunzipProgram, LayerPlace, LayerSummary } from "./layer-job.ts";
+import type { ApplyBudgets, CompareJob, GunzipProgram, LayerPlace, LayerSummary } from "./layer-job.ts";
 import { LayerWorkerPool, type LayerWorkerPoolOptions } from "./layer-worker-pool.ts";
 import { findGunzipProgram } from "./gunzip-program.ts";
 import { portChunks, serveChunks } from "./port-chunks.ts";
 import type { ProcessorChain, ProcessorStep, StreamProcessor } from "./processor-chain.ts";
-import { RunningProcessors } from "./running-processors.ts";
+import { type ProcessorInput, RunningProcessors } from "./running-processors.ts";
 import { DeviceSyncs } from "./device-syncs.ts";
 
 export interface LayerEngineOptions extends LayerWorkerPoolOptions {
@@ -72,22 +72,70 @@ export class LayerEngine implements AsyncDisposable {
   }
 
   /** Applies the bytes of a blob to a place, in a worker; returns what the uncompressed archive was. */
-  async apply(
+  apply(blob: ContentReader, chain: ProcessorChain, place: LayerPlace, options: CallOptions): Promise<LayerSummary> {
+    return this.#uncompress(blob, chain, { kind: "apply", place }, options);
+  }
+
+  /** Writes the uncompressed bytes of a blob to a descriptor, in a worker that waits where it would block; returns what they were. */
+  copy(blob: ContentReader, chain: ProcessorChain, fd: number, options: CallOptions): Promise<LayerSummary> {
+    return this.#uncompress(blob, chain, { kind: "copy", fd }, options);
+  }
+
+  /** Runs `work` beside programs that take `input`; they are killed when it fails, and when the signal or the engine says so. */
+  async withPrograms<T>(
+    steps: readonly ProcessorStep[],
+    input: ProcessorInput,
+    { signal }: CallOptions,
+    work: (programs: RunningProcessors) => Promise<T>,
+  ): Promise<T> {
+    const working = this.#besidePrograms(steps, input, { signal }, work);
+    this.#processing.add(working);
+    return working.finally(() => this.#processing.delete(working));
+  }
+
+  async #besidePrograms<T>(
+    steps: readonly ProcessorStep[],
+    input: ProcessorInput,
+    { signal }: CallOptions,
+    work: (programs: RunningProcessors) => Promise<T>,
+  ): Promise<T> {
+    this.#reaper ??= new ChildReaper({ mode: "registered" });
+    await using programs = RunningProcessors.start(steps, input, this.#reaper);
+    // A worker waits for their bytes and sees nothing else: the end of the programs is the end of its waiting.
+    const kill = (): void => programs.kill();
+    this.#kills.add(kill);
+    signal?.addEventListener("abort", kill, { once: true });
+    try {
+      return await work(programs);
+    } catch (error) {
+      if (signal?.aborted === true) throw canceled("work on the layer was cancelled", { cause: signal.reason });
+      await programs.explain();
+      throw error;
+    } finally {
+      this.#kills.delete(kill);
+      signal?.removeEventListener("abort", kill);
+    }
+  }
+
+  async #uncompress(
     blob: ContentReader,
     { steps, compression }: ProcessorChain,
-    place: LayerPlace,
+    work: { readonly kind: "apply"; readonly place: LayerPlace } | { readonly kind: "copy"; readonly fd: number },
     { signal }: CallOptions,
   ): Promise<LayerSummary> {
     this.#gunzip ??= findGunzipProgram(this.#environment);
-    const job = { kind: "apply" as const, place, compression, gunzip: await this.#gunzip, budgets: this.#budgets };
+    const job = { ...work, compression, gunzip: await this.#gunzip, budgets: this.#budgets };
+    const path = blob.localPath;
     if (steps.length > 0) {
-      const processing = this.#applyProcessed(blob, steps, job, { signal });
-      this.#processing.add(processing);
-      return processing.finally(() => this.#processing.delete(processing));
+      const input: ProcessorInput =
+        path === undefined ? { kind: "chunks", chunks: blobChunks(blob, signal) } : { kind: "file", path };
+      return this.withPrograms(steps, input, { signal }, async (programs) => {
+        const layer = await this.#pool.run({ ...job, source: { kind: "pipe", fd: programs.output } }, { signal });
+        await programs.finish();
+        return layer;
+      });
     }
-    if (blob.localPath !== undefined) {
-      return this.#pool.run({ ...job, source: { kind: "file", path: blob.localPath } }, { signal });
-    }
+    if (path !== undefined) return this.#pool.run({ ...job, source: { kind: "file", path } }, { signal });
     const { port1, port2 } = new MessageChannel();
     const serving = serveChunks(port1, blobChunks(blob, signal));
     const close = (): void => port1.close();
@@ -98,35 +146,6 @@ export class LayerEngine implements AsyncDisposable {
       signal?.removeEventListener("abort", close);
       port1.close();
       await serving;
-    }
-  }
-
-  async #applyProcessed(
-    blob: ContentReader,
-    steps: readonly ProcessorStep[],
-    job: Omit<ApplyJob, "source" | "cancelled">,
-    { signal }: CallOptions,
-  ): Promise<LayerSummary> {
-    this.#reaper ??= new ChildReaper({ mode: "registered" });
-    const input =
-      blob.localPath === undefined
-        ? { kind: "chunks" as const, chunks: blobChunks(blob, signal) }
-        : { kind: "file" as const, path: blob.localPath };
-    await using running = RunningProcessors.start(steps, input, this.#reaper);
-    // The worker waits for bytes and sees nothing else: the end of the programs is the end of its waiting.
-    const kill = (): void => running.kill();
-    this.#kills.add(kill);
-    signal?.addEventListener("abort", kill, { once: true });
-    try {
-      const layer = await this.#pool.run({ ...job, source: { kind: "pipe", fd: running.output } }, { signal });
-      await running.finish();
-      return layer;
-    } catch (error) {
-      if (signal?.aborted !== true) await running.explain();
-      throw error;
-    } finally {
-      this.#kills.delete(kill);
-      signal?.removeEventListener("abort", kill);
     }
   }
 

@@ -43,15 +43,25 @@ interface LayerJobBase {
   readonly cancelled: Int32Array<SharedArrayBuffer>;
 }
 
-/** A worker is told to apply a layer. */
-export interface ApplyJob extends LayerJobBase {
-  readonly kind: "apply";
-  readonly place: LayerPlace;
+/** The bytes of a blob, and how they become those of the layer. */
+export interface UncompressedFrom extends LayerJobBase {
   readonly source: LayerSource;
-  /** `detect`: by the first bytes; `none`: the blob is the tar itself. */
+  /** `detect`: by the first bytes; `none`: the blob is the layer itself. */
   readonly compression: "detect" | "none";
   readonly gunzip: GunzipProgram | undefined;
   readonly budgets: ApplyBudgets;
+}
+
+/** A worker is told to apply a layer. */
+export interface ApplyJob extends UncompressedFrom {
+  readonly kind: "apply";
+  readonly place: LayerPlace;
+}
+
+/** A worker is told to write the uncompressed layer to a descriptor. */
+export interface CopyJob extends UncompressedFrom {
+  readonly kind: "copy";
+  readonly fd: number;
 }
 
 /** A worker is told to make a layer of what is different in the upper of two trees. */
@@ -66,7 +76,7 @@ export interface CompareJob extends LayerJobBase {
 }
 
 /** What a worker may be told to do. */
-export type LayerJob = ApplyJob | CompareJob;
+export type LayerJob = ApplyJob | CopyJob | CompareJob;
 
 /** What the uncompressed archive was. */
 export interface LayerSummary {

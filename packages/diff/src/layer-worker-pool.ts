@@ -3,7 +3,7 @@ import { type Transferable, Worker } from "node:worker_threads";
 
 import { canceled, internal, unavailable, wrapError } from "@berth/errors";
 
-import type { ApplyJob, CompareJob, LayerJob, LayerOutcome, LayerSummary } from "./layer-job.ts";
+import type { ApplyJob, CompareJob, CopyJob, LayerJob, LayerOutcome, LayerSummary } from "./layer-job.ts";
 import { fromRemoteError } from "./remote-error.ts";
 
 export interface LayerWorkerPoolOptions {
@@ -16,7 +16,7 @@ export interface LayerWorkerPoolOptions {
 }
 
 /** A job without what the pool itself adds. */
-export type PooledJob = Omit<ApplyJob, "cancelled"> | Omit<CompareJob, "cancelled">;
+export type PooledJob = Omit<ApplyJob, "cancelled"> | Omit<CopyJob, "cancelled"> | Omit<CompareJob, "cancelled">;
 
 /** A worker that does not stop for so long after it was told to is ended by force. */
 const STOP_TIMEOUT_MS = 10_000;

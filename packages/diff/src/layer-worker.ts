@@ -4,6 +4,7 @@ import type { LayerJob, LayerOutcome, LayerSummary } from "./layer-job.ts";
 import { toRemoteError } from "./remote-error.ts";
 import { runApplyJob } from "./run-apply-job.ts";
 import { runCompareJob } from "./run-compare-job.ts";
+import { runCopyJob } from "./run-copy-job.ts";
 
 // The entry of a worker thread: it takes one job after the other and answers each with its outcome.
 parentPort?.on("message", (job: LayerJob) => {
@@ -14,7 +15,8 @@ parentPort?.on("message", (job: LayerJob) => {
 });
 
 function run(job: LayerJob): Promise<LayerSummary> {
-  return job.kind === "apply" ? runApplyJob(job) : runCompareJob(job);
+  if (job.kind === "apply") return runApplyJob(job);
+  return job.kind === "copy" ? runCopyJob(job) : runCompareJob(job);
 }
 
 function answer(outcome: LayerOutcome): void {

@@ -4,12 +4,14 @@ import { DiffPlugin, GrpcPlugin, MetadataPlugin, MountManagerPlugin } from "@ber
 import { failedPrecondition } from "@berth/errors";
 import { z } from "zod";
 
-import { activateMounts } from "./activated-differ.ts";
+import { activatedDiffer } from "./activated-differ.ts";
 import { createApplier } from "./applier.ts";
 import { createComparer } from "./comparer.ts";
 import { type LayerEngineOptions, createLayerEngine } from "./layer-engine.ts";
 import { createDiffService } from "./service.ts";
 import { budgetsOf, walkingConfig } from "./walking-config.ts";
+
+export { createErofsPlugin } from "./erofs-plugin.ts";
 
 /** `io.containerd.differ.v1.walking`, with the settings of a daemon that is bundled or has a place for temporary mounts. */
 export function createWalkingPlugin(options: LayerEngineOptions = {}): Plugin {
@@ -24,7 +26,7 @@ export function createWalkingPlugin(options: LayerEngineOptions = {}): Plugin {
       return (namespace, view) => {
         const { content } = plugins.metadata.namespace(namespace, view);
         const differ = { ...createApplier({ content, engine, log }), ...createComparer({ content, engine, log }) };
-        return plugins.mounts === undefined ? differ : activateMounts(differ, plugins.mounts(namespace));
+        return plugins.mounts === undefined ? differ : activatedDiffer(differ, plugins.mounts(namespace));
       };
     },
   });

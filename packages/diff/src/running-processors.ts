@@ -1,6 +1,5 @@
 import { constants } from "node:fs";
 import { Socket } from "node:net";
-import { setTimeout as sleep } from "node:timers/promises";
 
 import { toBinary } from "@bufbuild/protobuf";
 import { AnySchema } from "@bufbuild/protobuf/wkt";
@@ -12,9 +11,10 @@ import type { Child, ChildReaper, ExitStatus } from "@berth/linux/process";
 
 import type { ProcessorStep } from "./processor-chain.ts";
 
-/** Where the bytes of the layer come from: a file, or chunks. */
+/** Where the bytes of the layer come from: a file, a descriptor that is given away, or chunks. */
 export type ProcessorInput =
   | { readonly kind: "file"; readonly path: string }
+  | { readonly kind: "pipe"; readonly fd: number }
   | { readonly kind: "chunks"; readonly chunks: AsyncIterable<Uint8Array> };
 
 const MEDIA_TYPE_VARIABLE = "STREAM_PROCESSOR_MEDIATYPE";
@@ -70,16 +70,18 @@ export class RunningProcessors implements AsyncDisposable {
    *
    * @throws unknown - one ended with another status than 0; the message is what it wrote to its standard error
    */
-  async finish(): Promise<void> {
+  async finish(limitMs: number = ENDING_MS): Promise<void> {
     const ended = Promise.all(this.#programs.map(({ exited }) => exited));
-    await Promise.race([ended, sleep(ENDING_MS, undefined, { ref: false })]);
+    using timer = new Deadline(limitMs);
+    await Promise.race([ended, timer.passed]);
     await this.#blame();
   }
 
   /** Tells whether it was a program's failure that made reading its output fail. @throws unknown - it was */
   async explain(): Promise<void> {
     const ended = Promise.race(this.#programs.map(({ exited }) => exited));
-    await Promise.race([ended, sleep(BLAME_MS, undefined, { ref: false })]);
+    using timer = new Deadline(BLAME_MS);
+    await Promise.race([ended, timer.passed]);
     await this.#blame();
   }
 
@@ -99,6 +101,22 @@ export class RunningProcessors implements AsyncDisposable {
     closeFd(this.output);
     await Promise.allSettled(this.#programs.map(({ exited }) => exited));
     await this.#feeding;
+  }
+}
+
+/** A time that does not keep the process alive, nor anything when it is disposed. */
+class Deadline implements Disposable {
+  readonly passed: Promise<void>;
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(limitMs: number) {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.passed = promise;
+    this.#timer = setTimeout(resolve, limitMs).unref();
+  }
+
+  [Symbol.dispose](): void {
+    clearTimeout(this.#timer);
   }
 }
 
@@ -183,6 +201,7 @@ function inherited(): string[] {
 function openInput(input: ProcessorInput): { readonly fd: number; readonly feeding: Promise<void> } {
   if (input.kind === "file")
     return { fd: openat2(AT_FDCWD, input.path, { flags: constants.O_RDONLY }), feeding: Promise.resolve() };
+  if (input.kind === "pipe") return { fd: input.fd, feeding: Promise.resolve() };
   const [fd, write] = pipe2();
   return { fd, feeding: writeAll(write, input.chunks) };
 }
@@ -224,7 +243,8 @@ class Message {
   }
 
   async text(): Promise<string> {
-    await Promise.race([this.#ended, sleep(BLAME_MS)]);
+    using timer = new Deadline(BLAME_MS);
+    await Promise.race([this.#ended, timer.passed]);
     return Buffer.concat(this.#parts).toString().trim();
   }
 }

@@ -29,6 +29,8 @@ export interface PreparedLayer {
   readonly staged: boolean;
   /** It has no parent yet, and gets it when it is committed. */
   readonly rebased: boolean;
+  /** It could only be extracted wrongly before it has its parent. */
+  readonly needsParent: boolean;
 }
 
 const PREPARE_ATTEMPTS = 3;
@@ -51,8 +53,9 @@ export async function prepareLayer(
     try {
       const mounts = await snapshotter.prepare(key, parent, { labels, signal });
       const rebased = layer.parent !== parent;
-      const adjusted = rebased ? withWhiteouts(mounts, options) : mounts;
-      return { layer, key, mounts: adjusted, labels, staged: isReadonly(mounts), rebased };
+      const staged = isReadonly(mounts);
+      const upper = rebased && !staged ? asUpperDirectory(mounts) : mounts;
+      return { layer, key, mounts: upper ?? mounts, labels, staged, rebased, needsParent: upper === undefined };
     } catch (error) {
       if (!isAlreadyExists(error)) throw wrapError(error, `prepare extraction snapshot ${JSON.stringify(key)}`);
       if (await isCommitted(layer, options)) return undefined;
@@ -71,7 +74,7 @@ export async function applyLayer(
   prepared: PreparedLayer,
   options: UnpackOptions,
 ): Promise<{ readonly needsParent: boolean }> {
-  if (prepared.staged) return { needsParent: false };
+  if (prepared.staged || prepared.needsParent) return prepared;
   const { descriptor, diffId } = prepared.layer;
   const { applier, signal, syncFs } = options;
   const applied = await applier
@@ -138,9 +141,12 @@ function isReadonly(mounts: readonly Mount[]): boolean {
   return mounts.length > 0 && mounts.every(({ options }) => options.includes("ro"));
 }
 
-/** A layer of overlayfs that will get its parent later comes as a bind mount, in which a whiteout would be an ordinary deletion. */
-function withWhiteouts(mounts: readonly Mount[], { snapshotterName }: UnpackOptions): readonly Mount[] {
+/**
+ * A layer that will get its parent later comes as a bind mount of what will be an upper directory, in which a whiteout would be an
+ * ordinary deletion. Of mounts that are otherwise, nothing is known.
+ */
+function asUpperDirectory(mounts: readonly Mount[]): readonly Mount[] | undefined {
   const [mount] = mounts;
-  if (snapshotterName !== "overlayfs" || mounts.length !== 1 || mount?.type !== "bind") return mounts;
+  if (mounts.length !== 1 || mount?.type !== "bind") return undefined;
   return [{ type: "overlay", source: "overlay", target: mount.target, options: [`upperdir=${mount.source}`] }];
 }

@@ -1,0 +1,147 @@
+import { createHash } from "node:crypto";
+import { constants } from "node:fs";
+import { open, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+
+import type { CallOptions } from "@berth/core/any";
+import type { ContentProvider, ContentReader } from "@berth/core/content";
+import type { Applier, ApplyOptions } from "@berth/core/diff";
+import { type Logger, silentLogger } from "@berth/core/log";
+import type { Mount } from "@berth/core/mount";
+import { unimplemented, wrapError } from "@berth/errors";
+import { closeFd, pipe2 } from "@berth/linux/files";
+import { type Descriptor, type Digest, formatDigest, MediaType } from "@berth/oci";
+
+import { erofsSnapshotDirectory, LAYER_FILE } from "./erofs-target.ts";
+import type { LayerEngine } from "./layer-engine.ts";
+import type { LayerSummary } from "./layer-job.ts";
+import { planProcessors, type ProcessorChain } from "./processor-chain.ts";
+
+export interface ErofsApplierOptions {
+  readonly content: ContentProvider;
+  readonly engine: LayerEngine;
+  /** Path of a `mkfs.erofs` that has the option `--tar`. */
+  readonly mkfs: string;
+  /** Further options of it. */
+  readonly mkfsOptions?: readonly string[];
+  /** Keep the tar as it is, behind an index of it, instead of converting it. */
+  readonly tarIndex?: boolean;
+  readonly log?: Logger;
+}
+
+const EROFS_LAYER = "application/vnd.erofs.layer.v1";
+const EROFS_LAYER_ZSTD = `${EROFS_LAYER}+zstd`;
+const MKFS_MS = 60 * 60_000;
+const APPEND = constants.O_WRONLY | constants.O_APPEND;
+/** The namespace of URLs of RFC 9562. */
+const URL_NAMESPACE = Buffer.from("6ba7b8119dad11d180b400c04fd430c8", "hex");
+
+/**
+ * This makes an applier that gives a snapshot of the EROFS snapshotter its layer as an image: a layer that is one, or one made of a
+ * tar layer by `mkfs.erofs`. The image comes into its place in one step.
+ *
+ * What it returns is, for a tar layer, what other appliers return; for an EROFS layer, the image itself.
+ *
+ * @see containerd plugins/diff/erofs/differ.go
+ */
+export function createErofsApplier(options: ErofsApplierOptions): Applier {
+  const { log = silentLogger } = options;
+  return {
+    async apply(layer, mounts, applyOptions = {}) {
+      try {
+        const started = performance.now();
+        const applied = await new ErofsApply(options, layer, applyOptions).run(mounts);
+        const durationMs = Math.round(performance.now() - started);
+        log.debug("diff applied", { digest: layer.digest, media: layer.mediaType, size: applied.size, durationMs });
+        return applied;
+      } catch (error) {
+        throw wrapError(error, `apply layer ${layer.digest}`);
+      }
+    },
+  };
+}
+
+class ErofsApply {
+  readonly #options: ErofsApplierOptions;
+  readonly #layer: Descriptor;
+  readonly #call: CallOptions;
+  readonly #syncFs: boolean;
+  readonly #chain: ProcessorChain;
+  readonly #native: boolean;
+
+  constructor(options: ErofsApplierOptions, layer: Descriptor, { payloads, signal, syncFs = false }: ApplyOptions) {
+    this.#options = options;
+    this.#layer = layer;
+    this.#call = { signal };
+    this.#syncFs = syncFs;
+    this.#native = layer.mediaType.startsWith(EROFS_LAYER);
+    this.#chain = this.#native
+      ? nativeChain(layer.mediaType)
+      : planProcessors(layer.mediaType, options.engine.processors, payloads);
+  }
+
+  async run(mounts: readonly Mount[]): Promise<Descriptor> {
+    this.#call.signal?.throwIfAborted();
+    const directory = await erofsSnapshotDirectory(mounts);
+    const image = join(directory, LAYER_FILE);
+    const temporary = `${image}.applying`;
+    await using undo = new AsyncDisposableStack();
+    undo.defer(() => rm(temporary, { force: true }));
+    await using blob = await this.#options.content.reader(this.#layer.digest, this.#call);
+    const { sha256, size } = await this.#write(blob, temporary);
+    if (this.#syncFs) await syncFile(temporary);
+    await rename(temporary, image);
+    undo.move();
+    const mediaType = this.#native ? EROFS_LAYER : MediaType.ociLayer;
+    return { mediaType, digest: formatDigest("sha256", sha256), size };
+  }
+
+  async #write(blob: ContentReader, path: string): Promise<LayerSummary> {
+    const { engine, tarIndex = false } = this.#options;
+    if (this.#native) {
+      await using file = await open(path, "w", 0o644);
+      return await engine.copy(blob, this.#chain, file.fd, this.#call);
+    }
+    const made = await this.#convert(blob, path, tarIndex ? "i" : "f");
+    if (!tarIndex) return made;
+    await using file = await open(path, APPEND);
+    return await engine.copy(blob, this.#chain, file.fd, this.#call);
+  }
+
+  /** The archive goes to the program through a pipe, which a worker fills. */
+  async #convert(blob: ContentReader, path: string, mode: "f" | "i"): Promise<LayerSummary> {
+    const { engine, mkfs, mkfsOptions = [] } = this.#options;
+    const uuid = layerUuid(this.#layer.digest);
+    const args = [`--tar=${mode}`, "--aufs", "--quiet", "-Enoinline_data", ...mkfsOptions, "-U", uuid, path];
+    const processor = { id: "mkfs.erofs", accepts: [], returns: EROFS_LAYER, path: mkfs, args, env: [] };
+    const step = { processor, mediaType: MediaType.ociLayer, payload: undefined };
+    const [read, write] = pipe2();
+    using filling = new DisposableStack();
+    filling.defer(() => closeFd(write));
+    return await engine.withPrograms([step], { kind: "pipe", fd: read }, this.#call, async (programs) => {
+      const layer = await engine.copy(blob, this.#chain, write, this.#call);
+      filling.dispose();
+      await programs.finish(MKFS_MS);
+      return layer;
+    });
+  }
+}
+
+function nativeChain(mediaType: string): ProcessorChain {
+  if (mediaType === EROFS_LAYER) return { steps: [], compression: "none" };
+  if (mediaType === EROFS_LAYER_ZSTD) return { steps: [], compression: "detect" };
+  throw unimplemented(`no processor for media-type ${JSON.stringify(mediaType)}`);
+}
+
+async function syncFile(path: string): Promise<void> {
+  await using file = await open(path, "r+");
+  await file.sync();
+}
+
+/** The same layer gives the same image: a version 5 UUID of its digest. */
+export function layerUuid(digest: Digest): string {
+  const bytes = createHash("sha1").update(URL_NAMESPACE).update(`erofs:blobs/${digest}`).digest().subarray(0, 16);
+  bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x50;
+  bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80;
+  return bytes.toString("hex").replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+}
