@@ -17,6 +17,8 @@ export type { DebianTool } from "./peers/debian-tools.ts";
 export { debianLibraries, debianPath, debianTool, launcher } from "./peers/debian-tools.ts";
 export type { TreeEntry } from "./peers/list-tree.ts";
 export { listTree } from "./peers/list-tree.ts";
+export type { PeerRegistry, RegistryOptions } from "./peers/registry.ts";
+export { startRegistry } from "./peers/registry.ts";
 export type { ProgramOptions, ProgramResult } from "./run-program.ts";
 export { runProgram } from "./run-program.ts";
 export type { TemporaryDirectory } from "./temporary-directory.ts";

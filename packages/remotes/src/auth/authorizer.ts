@@ -1,0 +1,134 @@
+import type { CallOptions } from "@berth/core/any";
+import { failedPrecondition, permissionDenied, unauthenticated } from "@berth/errors";
+import type { Dispatcher } from "undici";
+
+import { isLocalhost } from "../hosts/default-host.ts";
+import type { Credentials, RegistryHost } from "../hosts/registry-host.ts";
+import { originOf } from "../hosts/registry-host.ts";
+import type { Challenge } from "./challenge.ts";
+import { parseChallenges } from "./challenge.ts";
+import type { CredentialSource } from "./credential-source.ts";
+import { readCredentialsFile } from "./credentials-file.ts";
+import type { Token } from "./fetch-token.ts";
+import { basicAuthorization, fetchToken } from "./fetch-token.ts";
+import { TokenCache } from "./token-cache.ts";
+
+interface Bearer {
+  readonly kind: "bearer";
+  readonly realm: URL;
+  readonly service: string;
+  readonly credentials: Credentials | undefined;
+}
+
+/** What a host has asked for, once it has. */
+type Scheme = { readonly kind: "basic"; readonly value: string } | Bearer;
+
+/**
+ * Authorises requests of one user to registries. What a host asks for is remembered for its origin; tokens are shared by requests of the same scopes, and fetched once for all who
+ * wait. Credentials go to the host that they are for and to the token server that it names.
+ */
+export class Authorizer {
+  readonly #credentials: CredentialSource | undefined;
+  readonly #schemes = new Map<string, Scheme>();
+  readonly #tokens = new TokenCache();
+
+  constructor(credentials: CredentialSource | undefined) {
+    this.#credentials = credentials;
+  }
+
+  /** This returns the `Authorization` of a request, `undefined` while the host has asked for none. @throws unauthenticated */
+  async authorization(host: RegistryHost, scopes: readonly string[], pool: Dispatcher): Promise<string | undefined> {
+    const scheme = this.#schemes.get(originOf(host));
+    if (scheme === undefined) return undefined;
+    if (scheme.kind === "basic") return scheme.value;
+    const token = await this.#token(host, scheme, scopes, pool);
+    return `Bearer ${token.value}`;
+  }
+
+  /**
+   * This takes the challenges of a 401 and returns whether another attempt makes sense.
+   *
+   * @param refusals how many requests with an authorisation were refused: after the first a token is thrown away, and a password wrong
+   * @throws unauthenticated - credentials are needed or wrong; permission_denied - a token does not go that far
+   */
+  async challenged(
+    host: RegistryHost,
+    {
+      headers,
+      scopes,
+      refusals,
+    }: { readonly headers: readonly string[]; readonly scopes: readonly string[]; readonly refusals: number },
+    options: CallOptions = {},
+  ): Promise<boolean> {
+    const challenges = parseChallenges(headers);
+    for (const challenge of challenges) {
+      if (challenge.scheme === "bearer" && challenge.parameters.has("realm")) {
+        return await this.#takeBearer(host, { challenge, scopes, refusals }, options);
+      }
+      if (challenge.scheme === "basic") {
+        const credentials = await this.#find(host, options);
+        if (credentials === undefined) throw unauthenticated(`${host.host} asks for a user and a password`);
+        if (refusals > 0)
+          throw unauthenticated(
+            `${host.host} refuses the user ${JSON.stringify(credentials.username)} or the password`,
+          );
+        this.#schemes.set(originOf(host), { kind: "basic", value: basicAuthorization(credentials) });
+        return true;
+      }
+    }
+    return false;
+  }
+
+  async #takeBearer(
+    host: RegistryHost,
+    {
+      challenge,
+      scopes,
+      refusals,
+    }: { readonly challenge: Challenge; readonly scopes: readonly string[]; readonly refusals: number },
+    options: CallOptions,
+  ): Promise<boolean> {
+    const { parameters } = challenge;
+    if (refusals > 0 && parameters.get("error") === "insufficient_scope")
+      throw permissionDenied(`${host.host}: the user may not ${scopes.join(", ")}`);
+    if (refusals > 1) throw unauthenticated(`${host.host} refuses the token that its token server gave`);
+    this.#tokens.drop(tokenKey(host, scopes));
+    const credentials = await this.#find(host, options);
+    const realm = checkRealm(parameters.get("realm") ?? "", host, credentials);
+    this.#schemes.set(originOf(host), { kind: "bearer", realm, service: parameters.get("service") ?? "", credentials });
+    return true;
+  }
+
+  async #token(host: RegistryHost, scheme: Bearer, scopes: readonly string[], pool: Dispatcher): Promise<Token> {
+    // Shared by all who wait: it does not end with the first one's signal, but with its own time-outs.
+    return await this.#tokens.get(tokenKey(host, scopes), () =>
+      fetchToken(pool, { ...scheme, scopes: [...scopes].sort(), headers: host.headers }),
+    );
+  }
+
+  async #find(host: RegistryHost, { signal }: CallOptions): Promise<Credentials | undefined> {
+    if (host.credentialsFile !== undefined) return await readCredentialsFile(host.credentialsFile);
+    return await this.#credentials?.(host.host, signal === undefined ? {} : { signal });
+  }
+}
+
+function tokenKey(host: RegistryHost, scopes: readonly string[]): string {
+  return `${originOf(host)} ${[...scopes].sort().join(" ")}`;
+}
+
+/** A realm comes from the network: it must not make a user's secret travel in the clear. */
+function checkRealm(text: string, host: RegistryHost, credentials: Credentials | undefined): URL {
+  const realm = URL.parse(text);
+  if (realm === null || !/^https?:$/.test(realm.protocol) || realm.username !== "") {
+    throw failedPrecondition(
+      `${host.host} names ${JSON.stringify(text.slice(0, 200))} as its token server, which is no URL`,
+    );
+  }
+  const isExposed = realm.protocol === "http:" && host.scheme === "https" && !isLocalhost(realm.host);
+  if (isExposed && credentials !== undefined) {
+    throw failedPrecondition(
+      `${host.host} names ${realm.origin} as its token server: credentials are not sent there without TLS`,
+    );
+  }
+  return realm;
+}

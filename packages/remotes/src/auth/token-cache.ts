@@ -1,0 +1,36 @@
+import type { Token } from "./fetch-token.ts";
+
+interface Entry {
+  readonly promise: Promise<Token>;
+  /** Of a token that is there; unknown while it is fetched. */
+  expiresAt: number;
+}
+
+/** Tokens by what they are for. Whoever asks for one that is being fetched gets the same; failures are not kept. */
+export class TokenCache {
+  readonly #entries = new Map<string, Entry>();
+
+  /** This returns a token that is not over yet, by `fetch` if there is none. */
+  get(key: string, fetch: () => Promise<Token>): Promise<Token> {
+    const known = this.#entries.get(key);
+    if (known !== undefined && known.expiresAt > Date.now()) return known.promise;
+    const entry: Entry = { promise: fetch(), expiresAt: Infinity };
+    this.#entries.set(key, entry);
+    entry.promise.then(
+      ({ expiresAt }) => {
+        entry.expiresAt = expiresAt;
+      },
+      () => this.#forget(key, entry),
+    );
+    return entry.promise;
+  }
+
+  /** This makes the next call fetch a new one. */
+  drop(key: string): void {
+    this.#entries.delete(key);
+  }
+
+  #forget(key: string, entry: Entry): void {
+    if (this.#entries.get(key) === entry) this.#entries.delete(key);
+  }
+}

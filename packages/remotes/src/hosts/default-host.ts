@@ -1,0 +1,49 @@
+import type { RegistryHost } from "./registry-host.ts";
+import { ALL_CAPABILITIES } from "./registry-host.ts";
+
+const DOCKER_HUB = "docker.io";
+const DOCKER_HUB_SERVER = "registry-1.docker.io";
+const HTTPS_PORT = "443";
+const HTTP_PORT = "80";
+
+/**
+ * This returns the server of a registry that nothing is configured for. Registries of this machine on a port other than 443 are asked by
+ * plain HTTP.
+ *
+ * @see containerd core/remotes/docker/registry.go, MatchLocalhost
+ */
+export function defaultHost(registry: string): RegistryHost {
+  const host = registry === DOCKER_HUB ? DOCKER_HUB_SERVER : registry;
+  const plain = isPlainByDefault(registry);
+  return {
+    scheme: plain ? "http" : "https",
+    host,
+    path: "/v2",
+    capabilities: ALL_CAPABILITIES,
+    headers: new Map(),
+    ...(plain && portOf(registry) !== HTTP_PORT && { tls: UNVERIFIED }),
+  };
+}
+
+const UNVERIFIED = { authorities: [], clientCertificates: [], skipVerify: true } as const;
+
+/** This says whether a registry without a scheme is asked by plain HTTP. */
+export function isPlainByDefault(registry: string): boolean {
+  const port = portOf(registry);
+  return isLocalhost(registry) && port !== "" && port !== HTTPS_PORT;
+}
+
+/** This says whether a host, with or without a port, is this machine. */
+export function isLocalhost(host: string): boolean {
+  const name = host.replace(/:\d+$/, "").replaceAll(/^\[|\]$/g, "");
+  return name === "localhost" || name === "::1" || /^127(?:\.\d{1,3}){3}$/.test(name);
+}
+
+/** This says whether `host` is the registry's own server, which needs no `ns` parameter. */
+export function isUpstream(host: string, registry: string): boolean {
+  return host === registry || (registry === DOCKER_HUB && host === DOCKER_HUB_SERVER);
+}
+
+function portOf(host: string): string {
+  return /:(\d+)$/.exec(host)?.[1] ?? "";
+}

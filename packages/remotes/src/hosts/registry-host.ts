@@ -1,0 +1,45 @@
+/** What a host may be asked for. */
+export type Capability = "pull" | "resolve" | "push" | "referrers";
+
+export const ALL_CAPABILITIES: ReadonlySet<Capability> = new Set(["pull", "resolve", "push", "referrers"]);
+
+/** How a host is recognised, and how it recognises us. All in PEM. */
+export interface TlsSettings {
+  /** Authorities that are trusted beside the system's. */
+  readonly authorities: readonly string[];
+  readonly clientCertificates: readonly { readonly certificate: string; readonly key: string }[];
+  readonly skipVerify: boolean;
+}
+
+/** A user's name and secret, or a refresh token alone. */
+export interface Credentials {
+  /** Empty when `secret` is a refresh token. */
+  readonly username: string;
+  readonly secret: string;
+}
+
+/** One server that may be asked for the images of a registry: the registry itself or a mirror. */
+export interface RegistryHost {
+  readonly scheme: "http" | "https";
+  /** With its port, if it is not the usual one. */
+  readonly host: string;
+  /** Where the API begins, `/v2` or what a mirror has; without a slash at its end. */
+  readonly path: string;
+  readonly capabilities: ReadonlySet<Capability>;
+  /** Sent with every request, to its token server too. */
+  readonly headers: ReadonlyMap<string, readonly string[]>;
+  /** Absent: the system's authorities, no certificate of our own. */
+  readonly tls?: TlsSettings;
+  readonly dialTimeoutMs?: number;
+  /** URL of a proxy for this host; absent: what the environment says. */
+  readonly proxy?: string;
+  /** Read when the host asks who is there. */
+  readonly credentialsFile?: string;
+  /** Ask by `https` first, and by `http` when the host does not speak TLS. */
+  readonly triesTls?: boolean;
+}
+
+/** This returns the origin of a host, `https://example.org:5000`: what credentials are bound to. */
+export function originOf({ scheme, host }: Pick<RegistryHost, "scheme" | "host">): string {
+  return `${scheme}://${host}`;
+}

@@ -1,0 +1,135 @@
+import { Readable } from "node:stream";
+
+import { internal } from "@berth/errors";
+import type { Dispatcher } from "undici";
+import { request } from "undici";
+
+import { toTransportError } from "./transport-error.ts";
+
+const MAX_REDIRECTS = 10;
+const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
+/** Whatever names its bearer stays with the origin that it was made for. */
+const BOUND_TO_ORIGIN: ReadonlySet<string> = new Set(["authorization", "cookie", "proxy-authorization"]);
+
+/** One request; a body is made anew for each attempt. */
+export interface HttpRequest {
+  readonly method: string;
+  readonly url: URL;
+  /** By names in lower case. */
+  readonly headers: Readonly<Record<string, string | readonly string[]>>;
+  readonly body?: HttpBody;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What is sent, of known length. */
+export interface HttpBody {
+  readonly length: number;
+  open(): AsyncIterable<Uint8Array>;
+}
+
+/** An answer. Its body must be read to the end, or discarded. */
+export interface HttpResponse {
+  readonly status: number;
+  /** Of the request that was answered: redirects change it. */
+  readonly url: URL;
+  header(name: string): string | undefined;
+  headers(name: string): readonly string[];
+  /** Errors of the connection come as `unavailable`. */
+  readonly body: AsyncIterable<Uint8Array>;
+  /** This drops the body, and the connection if much is left. */
+  discard(): Promise<void>;
+}
+
+/**
+ * This sends a request and follows redirects, at most 10. Headers that are bound to an origin are left out once a redirect leaves it.
+ *
+ * @throws unavailable - no connection, or none that lasted; deadline_exceeded - no progress; the reason of the signal
+ * @throws failed_precondition - a certificate that is not trusted
+ * @throws internal - too many redirects, or one to nowhere
+ */
+export async function exchange(pool: Dispatcher, first: HttpRequest): Promise<HttpResponse> {
+  let current = first;
+  for (let followed = 0; ; followed += 1) {
+    const response = await exchangeOnce(pool, current);
+    const location = response.header("location");
+    if (!REDIRECTS.has(response.status) || location === undefined) return response;
+    await response.discard();
+    if (followed === MAX_REDIRECTS)
+      throw internal(`${first.method} ${printable(first.url)}: more than ${MAX_REDIRECTS} redirects`);
+    current = redirected(current, location, response.status);
+  }
+}
+
+/** This returns a URL without what may be secret in it: its user and its query. */
+export function printable(url: URL): string {
+  return `${url.origin}${url.pathname}`;
+}
+
+async function exchangeOnce(
+  pool: Dispatcher,
+  { method, url, headers, body, signal }: HttpRequest,
+): Promise<HttpResponse> {
+  signal?.throwIfAborted();
+  try {
+    const answer = await request(url, {
+      dispatcher: pool,
+      // Methods are ours.
+      method: method as Dispatcher.HttpMethod,
+      headers: { ...mutable(headers), ...(body && { "content-length": String(body.length) }) },
+      body: body === undefined ? null : Readable.from(body.open(), { objectMode: false }),
+      signal: signal ?? null,
+    });
+    return toResponse(answer, url, signal);
+  } catch (error) {
+    throw toTransportError(error, `${method} ${printable(url)}`, signal);
+  }
+}
+
+function toResponse(answer: Dispatcher.ResponseData, url: URL, signal: AbortSignal | undefined): HttpResponse {
+  const headers = (name: string): readonly string[] => [answer.headers[name] ?? []].flat();
+  return {
+    status: answer.statusCode,
+    url,
+    headers,
+    header: (name) => headers(name)[0],
+    body: readBody(answer.body, url, signal),
+    // A body that was read or has failed already has nothing to drop.
+    discard: () => answer.body.dump({ limit: 64 * 1024 }).catch(() => {}),
+  };
+}
+
+async function* readBody(
+  body: AsyncIterable<Uint8Array>,
+  url: URL,
+  signal: AbortSignal | undefined,
+): AsyncIterable<Uint8Array> {
+  try {
+    yield* body;
+  } catch (error) {
+    throw toTransportError(error, `read ${printable(url)}`, signal);
+  }
+}
+
+function redirected(request: HttpRequest, location: string, status: number): HttpRequest {
+  const url = URL.parse(location, request.url.href);
+  if (url === null || !/^https?:$/.test(url.protocol)) {
+    throw internal(`${printable(request.url)} redirects to ${JSON.stringify(location.slice(0, 200))}, which is no URL`);
+  }
+  const isSameOrigin = url.origin === request.url.origin;
+  const headers = Object.entries(request.headers).filter(([name]) => isSameOrigin || !BOUND_TO_ORIGIN.has(name));
+  // As browsers do: what was asked for elsewhere is fetched, what was to be changed is changed there.
+  const becomesGet = status === 303 && request.method !== "HEAD";
+  const { body, ...rest } = request;
+  return {
+    ...rest,
+    url,
+    headers: Object.fromEntries(headers),
+    ...(becomesGet ? { method: "GET" } : body && { body }),
+  };
+}
+
+function mutable(headers: HttpRequest["headers"]): Record<string, string | string[]> {
+  return Object.fromEntries(
+    Object.entries(headers).map(([name, value]) => [name, typeof value === "string" ? value : [...value]]),
+  );
+}

@@ -1,0 +1,10 @@
+export type { CredentialSource } from "./auth/credential-source.ts";
+export { firstOf, parseUser } from "./auth/credential-source.ts";
+export type { DockerConfigOptions, HelperRunner } from "./auth/docker-config.ts";
+export { dockerConfigCredentials } from "./auth/docker-config.ts";
+export type { FetchOptions } from "./fetch.ts";
+export type { Capability, Credentials, RegistryHost, TlsSettings } from "./hosts/registry-host.ts";
+export type { PushOptions } from "./push.ts";
+export type { ReferrersOptions } from "./referrers.ts";
+export type { RegistryOptions, ResolvedReference } from "./registry.ts";
+export { RegistryClient } from "./registry.ts";

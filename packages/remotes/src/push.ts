@@ -1,0 +1,232 @@
+import type { CallOptions } from "@berth/core/any";
+import type { ContentProvider } from "@berth/core/content";
+import { streamBlob } from "@berth/core/content";
+import { failedPrecondition, internal, isDeadlineExceeded, isUnavailable, notFound } from "@berth/errors";
+import type { Descriptor } from "@berth/oci";
+import { isIndexType, isManifestType } from "@berth/oci";
+
+import type { RegistryHost } from "./hosts/registry-host.ts";
+import type { HttpBody, HttpResponse } from "./http/exchange.ts";
+import { registryError } from "./registry-error.ts";
+import type { RegistryRequests } from "./registry-requests.ts";
+import { repositoryScope } from "./scopes.ts";
+
+const MAX_RESUMES = 5;
+const DISTRIBUTION_SOURCE = "containerd.io/distribution.source";
+
+/** Options of a push. */
+export interface PushOptions extends CallOptions {
+  /** The tag, or digest, that a manifest gets; its digest when absent. */
+  readonly object?: string;
+  /** Told of each chunk as it is read. */
+  readonly onProgress?: (bytes: number) => void;
+}
+
+/** Where pushes go. */
+export interface PushTarget {
+  readonly requests: RegistryRequests;
+  readonly hosts: readonly RegistryHost[];
+}
+
+/**
+ * This uploads content, unless the registry has it: blobs by way of another repository of the same registry where one is known to have them, else whole,
+ * taken up again when the connection breaks. It returns whether anything was sent.
+ *
+ * @throws not_found - no host takes pushes, or the blob is not in the store
+ * @throws failed_precondition - the registry has stored something else
+ * @see containerd core/remotes/docker/pusher.go
+ */
+export async function pushContent(
+  target: PushTarget,
+  descriptor: Descriptor,
+  content: ContentProvider,
+  options: PushOptions = {},
+): Promise<boolean> {
+  const host = target.hosts.find(({ capabilities }) => capabilities.has("push"));
+  if (host === undefined) throw notFound("no host of the registry is configured for push");
+  const upload = { requests: target.requests, host, descriptor, content, options };
+  const isManifest = isIndexType(descriptor.mediaType) || isManifestType(descriptor.mediaType);
+  return isManifest ? await pushManifest(upload) : await pushBlob(upload);
+}
+
+interface Upload {
+  readonly requests: RegistryRequests;
+  readonly host: RegistryHost;
+  readonly descriptor: Descriptor;
+  readonly content: ContentProvider;
+  readonly options: PushOptions;
+}
+
+function scopesOf({ requests, descriptor }: Upload): readonly string[] {
+  const from = sourceRepository(requests, descriptor);
+  const own = repositoryScope(requests.repository, "pull", "push");
+  return from === undefined ? [own] : [own, repositoryScope(from, "pull")];
+}
+
+async function pushManifest(upload: Upload): Promise<boolean> {
+  const { requests, host, descriptor, options } = upload;
+  const { digest, mediaType } = descriptor;
+  const path = `/manifests/${options.object || digest}`;
+  const scopes = scopesOf(upload);
+  const { signal } = options;
+  const head = await requests.send(host, {
+    method: "HEAD",
+    path,
+    headers: { accept: `${mediaType}, */*` },
+    scopes,
+    isLast: true,
+    signal,
+  });
+  await head.discard();
+  if (head.status === 200 && head.header("docker-content-digest") === digest) return false;
+  const put = await requests.send(host, {
+    method: "PUT",
+    path,
+    headers: { "content-type": mediaType },
+    body: bodyFrom(upload, 0),
+    scopes,
+    isLast: true,
+    signal,
+  });
+  await expectStored(put, upload);
+  return true;
+}
+
+async function pushBlob(upload: Upload): Promise<boolean> {
+  const { requests, host, descriptor, options } = upload;
+  const { signal } = options;
+  const scopes = scopesOf(upload);
+  const head = await requests.send(host, {
+    method: "HEAD",
+    path: `/blobs/${descriptor.digest}`,
+    scopes,
+    isLast: true,
+    signal,
+  });
+  await head.discard();
+  if (head.status === 200) return false;
+  const from = sourceRepository(requests, descriptor);
+  const query = new URLSearchParams(from === undefined ? {} : { mount: descriptor.digest, from });
+  const opened = await requests.send(host, {
+    method: "POST",
+    path: "/blobs/uploads/",
+    query,
+    scopes,
+    isLast: true,
+    signal,
+  });
+  // The other repository had it.
+  if (opened.status === 201) {
+    await opened.discard();
+    return true;
+  }
+  if (opened.status !== 202) throw await registryError(opened, `push ${descriptor.digest}`);
+  await opened.discard();
+  await sendBlob(upload, locationOf(opened));
+  return true;
+}
+
+/** All at once; after a broken connection, what is left in a chunk of its own. */
+async function sendBlob(upload: Upload, location: URL): Promise<void> {
+  const { requests, host, options } = upload;
+  const { signal } = options;
+  const request = { scopes: scopesOf(upload), signal } as const;
+  let to = location;
+  let offset = 0;
+  for (let resumes = 0; ; resumes += 1) {
+    try {
+      if (offset === 0) {
+        const path = finishUrl(to, upload);
+        const headers = { "content-type": "application/octet-stream" };
+        await expectStored(
+          await requests.send(host, { ...request, method: "PUT", path, headers, body: bodyFrom(upload, 0) }),
+          upload,
+        );
+      } else {
+        const patched = await sendRest(upload, to, offset);
+        await expectStored(
+          await requests.send(host, { ...request, method: "PUT", path: finishUrl(patched, upload), body: EMPTY }),
+          upload,
+        );
+      }
+      return;
+    } catch (error) {
+      signal?.throwIfAborted();
+      if (!(isUnavailable(error) || isDeadlineExceeded(error)) || resumes === MAX_RESUMES) throw error;
+      const status = await requests.send(host, { ...request, method: "GET", path: to, isLast: true });
+      await status.discard();
+      if (status.status !== 204) throw error;
+      to = status.header("location") === undefined ? to : locationOf(status);
+      offset = receivedBytes(status);
+    }
+  }
+}
+
+async function sendRest(upload: Upload, to: URL, offset: number): Promise<URL> {
+  const { requests, host, descriptor, options } = upload;
+  const response = await requests.send(host, {
+    method: "PATCH",
+    path: to,
+    headers: {
+      "content-type": "application/octet-stream",
+      "content-range": `${offset}-${descriptor.size - 1}`,
+    },
+    body: bodyFrom(upload, offset),
+    scopes: scopesOf(upload),
+    signal: options.signal,
+  });
+  if (response.status !== 202) throw await registryError(response, `push ${descriptor.digest}`);
+  await response.discard();
+  return locationOf(response);
+}
+
+const EMPTY: HttpBody = { length: 0, async *open() {} };
+
+function bodyFrom({ content, descriptor, options }: Upload, offset: number): HttpBody {
+  const { signal, onProgress } = options;
+  return {
+    length: descriptor.size - offset,
+    async *open() {
+      for await (const chunk of streamBlob(content, descriptor.digest, { offset, ...(signal && { signal }) })) {
+        yield chunk;
+        onProgress?.(chunk.length);
+      }
+    },
+  };
+}
+
+async function expectStored(response: HttpResponse, { descriptor }: Upload): Promise<void> {
+  const { status } = response;
+  if (status !== 201 && status !== 200 && status !== 204)
+    throw await registryError(response, `push ${descriptor.digest}`);
+  await response.discard();
+  const stored = response.header("docker-content-digest");
+  if (stored !== undefined && stored !== descriptor.digest) {
+    throw failedPrecondition(`push ${descriptor.digest}: the registry has stored ${stored}`);
+  }
+}
+
+function locationOf(response: HttpResponse): URL {
+  const location = response.header("location");
+  const url = location === undefined ? null : URL.parse(location, response.url.href);
+  if (url === null || !/^https?:$/.test(url.protocol)) throw internal("the registry does not say where to upload to");
+  return url;
+}
+
+function finishUrl(location: URL, { descriptor }: Upload): URL {
+  const url = new URL(location);
+  url.searchParams.set("digest", descriptor.digest);
+  return url;
+}
+
+/** `Range: 0-99` says that 100 bytes are there. */
+function receivedBytes(response: HttpResponse): number {
+  const end = /^(?:bytes=)?0-(\d+)$/.exec(response.header("range") ?? "")?.[1];
+  return end === undefined || end === "0" ? 0 : Number(end) + 1;
+}
+
+/** A repository of the same registry that has the blob, as its labels tell. */
+function sourceRepository({ registry, repository }: RegistryRequests, { annotations }: Descriptor): string | undefined {
+  const repositories = annotations?.[`${DISTRIBUTION_SOURCE}.${registry.replace(/:\d+$/, "")}`]?.split(",") ?? [];
+  return repositories.find((each) => each !== "" && each !== repository);
+}

@@ -1,0 +1,72 @@
+import type { ConnectError } from "@berth/errors";
+import {
+  failedPrecondition,
+  internal,
+  invalidArgument,
+  notFound,
+  permissionDenied,
+  resourceExhausted,
+  unauthenticated,
+  unavailable,
+} from "@berth/errors";
+
+import type { HttpResponse } from "./http/exchange.ts";
+import { printable } from "./http/exchange.ts";
+import { readBytes } from "./http/read-bytes.ts";
+
+const MAX_ERROR_BODY_BYTES = 64 * 1024;
+const MAX_TEXT = 500;
+const CLASSES: ReadonlyMap<number, (text: string) => ConnectError> = new Map([
+  [400, invalidArgument],
+  [401, unauthenticated],
+  [403, permissionDenied],
+  [404, notFound],
+  [408, unavailable],
+  [416, failedPrecondition],
+  [429, resourceExhausted],
+]);
+
+/** This makes an error of an answer, with what its body says; the body is consumed. */
+export async function registryError(response: HttpResponse, doing: string): Promise<ConnectError> {
+  const { status } = response;
+  const make = CLASSES.get(status) ?? (status >= 500 ? unavailable : status >= 400 ? failedPrecondition : internal);
+  const said = await readErrors(response);
+  return make(`${doing}: ${printable(response.url)} answered ${status}${said === "" ? "" : `: ${said}`}`);
+}
+
+async function readErrors(response: HttpResponse): Promise<string> {
+  let text: string;
+  try {
+    text = Buffer.from(await readBytes(response.body, MAX_ERROR_BODY_BYTES, "error")).toString("utf8");
+  } catch {
+    // The status counts; what was to explain it is lost.
+    await response.discard();
+    return "";
+  }
+  return oneLine(parseErrors(text) ?? (/^\s*[<{]/.test(text) ? "" : text));
+}
+
+/** The form of errors in the distribution specification: `{"errors":[{"code":…,"message":…}]}`. */
+function parseErrors(text: string): string | undefined {
+  try {
+    const { errors } = JSON.parse(text) as { readonly errors?: unknown };
+    if (!Array.isArray(errors)) return undefined;
+    return errors
+      .slice(0, 10)
+      .map((each: unknown) => {
+        const { code, message } = Object(each) as { readonly code?: unknown; readonly message?: unknown };
+        return [code, message].filter((part) => typeof part === "string" && part !== "").join(": ");
+      })
+      .join(", ");
+  } catch {
+    return undefined;
+  }
+}
+
+/** What a server says is shown on a terminal. */
+function oneLine(text: string): string {
+  return text
+    .replaceAll(/[\p{C}\s]+/gu, " ")
+    .trim()
+    .slice(0, MAX_TEXT);
+}

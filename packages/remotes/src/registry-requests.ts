@@ -1,0 +1,133 @@
+import { setTimeout as sleep } from "node:timers/promises";
+
+import type { CallOptions } from "@berth/core/any";
+import { isDeadlineExceeded, isUnavailable } from "@berth/errors";
+
+import type { Authorizer } from "./auth/authorizer.ts";
+import { isUpstream } from "./hosts/default-host.ts";
+import type { RegistryHost } from "./hosts/registry-host.ts";
+import type { Connections } from "./http/connections.ts";
+import type { HttpBody, HttpResponse } from "./http/exchange.ts";
+import { exchange } from "./http/exchange.ts";
+import { retryDelay } from "./http/retry-delay.ts";
+import { isNotTls } from "./http/transport-error.ts";
+
+const MAX_ATTEMPTS = 5;
+/** A connection that fails is tried again soon, and not for long: who waits for it wants to know. */
+const TRANSPORT_RETRY_MS = [50, 200];
+const TRY_AGAIN: ReadonlySet<number> = new Set([408, 429]);
+const SERVER_FAILED: ReadonlySet<number> = new Set([500, 502, 503, 504]);
+
+/** A request of the distribution API, below `/v2/<name>`. */
+export interface RegistryRequest extends CallOptions {
+  readonly method: "GET" | "HEAD" | "POST" | "PUT" | "PATCH";
+  /** Below the repository: `/manifests/latest`. Or a whole URL that the host gave, as of an upload. */
+  readonly path: string | URL;
+  readonly query?: URLSearchParams;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: HttpBody;
+  /** What the token must allow, `repository:<name>:pull`. */
+  readonly scopes: readonly string[];
+  /** No other host can be asked: then it is asked again when it fails. */
+  readonly isLast?: boolean;
+}
+
+/** Sends requests for one repository to the hosts of its registry: authorised, again where it makes sense, with the parameters of mirrors. */
+export class RegistryRequests {
+  readonly registry: string;
+  readonly repository: string;
+  readonly #connections: Connections;
+  readonly #authorizer: Authorizer;
+  readonly #userAgent: string;
+  /** Hosts that were to speak TLS and do not. */
+  readonly #plain = new Set<string>();
+
+  constructor(options: {
+    readonly registry: string;
+    readonly repository: string;
+    readonly connections: Connections;
+    readonly authorizer: Authorizer;
+    readonly userAgent: string;
+  }) {
+    this.registry = options.registry;
+    this.repository = options.repository;
+    this.#connections = options.connections;
+    this.#authorizer = options.authorizer;
+    this.#userAgent = options.userAgent;
+  }
+
+  /** This sends a request and returns the answer, whatever its status. @throws as `exchange` and the authorizer do */
+  async send(host: RegistryHost, request: RegistryRequest): Promise<HttpResponse> {
+    let refusals = 0;
+    let lastStatus = 0;
+    let failures = 0;
+    for (let attempt = 0; ; attempt += 1) {
+      const isFinal = attempt === MAX_ATTEMPTS - 1;
+      const wait = isFinal ? undefined : TRANSPORT_RETRY_MS[failures];
+      const sent = await this.#attempt(host, request, wait === undefined);
+      if (sent === undefined) {
+        failures += 1;
+        await sleep(wait, undefined, { signal: request.signal });
+        continue;
+      }
+      const { response, authorized } = sent;
+      if (isFinal) return response;
+      const { status } = response;
+      if (status === 401) {
+        if (authorized) refusals += 1;
+        const challenge = { headers: response.headers("www-authenticate"), scopes: request.scopes, refusals };
+        if (!(await this.#authorizer.challenged(host, challenge, request))) return response;
+        await response.discard();
+        continue;
+      }
+      const again =
+        TRY_AGAIN.has(status) || (SERVER_FAILED.has(status) && request.isLast === true && status !== lastStatus);
+      const delay = again ? retryDelay(attempt, response.header("retry-after")) : undefined;
+      if (delay === undefined) return response;
+      lastStatus = status;
+      await response.discard();
+      await sleep(delay, undefined, { signal: request.signal });
+    }
+  }
+
+  /** One attempt; `undefined` when the connection failed and another one makes sense. */
+  async #attempt(
+    host: RegistryHost,
+    request: RegistryRequest,
+    isFinal: boolean,
+  ): Promise<{ readonly response: HttpResponse; readonly authorized: boolean } | undefined> {
+    const pool = this.#connections.poolFor(host);
+    const authorization = await this.#authorizer.authorization(host, request.scopes, pool);
+    const url = this.#urlOf(host, request);
+    const headers = {
+      "user-agent": this.#userAgent,
+      ...Object.fromEntries([...host.headers].map(([name, values]) => [name.toLowerCase(), values])),
+      ...request.headers,
+      // A location that the host gave may be elsewhere: what authorises requests to the host stays with it.
+      ...(authorization !== undefined && url.host === host.host && { authorization }),
+    };
+    try {
+      const { method, body, signal } = request;
+      const response = await exchange(pool, { method, url, headers, signal, ...(body && { body }) });
+      return { response, authorized: authorization !== undefined };
+    } catch (error) {
+      if (host.triesTls === true && url.protocol === "https:" && isNotTls(error)) {
+        this.#plain.add(host.host);
+        return await this.#attempt(host, request, isFinal);
+      }
+      const isPassing = isUnavailable(error) || isDeadlineExceeded(error);
+      if (!isPassing || isFinal || request.isLast !== true || request.signal?.aborted === true) throw error;
+      return undefined;
+    }
+  }
+
+  #urlOf(host: RegistryHost, { path, query }: RegistryRequest): URL {
+    if (path instanceof URL) return path;
+    const usesTls = host.scheme === "https" || (host.triesTls === true && !this.#plain.has(host.host));
+    const url = new URL(`${usesTls ? "https" : "http"}://${host.host}${host.path}/${this.repository}${path}`);
+    for (const [name, value] of query ?? []) url.searchParams.append(name, value);
+    // What a mirror is asked for the images of another registry is known by this.
+    if (!isUpstream(host.host, this.registry)) url.searchParams.set("ns", this.registry);
+    return url;
+  }
+}

@@ -1,0 +1,145 @@
+import { silentLogger } from "@berth/core/log";
+import type { CallOptions } from "@berth/core/any";
+import type { ContentProvider } from "@berth/core/content";
+import type { Logger } from "@berth/core/log";
+import { invalidArgument } from "@berth/errors";
+import type { Descriptor, Digest, Reference } from "@berth/oci";
+import { parseReference, referenceHost } from "@berth/oci";
+
+import { Authorizer } from "./auth/authorizer.ts";
+import type { CredentialSource } from "./auth/credential-source.ts";
+import type { FetchOptions } from "./fetch.ts";
+import { fetchContent } from "./fetch.ts";
+import { defaultHost } from "./hosts/default-host.ts";
+import { hostsFromDirectory } from "./hosts/hosts-directory.ts";
+import type { RegistryHost, TlsSettings } from "./hosts/registry-host.ts";
+import { Connections } from "./http/connections.ts";
+import type { RateLimit } from "./http/rate-limit.ts";
+import { createRateLimit } from "./http/rate-limit.ts";
+import type { PushOptions } from "./push.ts";
+import { pushContent } from "./push.ts";
+import type { ReferrersOptions } from "./referrers.ts";
+import { fetchReferrers } from "./referrers.ts";
+import { RegistryRequests } from "./registry-requests.ts";
+import { resolveObject } from "./resolve.ts";
+
+const REPOSITORY = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$/;
+const TAG = /^\w[\w.-]{0,127}$/;
+
+/** How registries are reached. */
+export interface RegistryOptions {
+  /** Directories like `/etc/containerd/certs.d`; the first that knows a registry counts. */
+  readonly hostDirectories?: readonly string[];
+  readonly credentials?: CredentialSource;
+  /** Ask registries without a `hosts.toml` by plain HTTP. */
+  readonly plainHttp?: boolean;
+  /** Of registries without a `hosts.toml`. */
+  readonly tls?: TlsSettings;
+  /** Sent with every request. */
+  readonly headers?: ReadonlyMap<string, readonly string[]>;
+  /** Of all downloads together. */
+  readonly maxBytesPerSecond?: number;
+  readonly userAgent?: string;
+  readonly log?: Logger;
+}
+
+/** What a reference stands for. */
+export interface ResolvedReference {
+  readonly name: string;
+  readonly descriptor: Descriptor;
+}
+
+/**
+ * Speaks to registries, Docker's and those of the OCI distribution specification, for one user. Calls may overlap. Disposing it cuts its connections.
+ */
+export class RegistryClient implements AsyncDisposable {
+  readonly #options: RegistryOptions;
+  readonly #connections = new Connections();
+  readonly #authorizer: Authorizer;
+  readonly #limit: RateLimit | undefined;
+
+  constructor(options: RegistryOptions = {}) {
+    this.#options = options;
+    this.#authorizer = new Authorizer(options.credentials);
+    this.#limit = options.maxBytesPerSecond === undefined ? undefined : createRateLimit(options.maxBytesPerSecond);
+  }
+
+  /**
+   * This asks the registry what a reference stands for. A reference without tag and digest means nothing to a registry.
+   *
+   * @throws invalid_argument - the reference; not_found; unauthenticated, permission_denied; unavailable; unimplemented - schema 1
+   */
+  async resolve(name: string, options: CallOptions = {}): Promise<ResolvedReference> {
+    const { reference, requests, hosts } = await this.#open(name);
+    if (reference.object === "")
+      throw invalidArgument(`reference ${JSON.stringify(name)} has neither a tag nor a digest`);
+    return { name, descriptor: await resolveObject(requests, hosts, reference.object, options) };
+  }
+
+  /** This downloads what a descriptor describes, from the repository of `name`; errors as `fetchContent`. */
+  async *fetch(name: string, descriptor: Descriptor, options: FetchOptions = {}): AsyncIterable<Uint8Array> {
+    const { requests, hosts } = await this.#open(name);
+    yield* fetchContent({ requests, hosts, limit: this.#limit }, descriptor, options);
+  }
+
+  /** This uploads to the repository of `name`; a manifest also gets the tag of the name, if `object` says so. Errors as `pushContent`. */
+  async push(
+    name: string,
+    descriptor: Descriptor,
+    content: ContentProvider,
+    options: PushOptions = {},
+  ): Promise<boolean> {
+    const { requests, hosts } = await this.#open(name);
+    return await pushContent({ requests, hosts }, descriptor, content, options);
+  }
+
+  /** This lists what refers to a manifest in the repository of `name`. */
+  async referrers(name: string, digest: Digest, options: ReferrersOptions = {}): Promise<readonly Descriptor[]> {
+    const { requests, hosts } = await this.#open(name);
+    return await fetchReferrers({ requests, hosts, limit: this.#limit }, digest, options);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#connections[Symbol.asyncDispose]();
+  }
+
+  async #open(name: string): Promise<{
+    readonly reference: Reference;
+    readonly requests: RegistryRequests;
+    readonly hosts: readonly RegistryHost[];
+  }> {
+    const reference = parseReference(name);
+    const registry = referenceHost(reference);
+    const repository = reference.locator.slice(registry.length + 1);
+    const [tag] = reference.object.split("@");
+    // What is asked for becomes part of URLs.
+    if (!REPOSITORY.test(repository))
+      throw invalidArgument(`reference ${JSON.stringify(name)}: ${JSON.stringify(repository)} is not a repository`);
+    if (tag !== undefined && tag !== "" && !TAG.test(tag))
+      throw invalidArgument(`reference ${JSON.stringify(name)}: ${JSON.stringify(tag)} is not a tag`);
+    const requests = new RegistryRequests({
+      registry,
+      repository,
+      connections: this.#connections,
+      authorizer: this.#authorizer,
+      userAgent: this.#options.userAgent ?? "containerd/2.4.0+berth",
+    });
+    return { reference, requests, hosts: await this.#hosts(registry) };
+  }
+
+  async #hosts(registry: string): Promise<readonly RegistryHost[]> {
+    const { hostDirectories = [], plainHttp, tls, headers, log = silentLogger } = this.#options;
+    const configured = await hostsFromDirectory(hostDirectories, registry, log);
+    const hosts = configured ?? [withOptions(defaultHost(registry), { plainHttp, tls })];
+    if (headers === undefined) return hosts;
+    return hosts.map((host) => ({ ...host, headers: new Map([...headers, ...host.headers]) }));
+  }
+}
+
+function withOptions(
+  host: RegistryHost,
+  { plainHttp, tls }: { readonly plainHttp: boolean | undefined; readonly tls: TlsSettings | undefined },
+): RegistryHost {
+  const base = tls === undefined ? host : { ...host, tls };
+  return plainHttp === true ? { ...base, scheme: "http" } : base;
+}
