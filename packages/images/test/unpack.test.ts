@@ -1,4 +1,4 @@
-import type { Applier } from "@berth/core/diff";
+import { type Applier, LAYER_NEEDS_PARENT } from "@berth/core/diff";
 import type { Mount } from "@berth/core/mount";
 import type { SnapshotCommitOptions, SnapshotInfo, SnapshotOptions, Snapshotter } from "@berth/core/snapshots";
 import { alreadyExists, Code, codeOf, invalidArgument, notFound } from "@berth/errors";
@@ -144,6 +144,73 @@ describe("unpack", () => {
       expect(snapshotter.records.size).toBe(4);
     },
   );
+});
+
+describe("unpack, side by side", () => {
+  let image: BuiltImage;
+  beforeAll(async () => {
+    const layer = (name: string) => [{ path: name, type: "file" as const, size: 1, content: new Uint8Array(1) }];
+    image = await buildImage({ name: "x/z:1", layers: ["a", "b", "c"].map(layer) });
+  });
+
+  /** Unpacks; returns the types of the mounts that each layer was applied to, one time after the other. */
+  async function applied(
+    snapshotter: MemorySnapshotter,
+    needsParent: (at: number, mounts: readonly Mount[]) => boolean,
+  ) {
+    const content = new MemoryContentStore();
+    await importArchive(bytes(image.archive), { content });
+    const seen = image.layers.map((): string[] => []);
+    const applier: Applier = {
+      apply: async (descriptor, mounts) => {
+        const at = image.layers.findIndex(({ digest }) => digest === descriptor.digest);
+        seen[at]?.push(mounts.map(({ type }) => type).join("+"));
+        const annotations = needsParent(at, mounts) ? { [LAYER_NEEDS_PARENT]: "1" } : {};
+        return { ...descriptor, digest: image.diffIds[at] ?? descriptor.digest, annotations };
+      },
+    };
+    await unpack(image.manifest, {
+      content,
+      // The rest of a snapshotter is never asked for by unpacking.
+      snapshotter: snapshotter as unknown as Snapshotter,
+      snapshotterName: "other",
+      applier,
+      platform: allPlatforms,
+      concurrency: 3,
+    });
+    return seen;
+  }
+
+  it("applies a layer again, over its parent, if the applier says that it has to be", async () => {
+    const snapshotter = new MemorySnapshotter();
+    const seen = await applied(snapshotter, (at, [mount]) => at === 1 && mount?.type === "overlay");
+    expect(seen).toEqual([["bind"], ["overlay", "bind"], ["overlay"]]);
+    expect([...snapshotter.records.values()].map(({ kind }) => kind)).toEqual(Array(3).fill("committed"));
+    expect(snapshotter.calls).toHaveLength(3);
+  });
+
+  it("does not apply a layer without its parent to mounts in which its deletions would be lost", async () => {
+    class BlockSnapshotter extends MemorySnapshotter {
+      override async prepare(key: string, parent: string, options?: SnapshotOptions): Promise<readonly Mount[]> {
+        const mounts = await super.prepare(key, parent, options);
+        return [{ type: "mkfs/ext4", source: "/image", target: "", options: [] }, ...mounts];
+      }
+    }
+    const snapshotter = new BlockSnapshotter();
+    const whole = "mkfs/ext4+bind";
+    expect(await applied(snapshotter, () => false)).toEqual([[whole], [whole], [whole]]);
+    const parents = [...snapshotter.records.values()].map(({ parent }) => parent);
+    expect(parents).toEqual(["", ...snapshotter.calls.slice(0, 2)]);
+  });
+
+  it("gives its parent at once to the first layer that is not there", async () => {
+    const snapshotter = new MemorySnapshotter();
+    await applied(snapshotter, () => false);
+    const [, second = "", third = ""] = snapshotter.calls;
+    snapshotter.records.delete(second);
+    snapshotter.records.delete(third);
+    expect(await applied(snapshotter, () => false)).toEqual([[], ["bind"], ["overlay"]]);
+  });
 });
 
 async function* bytes(archive: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {

@@ -1,0 +1,59 @@
+import { chmod, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+
+import { createClient } from "@berth/client";
+import { importImage } from "@berth/client/import";
+import { buildImage, debianLibraries, debianTool, startBerthd, temporaryDirectory } from "@berth/testing";
+import { describe, expect, it } from "vitest";
+
+const DIFFER = "type==io.containerd.differ.v1,id==erofs";
+
+/** What Debian's mkfs.erofs lacks: it unpacks the archive, and makes an image of the tree. */
+const TAR_MKFS = `#!/bin/sh
+export LD_LIBRARY_PATH=${debianLibraries()}
+case "$1" in
+--help) echo " --tar=X   generate a full or index-only image from a tarball(-ish) source"; exit 0;;
+--tar=f) for last; do :; done
+  tree=$(mktemp -d) && tar -xf - -C $tree && ${debianTool("mkfs.erofs")} --quiet "$last" $tree; code=$?
+  rm -r $tree; touch $(dirname $0)/used; exit $code;;
+*) exec ${debianTool("mkfs.erofs")} "$@";;
+esac
+`;
+
+async function* stream(): AsyncGenerator<Uint8Array, void, undefined> {
+  const layers = ["a", "b"].map((path) => [{ path, type: "file" as const, content: Buffer.from(path) }]);
+  yield (await buildImage({ name: "example.org/erofs:1", layers })).archive;
+}
+
+describe("the EROFS differ of berthd", { timeout: 60_000 }, () => {
+  it("says why it is not there where mkfs.erofs knows no tar", async () => {
+    await using daemon = await startBerthd();
+    await using client = createClient({ address: daemon.address });
+    const [plugin] = await client.plugins({ filters: [DIFFER] });
+    expect(plugin).toMatchObject({ status: "skipped" });
+    expect(JSON.stringify(plugin)).toContain("--tar");
+  });
+
+  it("makes images of the layers of its own snapshots, and leaves others to the next differ", async () => {
+    await using directory = await temporaryDirectory("erofs-differ");
+    const bin = join(directory.path, "bin");
+    await mkdir(bin);
+    await writeFile(join(bin, "mkfs.erofs"), TAR_MKFS);
+    await chmod(join(bin, "mkfs.erofs"), 0o755);
+    const config = `[plugins."io.containerd.service.v1.diff-service"]\ndefault = ["erofs", "walking"]\n`;
+    await using daemon = await startBerthd({ path: [bin], config });
+    await using client = createClient({ address: daemon.address, namespace: "erofs" });
+    expect((await client.plugins({ filters: [DIFFER] }))[0]?.status).toBe("loaded");
+    await importImage(client.scoped({ namespace: "other" }), stream(), { unpack: { snapshotter: "overlayfs" } });
+    expect(await readdir(bin)).not.toContain("used");
+    await importImage(client, stream(), { unpack: { snapshotter: "erofs" } });
+    expect(await readdir(bin)).toContain("used");
+    const snapshots = join(daemon.root, "io.containerd.snapshotter.v1.erofs", "snapshots");
+    const ids = await readdir(snapshots);
+    expect(ids).toHaveLength(2);
+    for (const id of ids) {
+      const image = await readFile(join(snapshots, id, "layer.erofs"));
+      expect(image.readUInt32LE(1024)).toBe(0xe0f5e1e2);
+    }
+  });
+});
