@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { open, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
@@ -17,10 +18,9 @@ const MIB = 1024 ** 2;
 /** Files that leave no byte, or no inode, to others. */
 async function fill(disk: FaultDisk, what: "bytes" | "inodes"): Promise<() => Promise<void>> {
   const names: string[] = [];
-  const directory = join(disk.path, "root");
   try {
-    for (let number = 0; ; number++) {
-      const name = join(directory, `filler${number}`);
+    for (;;) {
+      const name = join(disk.path, randomUUID());
       if (what === "inodes") await writeFile(name, "", { flag: "wx" });
       else await fillOne(name, () => names.push(name));
       names.push(name);
@@ -54,7 +54,7 @@ const images = await smallImages(40, 30_000);
 describe.each([
   ["bytes", { sizeBytes: 128 * MIB }],
   ["inodes", { sizeBytes: 256 * MIB, inodes: 600 }],
-] as const)("a disk without free %s", (what, size) => {
+] as const)("a disk without free %s", { timeout: 120_000 }, (what, size) => {
   it("refuses what needs some as resource_exhausted; what is there can be listed, read, deleted and collected; nothing needs a restart", async () => {
     await using disk = await faultDisk({ type: "ext4", ...size });
     await using rig = await FaultRig.start({ disk, images });
@@ -70,11 +70,11 @@ describe.each([
     await deleteEverything(rig);
     expect(await Array.fromAsync(rig.client.content.list())).toEqual([]);
     // What was collected is room for others.
-    await using _refilled = { [Symbol.asyncDispose]: await fill(disk, what) };
+    const freeAgain = await fill(disk, what);
     expect(await codeFrom(importInto(rig, images.second, 3))).toBe(Code.ResourceExhausted);
 
     await free();
-    await _refilled[Symbol.asyncDispose]();
+    await freeAgain();
     await importInto(rig, images.second, 3);
     expect(await checkState(rig)).toEqual([]);
     expect(await checkLeaks(rig)).toEqual([]);

@@ -8,16 +8,9 @@ import { checkLeaks } from "./check-leaks.ts";
 import { checkState } from "./check-state.ts";
 import { FaultRig } from "./fault-rig.ts";
 import { checkRecovered, prepareOperation } from "./kill-round.ts";
-import type { Operation } from "./operations.ts";
-import { COMMITTED, fillActive, OPERATIONS } from "./operations.ts";
+import { COMMITTED, fillActive, operationNamed } from "./operations.ts";
 
-function operation(name: string): Operation {
-  const found = OPERATIONS.find((one) => one.name === name);
-  if (found === undefined) throw new Error(`no operation ${name}`);
-  return found;
-}
-
-describe("a call that fails with EIO", () => {
+describe("a call that fails with EIO", { timeout: 120_000 }, () => {
   let rig: FaultRig;
   beforeAll(async () => void (rig = await FaultRig.start()));
   afterAll(() => rig[Symbol.asyncDispose]());
@@ -31,11 +24,11 @@ describe("a call that fails with EIO", () => {
     "%s: the operation fails as data_loss, the next one succeeds, the daemon goes on",
     async (_, name, call, count) => {
       const { pid } = rig.daemon;
-      await prepareOperation(rig, operation(name));
+      await prepareOperation(rig, operationNamed(name));
       {
         const when = count === undefined ? "" : `:when=${count}`;
         await using _tracer = await traceCalls(pid, { calls: [call], inject: `error=EIO${when}` });
-        const failure: unknown = await operation(name)
+        const failure: unknown = await operationNamed(name)
           .run(rig)
           .then(
             () => "no failure",
@@ -43,28 +36,28 @@ describe("a call that fails with EIO", () => {
           );
         expect(codeOf(failure), String(failure)).toBe(Code.DataLoss);
       }
-      expect(await checkRecovered(rig, operation(name))).toEqual([]);
+      expect(await checkRecovered(rig, operationNamed(name))).toEqual([]);
       expect(rig.daemon.pid).toBe(pid);
     },
   );
 
   it("syncfs of a snapshot: its commit fails as data_loss for good, for nobody knows what is missing; others are committed", async () => {
-    await prepareOperation(rig, operation("commit"));
+    await prepareOperation(rig, operationNamed("commit"));
     const snapshotter = rig.client.snapshotter(rig.snapshotter);
     {
       await using _tracer = await traceCalls(rig.daemon.pid, { calls: ["syncfs"], inject: "error=EIO:when=1" });
-      await expect(operation("commit").run(rig)).rejects.toMatchObject({ code: Code.DataLoss });
+      await expect(operationNamed("commit").run(rig)).rejects.toMatchObject({ code: Code.DataLoss });
     }
-    await expect(operation("commit").run(rig)).rejects.toMatchObject({ code: Code.DataLoss });
+    await expect(operationNamed("commit").run(rig)).rejects.toMatchObject({ code: Code.DataLoss });
     await snapshotter.remove(COMMITTED.key);
     await fillActive(rig);
-    await operation("commit").run(rig);
+    await operationNamed("commit").run(rig);
     expect(await checkState(rig)).toEqual([]);
     expect(await checkLeaks(rig)).toEqual([]);
   });
 
   it("write of content: fails as data_loss, and can be resumed", async () => {
-    await prepareOperation(rig, operation("import"));
+    await prepareOperation(rig, operationNamed("import"));
     await rig.client.leases.create({ id: "fault-lease", labels: new Map() });
     const { content } = rig.client.scoped({ lease: "fault-lease" });
     const bytes = seededRandom(1).bytes(300_000);
@@ -92,7 +85,7 @@ describe("a call that fails with EIO", () => {
   });
 
   it("read of content: fails as data_loss, and can be read afterwards", async () => {
-    await prepareOperation(rig, operation("import"));
+    await prepareOperation(rig, operationNamed("import"));
     const { digest } = rig.images.first.config;
     const read = async (): Promise<number> => {
       await using reader = await rig.client.content.reader(digest);
@@ -118,17 +111,17 @@ describe("a call that fails with EIO", () => {
   ])(
     "fsync of the database of %s: the daemon says so and stops, the next one has all that was acknowledged",
     async (_, file, name) => {
-      await prepareOperation(rig, operation(name));
+      await prepareOperation(rig, operationNamed(name));
       const path = join(rig.daemon.root, file);
       {
         const calls = ["fdatasync", "fsync", "msync"];
         await using _tracer = await traceCalls(rig.daemon.pid, { calls, inject: "error=EIO:when=2", paths: [path] });
-        await expect(operation(name).run(rig)).rejects.toThrow();
+        await expect(operationNamed(name).run(rig)).rejects.toThrow();
         await rig.daemon.ended;
       }
       expect(await rig.daemon.log()).toContain(path);
       await rig.restart();
-      expect(await checkRecovered(rig, operation(name))).toEqual([]);
+      expect(await checkRecovered(rig, operationNamed(name))).toEqual([]);
     },
   );
 });

@@ -22,6 +22,8 @@ export interface FaultRigOptions {
   readonly peer?: "containerd";
   readonly env?: Readonly<Record<string, string>>;
   readonly images?: FaultRigImages;
+  /** TOML of the daemon's configuration. */
+  readonly config?: string;
 }
 
 /** The images of a rig: they share their base. */
@@ -79,6 +81,7 @@ export class FaultRig implements AsyncDisposable {
       await start({
         directory,
         ...(options.disk === undefined ? {} : { root: join(options.disk.path, "root") }),
+        ...(options.config === undefined ? {} : { config: options.config }),
         // One thread for the calls of files: the order of faults is then nearly that of the program.
         env: { UV_THREADPOOL_SIZE: "1", TMPDIR: temp, ...options.env },
       }),

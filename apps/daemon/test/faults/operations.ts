@@ -127,3 +127,10 @@ export const OPERATIONS: readonly Operation[] = [
   { name: "delete", prepare: withSecond, run: (rig) => removeSecond(rig, false) },
   { name: "delete and collect", prepare: withSecond, run: (rig) => removeSecond(rig, true) },
 ];
+
+/** @throws RangeError - there is none of that name */
+export function operationNamed(name: string): Operation {
+  const found = OPERATIONS.find((operation) => operation.name === name);
+  if (found === undefined) throw new RangeError(`no operation ${name}`);
+  return found;
+}

@@ -2,7 +2,6 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import type { ShutdownMode } from "@berth/linux/files";
 
-import { checkState } from "./check-state.ts";
 import type { FaultRig } from "./fault-rig.ts";
 import type { RoundOutcome } from "./kill-round.ts";
 import { checkRecovered, prepareOperation } from "./kill-round.ts";
@@ -33,14 +32,4 @@ export async function powerRound(rig: FaultRig, cut: PowerCut): Promise<RoundOut
   await rig.restart({ powerCut: true });
   await running.catch(() => {});
   return { problems: await checkRecovered(rig, operation), missed };
-}
-
-/** This says what is wrong after a power cut `delayMs` after an import was acknowledged, without a second try. */
-export async function cutAfterImport(rig: FaultRig, cut: Omit<PowerCut, "from">): Promise<string[]> {
-  await prepareOperation(rig, cut.operation);
-  await cut.operation.run(rig);
-  await sleep(cut.delayMs);
-  rig.disk?.cutPower(cut.mode);
-  await rig.restart({ powerCut: true });
-  return checkState(rig);
 }

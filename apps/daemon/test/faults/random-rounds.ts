@@ -2,6 +2,7 @@ import { messageOf } from "@berth/errors";
 import type { SeededRandom } from "@berth/testing";
 import { seededRandom } from "@berth/testing";
 
+import { errorRound, fullRound } from "./disturbed-rounds.ts";
 import type { FaultFileSystem } from "./fault-disk.ts";
 import { faultDisk } from "./fault-disk.ts";
 import { FaultRig } from "./fault-rig.ts";
@@ -12,7 +13,7 @@ import type { PowerCut } from "./power-round.ts";
 import { powerRound } from "./power-round.ts";
 
 /** Kinds of faults that are drawn. */
-export const FAULT_KINDS = ["kill", "power"] as const;
+export const FAULT_KINDS = ["kill", "power", "error", "full"] as const;
 /** One of them. */
 export type FaultKind = (typeof FAULT_KINDS)[number];
 
@@ -26,6 +27,17 @@ const SNAPSHOTTERS = ["overlayfs", "overlayfs", "native"];
 const LONGEST_DELAY_MS = 6000;
 const LONGEST_OPERATION_MS = 300;
 
+/** The most that an operation takes is a little more. */
+const MOST_FREE_BYTES = 2_000_000;
+
+/**
+ * Calls that may be made to fail: `write` is what threads wake each other with, which never fails; and a snapshot that is committed by
+ * hand is not trusted any more when a sync has failed.
+ */
+function isOurs(operation: string, call: string): boolean {
+  return call !== "write" && !(operation === "commit" && call === "syncfs");
+}
+
 /** Draws faults from seeds. Daemons and disks are kept from round to round; after a failure they are made anew. */
 export class RandomRounds implements AsyncDisposable {
   readonly #rigs = new Map<string, { readonly rig: FaultRig; readonly owned: AsyncDisposableStack }>();
@@ -36,25 +48,52 @@ export class RandomRounds implements AsyncDisposable {
     const random = seededRandom(seed);
     // The first numbers of neighbouring seeds should not look alike.
     random.below(2);
-    return random.pick(kinds) === "kill" ? this.#kill(random) : this.#power(random);
+    switch (random.pick(kinds)) {
+      case "kill":
+        return this.#atCall(random, "kill", killRound);
+      case "error": {
+        const error = random.pick(["EIO", "ENOSPC"] as const);
+        return this.#atCall(random, error, (rig, point) => errorRound(rig, { ...point, error }));
+      }
+      case "power":
+        return this.#power(random);
+      case "full":
+        return this.#full(random);
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const name of this.#rigs.keys()) await this.#drop(name);
   }
 
-  async #kill(random: SeededRandom): Promise<RandomRound> {
+  async #atCall(
+    random: SeededRandom,
+    fault: string,
+    round: (rig: FaultRig, point: KillPoint) => Promise<RoundOutcome>,
+  ): Promise<RandomRound> {
     const snapshotter = random.pick(SNAPSHOTTERS);
     const operation = random.pick(OPERATIONS);
-    const name = `kill ${snapshotter}`;
+    const name = `call ${snapshotter}`;
     let point: KillPoint | undefined;
     const outcome = await this.#guard(name, { snapshotter }, async (rig) => {
       const counts = await this.#countsOf(rig, operation);
-      const call = random.pick([...counts.keys()].toSorted());
+      const calls = [...counts.keys()].filter((call) => fault === "kill" || isOurs(operation.name, call));
+      const call = random.pick(calls.toSorted());
       point = { operation, call, count: 1 + random.below(counts.get(call) ?? 1) };
-      return killRound(rig, point);
+      return round(rig, point);
     });
-    return { ...outcome, description: `${name}: ${operation.name}, killed at ${point?.call} ${point?.count}` };
+    return { ...outcome, description: `${fault} ${snapshotter}: ${operation.name}, ${point?.call} ${point?.count}` };
+  }
+
+  async #full(random: SeededRandom): Promise<RandomRound> {
+    const type = random.pick(FILE_SYSTEMS);
+    const operation = random.pick(OPERATIONS);
+    const freeBytes = random.below(MOST_FREE_BYTES);
+    const name = `full ${type}`;
+    const outcome = await this.#guard(name, { snapshotter: "overlayfs", type }, (rig) =>
+      fullRound(rig, { operation, freeBytes }),
+    );
+    return { ...outcome, description: `${name}: ${operation.name}, ${freeBytes} bytes free` };
   }
 
   async #power(random: SeededRandom): Promise<RandomRound> {
