@@ -1,4 +1,4 @@
-import { chmod, copyFile, mkdir, readdir, readFile, symlink } from "node:fs/promises";
+import { chmod, copyFile, mkdir, readdir, readFile, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
@@ -8,7 +8,16 @@ import { readBlob, writeBlob } from "@berth/core/content";
 import type { Mount } from "@berth/core/mount";
 import { isNotFound } from "@berth/errors";
 import { readMountInfo } from "@berth/linux/mount";
-import { buildImage, debianTool, type PeerDaemon, runProgram, startBerthd } from "@berth/testing";
+import {
+  BUSYBOX_IMAGE,
+  buildImage,
+  busyboxImage,
+  debianTool,
+  launcher,
+  type PeerDaemon,
+  runProgram,
+  startBerthd,
+} from "@berth/testing";
 import { MediaType } from "@berth/oci";
 import { withProcessArgs } from "@berth/oci/spec";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from "vitest";
@@ -196,4 +205,27 @@ it("layers are applied to, and made of, mounts that need the mount manager, whil
   expect(archive).not.toContain("busybox");
   expect(await activations()).toEqual([]);
   expect(activeMounts()).toEqual([]);
+});
+
+it("a container runs on the erofs snapshotter, again with what it wrote, and leaves nothing mounted", async () => {
+  const ctr = (...args: string[]) =>
+    runProgram(launcher("ctr"), ["--address", daemon.address, "--namespace", "testing", ...args]);
+  const { archive } = await busyboxImage();
+  const file = join(daemon.root, "busybox.tar");
+  await writeFile(file, archive);
+  expect(await ctr("image", "import", "--snapshotter", "erofs", file)).toMatchObject({ code: 0 });
+  const id = `erofs-${++count}`;
+  const script = "id -un; cat /kept 2>/dev/null || echo first; echo kept > /kept; chmod 711 /";
+  const create = ["container", "create", "--snapshotter", "erofs", "--user", "guest", BUSYBOX_IMAGE, id];
+  expect(await ctr(...create, "/bin/sh", "-c", "id -un")).toMatchObject({ code: 0, stderr: "" });
+  expect(await ctr("task", "start", id)).toMatchObject({ stdout: "guest\n" });
+  expect(await ctr("container", "rm", id)).toMatchObject({ code: 0, stderr: "" });
+  const again = `erofs-${++count}`;
+  const plain = ["container", "create", "--snapshotter", "erofs", BUSYBOX_IMAGE, again, "/bin/sh", "-c", script];
+  expect(await ctr(...plain)).toMatchObject({ code: 0, stderr: "" });
+  for (const said of ["root\nfirst\n", "root\nkept\n"]) {
+    expect(await ctr("task", "start", again)).toMatchObject({ stdout: said });
+    expect(activeMounts()).toEqual([]);
+  }
+  expect(await ctr("container", "rm", again)).toMatchObject({ code: 0, stderr: "" });
 });

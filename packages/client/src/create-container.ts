@@ -2,7 +2,7 @@ import type { AnyValue, CallOptions } from "@berth/core/any";
 import type { Container } from "@berth/core/containers";
 import type { Labels } from "@berth/core/labels";
 import { MAX_LABEL_BYTES, noLabels } from "@berth/core/labels";
-import type { Mount } from "@berth/core/mount";
+import { activateMounts, type Mount } from "@berth/core/mount";
 import type { Snapshotter } from "@berth/core/snapshots";
 import { isNotFound } from "@berth/errors";
 import type { ResolvedImage } from "@berth/images";
@@ -96,7 +96,19 @@ async function prepareRootfs(
   }
   const mounts = await snapshotter.prepare(id, image.chainId, { labels: options.snapshotLabels ?? noLabels, signal });
   undo.defer(() => snapshotter.remove(id));
-  return { image, imageLabels: labels, userFiles: (await options.readUserFiles?.(mounts)) ?? {} };
+  return { image, imageLabels: labels, userFiles: await userFilesOf(leased, mounts, options) };
+}
+
+/** Some snapshotters describe mounts that only the daemon can make. */
+async function userFilesOf(
+  leased: Client,
+  mounts: readonly Mount[],
+  options: CreateContainerOptions,
+): Promise<UserFiles> {
+  const { id, readUserFiles, signal } = options;
+  if (readUserFiles === undefined) return {};
+  await using activated = await activateMounts(leased.mounts, `user-files-${id}`, mounts, { signal });
+  return await readUserFiles(activated.mounts);
 }
 
 async function isCommitted(snapshotter: Snapshotter, chainId: string, options: CallOptions): Promise<boolean> {

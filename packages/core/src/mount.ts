@@ -1,3 +1,5 @@
+import { isFailedPrecondition, isUnimplemented, wrapError } from "@berth/errors";
+
 import type { CallOptions } from "./any.ts";
 import type { ListOptions, UpdateOptions } from "./content.ts";
 import type { Labels } from "./labels.ts";
@@ -73,6 +75,48 @@ export interface MountManager {
   update(info: ActivationInfo, options?: UpdateOptions): Promise<ActivationInfo>;
   /** This lists activations in order of their names; filter fields are `name` and `labels.*`. */
   list(options?: ListOptions): AsyncIterable<ActivationInfo>;
+}
+
+const PLAIN_TYPES = new Set(["bind", "overlay"]);
+
+/** This says whether everybody makes all of a list by the kernel alone; of others the mount manager has to be asked. */
+export function arePlain(mounts: readonly Mount[]): boolean {
+  return mounts.every(({ type }) => PLAIN_TYPES.has(type));
+}
+
+/** Mounts that need no mount manager; disposing takes away what one has made for them. */
+export interface ActivatedMounts extends AsyncDisposable {
+  readonly mounts: readonly Mount[];
+}
+
+/**
+ * This has a mount manager make what it must of a list, for a while. Disposing does not fail where a mount is in use just then: the
+ * garbage collector takes it away later.
+ *
+ * @throws as {@link MountManager.activate}, but for unimplemented: then the mounts are those given
+ */
+export async function activateMounts(
+  manager: Pick<MountManager, "activate" | "deactivate">,
+  name: string,
+  mounts: readonly Mount[],
+  options?: ActivateOptions,
+): Promise<ActivatedMounts> {
+  const asTheyAre = { mounts, [Symbol.asyncDispose]: async () => {} };
+  if (arePlain(mounts)) return asTheyAre;
+  try {
+    const { system } = await manager.activate(name, mounts, options);
+    return { mounts: system, [Symbol.asyncDispose]: () => release(manager, name) };
+  } catch (error) {
+    if (isUnimplemented(error)) return asTheyAre;
+    throw wrapError(error, "activate mounts");
+  }
+}
+
+/** Without the signal of the caller: what was made is taken away also when that has gone. */
+async function release(manager: Pick<MountManager, "deactivate">, name: string): Promise<void> {
+  await manager.deactivate(name).catch((error: unknown) => {
+    if (!isFailedPrecondition(error)) throw error;
+  });
 }
 
 /**

@@ -1,6 +1,6 @@
 import type { CallOptions } from "@berth/core/any";
 import type { Logger } from "@berth/core/log";
-import { type Mount, type MountManager, MountLabel } from "@berth/core/mount";
+import { arePlain, type Mount, type MountManager, MountLabel } from "@berth/core/mount";
 import type { Namespace } from "@berth/core/namespaces";
 import { isAlreadyExists, isNotFound, isUnimplemented, wrapError } from "@berth/errors";
 
@@ -14,9 +14,6 @@ export interface RootfsMountsOptions {
   readonly allowedTypes: (binary: string) => Promise<readonly string[]>;
   readonly log: Logger;
 }
-
-/** Every shim makes these, and no handler does. */
-const PLAIN_TYPES = new Set(["bind", "overlay"]);
 
 /**
  * Makes those mounts of the root file system of tasks that shims cannot make. An activation goes by the id of its task, and lives
@@ -38,7 +35,7 @@ export class RootfsMounts {
     { binary, signal }: CallOptions & { readonly binary: string },
   ): Promise<readonly Mount[]> {
     const manager = this.#options.managerFor?.(namespace);
-    if (manager === undefined || rootfs.every(({ type }) => PLAIN_TYPES.has(type))) return rootfs;
+    if (manager === undefined || arePlain(rootfs)) return rootfs;
     const labels = new Map([[MountLabel.containerBackReference, id]]);
     const options = { labels, allowMountTypes: await this.#options.allowedTypes(binary), signal };
     try {
