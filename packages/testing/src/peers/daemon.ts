@@ -79,8 +79,10 @@ async function start(
   const address = join(state, socket);
   const logFile = join(directory, "log");
   await mkdir(directory, { recursive: true });
+  const { disabledPlugins, config = "" } = options;
   // An array of strings in JSON is one in TOML.
-  const extra = `disabled_plugins = ${JSON.stringify(options.disabledPlugins)}\n${options.config ?? ""}`;
+  const disabled = disabledPlugins.length === 0 ? "" : `disabled_plugins = ${JSON.stringify(disabledPlugins)}\n`;
+  const extra = `${disabled}${config}`;
   await writeFile(join(directory, "config.toml"), configuration({ root, state, address, extra }));
   const env = { ...process.env, ...options.env, PATH: [...(options.path ?? []), debianPath()].join(":") };
   const launch = async (): Promise<ChildProcess> => {
