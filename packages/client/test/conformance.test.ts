@@ -5,6 +5,7 @@ import type { Mount } from "@berth/core/mount";
 import type { NamespacedStores } from "@berth/core/metadata";
 import type { Namespace } from "@berth/core/namespaces";
 import { runConformance } from "@berth/conformance";
+import { collectorBackReferenceCases, collectorCases, collectorConditionCases } from "@berth/conformance/collector";
 import { containerCases } from "@berth/conformance/containers";
 import { contentCases, contentLabelCases } from "@berth/conformance/content";
 import { imageCases } from "@berth/conformance/images";
@@ -37,6 +38,11 @@ const OTHERWISE: ReadonlyMap<string, string> = new Map([
   ["delete removes the lease with its resources", "leases hold no images yet"],
   ["leases do not keep a namespace, and go with it", "leases hold no images yet"],
   ["resources of an unknown type are unimplemented, malformed ones invalid_argument", "leases hold no images yet"],
+  ["an expired image goes with what it held", "images do not expire yet"],
+  [
+    "a flat lease holds only what it names: parents of snapshots and targets of images besides",
+    "leases hold no images yet",
+  ],
   ["only an active snapshot can be committed", "native measures a view before it looks at its kind"],
   ["list knows every snapshot and filters by kind, name, parent and labels", "a bad filter is unknown, in 2.4 too"],
   ["commit may name the parent there is; another one is refused", "came later"],
@@ -47,6 +53,7 @@ const OTHERWISE: ReadonlyMap<string, string> = new Map([
 
 /** What stands in the way of a rule whatever the daemon. */
 const NOT_HERE: ReadonlyMap<string, string> = new Map([
+  ["an ingest without a lease lives for a day, and an open one as long as it is open", "all is made through a lease"],
   ["130 layers can be mounted", "mount(8) passes no more than a page of options"],
   ["a committed snapshot has no mounts, an unknown one is not found", "its calls reject before they are awaited"],
 ]);
@@ -87,8 +94,22 @@ vitest.describe.each([
   );
   runConformance(vitest, "containers", kept(containerCases), () => open(({ containers }) => ({ containers })));
   runConformance(vitest, "leases", kept(leaseCases), () => open(({ leases }) => ({ leases })));
+  /** A lease holds the scene until it is collected: the daemon collects whenever it likes. */
+  const openCollected = async () => {
+    const subject = await open((client) => ({
+      client,
+      stores: storesOf(client.scoped({ lease: "scene" })),
+      leased: (lease: string) => storesOf(client.scoped({ lease })),
+      collect: () => client.leases.delete("scene", { sync: true }),
+    }));
+    await subject.client.leases.create({ id: "scene", labels: new Map() });
+    return subject;
+  };
+  runConformance(vitest, "collector", kept(collectorCases), openCollected);
   // Debian's 1.6.20 has no sandboxes yet.
   if (otherwise !== OTHERWISE) {
+    const later = [...collectorBackReferenceCases, ...collectorConditionCases];
+    runConformance(vitest, "collector, labels of 2.x", later, openCollected);
     runConformance(vitest, "sandboxes", sandboxCases, () => open(({ sandboxes }) => ({ sandboxes })));
   }
   for (const name of ["native", "overlayfs"]) {

@@ -1,7 +1,7 @@
+import { labels, PAST, putContainer, putImage } from "@berth/conformance/collector";
 import type { CollectibleItem, CollectibleKind, ResourceCollection, ResourceCollector } from "@berth/core/collector";
 import { describe, expect, it } from "vitest";
 
-import { labels, PAST, putContainer, putImage } from "./collector-scene.ts";
 import type { Storage } from "./daemon-storage.ts";
 import { openStorage, putText, testNamespace } from "./daemon-storage.ts";
 

@@ -1,4 +1,5 @@
 import { runConformance } from "@berth/conformance";
+import { collectorBackReferenceCases, collectorCases, collectorConditionCases } from "@berth/conformance/collector";
 import { containerCases } from "@berth/conformance/containers";
 import { contentCases, contentLabelCases } from "@berth/conformance/content";
 import { imageCases } from "@berth/conformance/images";
@@ -61,6 +62,22 @@ async function openNamespaces() {
   };
 }
 
+/** After a collection the backends hold exactly what the records name. */
+async function openCollected() {
+  const storage = await openStorage();
+  const { metadata, stores, leased, content, native } = storage;
+  const count = async (list: AsyncIterable<unknown>) => (await Array.fromAsync(list)).length;
+  const collect = async () => {
+    await metadata.collect();
+    vitest.expect(await count(content.list())).toBe(await count(stores.content.list()));
+    vitest.expect(await count(native.list())).toBe(await count(stores.snapshotter("native").list()));
+    vitest.expect(await count(content.listStatuses())).toBe(await count(stores.content.listStatuses()));
+  };
+  return { stores, leased, collect, [Symbol.asyncDispose]: () => storage[Symbol.asyncDispose]() };
+}
+
+const allCollectorCases = [...collectorCases, ...collectorBackReferenceCases, ...collectorConditionCases];
+runConformance(vitest, "collector", allCollectorCases, openCollected);
 runConformance(vitest, "images of a namespace", imageCases, openStores);
 runConformance(vitest, "containers of a namespace", containerCases, openStores);
 runConformance(vitest, "leases of a namespace", leaseCases, openStores);

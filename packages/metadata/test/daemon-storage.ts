@@ -1,18 +1,15 @@
-import { createHash } from "node:crypto";
-
 import { createLocalContentStore } from "@berth/content";
 import type { ContentStore } from "@berth/core/content";
-import { writeBlob } from "@berth/core/content";
 import type { NamespacedStores } from "@berth/core/metadata";
 import { parseNamespace } from "@berth/core/namespaces";
 import type { Snapshotter } from "@berth/core/snapshots";
-import type { Digest } from "@berth/oci";
-import { formatDigest } from "@berth/oci";
 import { openNativeSnapshotter } from "@berth/snapshotters/native";
 
 import type { Metadata, MetadataOptions } from "../src/index.ts";
 import { openMetadata } from "../src/index.ts";
 import { temporaryDirectory } from "./temporary-directory.ts";
+
+export { putText } from "@berth/conformance/collector";
 
 /** A metadata store over real backends below one directory. */
 export interface Storage extends AsyncDisposable {
@@ -58,17 +55,4 @@ export async function openStorage(
     leased: (lease) => metadata.namespace(testNamespace, { lease }),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
-}
-
-/** This stores a text as a blob and returns its digest. */
-export async function putText(
-  store: ContentStore,
-  text: string,
-  labels: Readonly<Record<string, string>> = {},
-): Promise<Digest> {
-  const bytes = new TextEncoder().encode(text);
-  const digest = formatDigest("sha256", createHash("sha256").update(bytes).digest("hex"));
-  await writeBlob(store, `put-${digest}`, [bytes], { digest, size: bytes.length });
-  await store.update({ digest, labels: new Map(Object.entries(labels)) });
-  return digest;
 }

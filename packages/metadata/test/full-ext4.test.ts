@@ -1,3 +1,4 @@
+import { labels, putImage } from "@berth/conformance/collector";
 import { open, rm, statfs } from "node:fs/promises";
 import { join } from "node:path";
 
@@ -13,7 +14,6 @@ import { debianPath, runProgram } from "@berth/testing";
 import { describe, expect, it } from "vitest";
 
 import { openMetadata } from "../src/index.ts";
-import { labels, putImage } from "./collector-scene.ts";
 import { putText, testNamespace } from "./daemon-storage.ts";
 import { temporaryDirectory } from "./temporary-directory.ts";
 

@@ -1,3 +1,4 @@
+import { commitSnapshot, labels, putContainer } from "@berth/conformance/collector";
 import { chmod, readdir, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
@@ -19,7 +20,6 @@ import type { CheckOptions, Finding, OfflineStorage } from "../src/offline.ts";
 import { checkStorage, exportRecords, OfflineDatabase, repairStorage, storageStats } from "../src/offline.ts";
 import { parseNode } from "../src/offline/manifest-graph.ts";
 import { silentLogger } from "@berth/core/log";
-import { commitSnapshot, labels, putContainer } from "./collector-scene.ts";
 import type { Storage } from "./daemon-storage.ts";
 import { openStorage, putText, testNamespace } from "./daemon-storage.ts";
 import { temporaryDirectory } from "./temporary-directory.ts";

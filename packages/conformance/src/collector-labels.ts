@@ -1,10 +1,7 @@
-import { describe, expect, it } from "vitest";
+import type { CollectorScene } from "./collector-scene.ts";
+import { collectorCase, commitSnapshot, labels, PAST, putContainer, putImage } from "./collector-scene.ts";
 
-import type { Case } from "./collector-scene.ts";
-import { commitSnapshot, FUTURE, labels, PAST, playCase, putContainer, putImage } from "./collector-scene.ts";
-import { openStorage } from "./daemon-storage.ts";
-
-const backReferences: readonly Case[] = [
+const scenes: readonly CollectorScene[] = [
   {
     name: "a blob lives as long as the container that it names",
     build: async ({ stores }, put) => {
@@ -82,6 +79,9 @@ const backReferences: readonly Case[] = [
   },
 ];
 
+/** What lives as long as something that it names itself, and what sandboxes hold. */
+export const collectorBackReferenceCases = scenes.map(collectorCase);
+
 const hoursAgo = (hours: number): string => new Date(Date.now() - hours * 3_600_000).toISOString();
 const CONDITION = "containerd.io/gc.cond.snapshot";
 const USED = "containerd.io/gc.cond.value-usedat";
@@ -102,39 +102,23 @@ const conditions: readonly (readonly [label: string, value: string, kept: boolea
   [`${CONDITION}.other`, "usedat<3h|snapshot", false],
 ];
 
-describe("labels of the collector", () => {
-  it.each(backReferences)("$name", async (each) => {
-    await using storage = await openStorage();
-    expect(await playCase(storage, each)).toEqual(each.left);
-  });
-
-  it.each(conditions)("%s=%s on an image keeps a snapshot used two hours ago: %j", async (label, value, kept) => {
-    await using storage = await openStorage();
-    const build: Case["build"] = async ({ stores }, put) => {
+/** References under a condition: when a snapshot was used last. */
+export const collectorConditionCases = [
+  ...conditions.map(([label, value, kept]): CollectorScene => ({
+    name: `${label}=${value} on an image ${kept ? "keeps" : "does not keep"} a snapshot used two hours ago`,
+    build: async ({ stores }, put) => {
       await commitSnapshot(stores, "snapshot", "", { [USED]: hoursAgo(2) });
       await putImage(stores, await put("target"), { [label]: value });
-    };
-    const left = await playCase(storage, { name: "", build, left: [] });
-    expect(left).toEqual(kept ? ["image", "snapshot", "target"] : ["image", "target"]);
-  });
-
-  it("a condition counts on a blob, and only as long as the blob is referred to", async () => {
-    for (const root of [true, false]) {
-      await using storage = await openStorage();
-      const build: Case["build"] = async ({ stores }, put) => {
-        await commitSnapshot(stores, "snapshot", "", { [`${USED}.a`]: "no time", [`${USED}.b`]: hoursAgo(0) });
-        const rooted: Record<string, string> = root ? { "containerd.io/gc.root": "1" } : {};
-        await put("blob", { [`${CONDITION}.native`]: "usedat<5m|snapshot", ...rooted });
-      };
-      const left = await playCase(storage, { name: "", build, left: [] });
-      expect(left).toEqual(root ? ["blob", "snapshot"] : []);
-    }
-  });
-
-  it("an image that expires later says so with any zone", async () => {
-    await using storage = await openStorage();
-    const build: Case["build"] = async ({ stores }, put) =>
-      putImage(stores, await put("a"), { "containerd.io/gc.expire": FUTURE });
-    expect(await playCase(storage, { name: "", build, left: [] })).toEqual(["a", "image"]);
-  });
-});
+    },
+    left: kept ? ["image", "snapshot", "target"] : ["image", "target"],
+  })),
+  ...[true, false].map((root): CollectorScene => ({
+    name: `a condition counts on a blob ${root ? "that is held" : "only as long as that is held"}`,
+    build: async ({ stores }, put) => {
+      await commitSnapshot(stores, "snapshot", "", { [`${USED}.a`]: "no time", [`${USED}.b`]: hoursAgo(0) });
+      const rooted: Record<string, string> = root ? { "containerd.io/gc.root": "1" } : {};
+      await put("blob", { [`${CONDITION}.native`]: "usedat<5m|snapshot", ...rooted });
+    },
+    left: root ? ["blob", "snapshot"] : [],
+  })),
+].map(collectorCase);
