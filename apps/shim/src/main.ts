@@ -5,7 +5,7 @@ import { defineShim, runShim } from "@berth/shim-runtime/run";
 const runcRoot = process.env["BERTH_SHIM_RUNC_ROOT"] || undefined;
 
 const shim = defineShim({
-  name: "io.containerd.berth.v2",
+  runtime: "io.containerd.berth.v2",
   version: "0.1.0",
   info: async (options) => await (await import("@berth/runc")).describeRuntime(options),
   createTasks: async (context) => (await import("@berth/runc")).createRuncTasks({ ...context, runcRoot }),

@@ -1,9 +1,11 @@
 import type { MessageInitShape, DescMessage } from "@bufbuild/protobuf";
 import type { Any } from "@bufbuild/protobuf/wkt";
 import type { ServiceImpl } from "@connectrpc/connect";
+import type { Sandbox } from "@berth/api/containerd/runtime/sandbox/v1/sandbox";
 import type { Task } from "@berth/api/containerd/task/v3/task";
 import type { Logger } from "@berth/core/log";
 import type { ChildReaper } from "@berth/linux/process";
+import type { Plugin } from "@berth/plugin-core";
 
 /** How a process ended, as kept in its container's bundle. */
 export interface ExitRecord {
@@ -19,7 +21,7 @@ export interface ExitRecord {
 /** What a shim's tasks are given. */
 export interface ShimContext {
   readonly namespace: string;
-  /** Takes every child of the process; `node:child_process` must not be used beside it. */
+  /** Takes every child of the process, so that `node:child_process` must not be used beside it; its own only, when switched off. */
   readonly reaper: ChildReaper;
   readonly log: Logger;
   /** This sends an event to the daemon: in the order of the calls, again when it does not arrive, without waiting. */
@@ -32,6 +34,8 @@ export interface ShimContext {
 
 /** The containers of one shim process. */
 export interface ShimTasks extends AsyncDisposable {
+  /** The sandboxes of this process, if it has any; they count into `size`. */
+  readonly sandbox?: ServiceImpl<typeof Sandbox>;
   /** Task v2 and v3 have the same messages and are both served by it. `shutdown` is answered by the runtime. */
   readonly service: Omit<ServiceImpl<typeof Task>, "shutdown">;
   /** How many containers are there; the process does not end before it is zero. */
@@ -54,17 +58,29 @@ export interface RuntimeFacts {
   readonly annotations?: Record<string, string>;
 }
 
+/** The version of a shim that names none. */
+export const UNVERSIONED = "0.0.0";
+
 /** A kind of shim. Everything is loaded by the action that needs it: import lazily. */
 export interface ShimDefinition {
   /** Name of the runtime: `io.containerd.berth.v2`. */
-  readonly name: string;
-  readonly version: string;
+  readonly runtime: string;
+  readonly version?: string;
   readonly revision?: string;
   /** This describes the runtime, given the options of the `-info` call. */
   info?(options: Any | undefined): Promise<RuntimeFacts>;
   createTasks(context: ShimContext): Promise<ShimTasks>;
-  /** This removes what a container left when its shim died: processes, mounts, the state of the runtime. */
-  cleanUp(container: DeadContainer): Promise<Pick<ExitRecord, "pid" | "exitStatus" | "exitedAt">>;
+  /**
+   * This removes what a container left when its shim died: processes, mounts, the state of the runtime; and says how it
+   * ended. Without it nothing is removed, and a container whose end nobody saw counts as killed.
+   */
+  cleanUp?(container: DeadContainer): Promise<Pick<ExitRecord, "pid" | "exitStatus" | "exitedAt">>;
+  /**
+   * Further parts of the serving process, booted when the tasks are there, in the order of what they require: other ttrpc
+   * services (plugins of type `TtrpcPlugin`), whatever must be stopped in order. Called by the serving process alone.
+   * @see ShimPlugin, EventPublisherPlugin
+   */
+  plugins?(): Promise<readonly Plugin[]>;
   /** This reads from the runtime options which cgroup the shim itself shall be in. */
   shimCgroup?(options: Any): Promise<string | undefined>;
   joinCgroup?(pid: number, cgroup: string): Promise<void>;

@@ -3,7 +3,7 @@ import { basename } from "node:path";
 
 import { invalidArgument, messageOf } from "@berth/errors";
 
-import type { ShimDefinition } from "./define-shim.ts";
+import { type ShimDefinition, UNVERSIONED } from "./define-shim.ts";
 import { parseShimEnvironment } from "./environment.ts";
 import { parseShimFlags, type ShimFlags } from "./flags.ts";
 
@@ -12,6 +12,12 @@ export interface RunShimOptions {
   /** The words after the name of the program; default: those of this process. */
   readonly args?: readonly string[];
   readonly env?: NodeJS.ProcessEnv;
+  /** The serving process adopts orphans among its descendants; default true. */
+  readonly subreaper?: boolean;
+  /** It takes every child, orphans included; default true. Without, only those of the context's reaper: `node:child_process` works then. */
+  readonly reaper?: boolean;
+  /** It writes a log for the daemon; default true. Without, the `log` of the context drops everything. */
+  readonly logger?: boolean;
 }
 
 /**
@@ -23,10 +29,10 @@ export interface RunShimOptions {
 export async function runShim(definition: ShimDefinition, options: RunShimOptions = {}): Promise<number> {
   try {
     const flags = parseShimFlags(options.args ?? process.argv.slice(2));
-    print(await dispatch(definition, flags, options.env ?? process.env));
+    print(await dispatch(definition, flags, options));
     return 0;
   } catch (error) {
-    warn(`${basename(process.argv[1] ?? definition.name)}: ${messageOf(error)}\n`);
+    warn(`${basename(process.argv[1] ?? definition.runtime)}: ${messageOf(error)}\n`);
     return 1;
   }
 }
@@ -34,7 +40,7 @@ export async function runShim(definition: ShimDefinition, options: RunShimOption
 async function dispatch(
   definition: ShimDefinition,
   flags: ShimFlags,
-  env: NodeJS.ProcessEnv,
+  { env = process.env, subreaper = true, reaper = true, logger = true }: RunShimOptions,
 ): Promise<Uint8Array | string | undefined> {
   if (flags.version) return versionText(definition);
   if (flags.info) return await (await import("./info-action.ts")).infoAction({ definition });
@@ -49,7 +55,7 @@ async function dispatch(
       requireId(flags);
       return await (await import("./delete-action.ts")).deleteAction(input);
     case "":
-      await (await import("./serve-action.ts")).serveAction(input);
+      await (await import("./serve-action.ts")).serveAction(input, { subreaper, reaper, logger });
       return undefined;
     default:
       throw invalidArgument(`unknown action ${JSON.stringify(flags.action)}`);
@@ -62,8 +68,8 @@ function requireId({ id }: ShimFlags): void {
     throw invalidArgument(`container id ${JSON.stringify(id)} is invalid`);
 }
 
-function versionText({ name, version, revision = "" }: ShimDefinition): string {
-  return `${name}:\n  Version:  ${version}\n  Revision: ${revision}\n  Node version: ${process.version}\n`;
+function versionText({ runtime, version = UNVERSIONED, revision = "" }: ShimDefinition): string {
+  return `${runtime}:\n  Version:  ${version}\n  Revision: ${revision}\n  Node version: ${process.version}\n`;
 }
 
 function print(output: Uint8Array | string | undefined): void {

@@ -8,4 +8,5 @@ export {
   type ShimDefinition,
   type ShimTasks,
 } from "./define-shim.ts";
+export { EventPublisherPlugin, type EventPublisher, ShimPlugin } from "./plugin-types.ts";
 export { runShim, type RunShimOptions } from "./run-shim.ts";

@@ -4,11 +4,14 @@ import type { ServiceImpl } from "@connectrpc/connect";
 import { Pool } from "@berth/api/berth/shim/v1/shim";
 import { Task as TaskV2 } from "@berth/api/containerd/task/v2/task";
 import { Task as TaskV3 } from "@berth/api/containerd/task/v3/task";
+import { Sandbox } from "@berth/api/containerd/runtime/sandbox/v1/sandbox";
+import { type Logger, silentLogger } from "@berth/core/log";
 import { invalidArgument, messageOf } from "@berth/errors";
 import { ChildReaper, getOomScoreAdj, setOomScoreAdj, setSubreaper } from "@berth/linux/process";
-import { createTtrpcServer, ttrpcService } from "@berth/ttrpc";
+import type { ServiceRegistration } from "@berth/plugin-core";
+import { createTtrpcServer, ttrpcService, type TtrpcService } from "@berth/ttrpc";
 
-import type { ShimTasks } from "./define-shim.ts";
+import type { ShimContext, ShimTasks } from "./define-shim.ts";
 import { removeExitRecord, writeExitRecord } from "./exit-record.ts";
 import { Lifetime } from "./lifetime.ts";
 import { LISTENER_FD } from "./launch-shim.ts";
@@ -20,53 +23,64 @@ import type { ActionInput } from "./start-action.ts";
 const CLOSE_GRACE_MS = 5000;
 const MAX_OOM_SCORE = 1000;
 
+/** Parts of the frame that an author may switch off. */
+export interface ShimParts {
+  readonly subreaper: boolean;
+  readonly reaper: boolean;
+  readonly logger: boolean;
+}
+
 /** This serves containers until none is left and none is to come; then its socket is gone and its events are sent. */
-export async function serveAction(input: ActionInput): Promise<void> {
+export async function serveAction(input: ActionInput, parts: ShimParts): Promise<void> {
   const { definition, flags, environment } = input;
   await using resources = new AsyncDisposableStack();
   const sink = resources.use(new ShimLog({ debug: flags.debug }));
-  const log = sink.logger({ namespace: flags.namespace });
-  prepareProcess();
-  const reaper = resources.use(new ChildReaper({ mode: "all" }));
   const { namespace } = flags;
+  const log = parts.logger ? sink.logger({ namespace }) : silentLogger;
+  prepareProcess(parts);
+  const reaper = resources.use(new ChildReaper({ mode: parts.reaper ? "all" : "registered" }));
   const publisher = resources.use(new Publisher({ address: environment.ttrpcAddress, namespace, log }));
-  const tasks = resources.use(
-    await definition.createTasks({
-      namespace,
-      reaper,
-      log,
-      publish: (topic, schema, event) => publisher.publish(topic, schema, event),
-      recordExit: writeExitRecord,
-      forgetExit: removeExitRecord,
-    }),
-  );
+  const context: ShimContext = {
+    namespace,
+    reaper,
+    log,
+    publish: (topic, schema, event) => publisher.publish(topic, schema, event),
+    recordExit: writeExitRecord,
+    forgetExit: removeExitRecord,
+  };
+  const tasks = resources.use(await definition.createTasks(context));
   const pool = environment.grouping === "pool";
   const { maxContainers, lingerMs } = environment;
   const lifetime = resources.use(new Lifetime({ pool, maxContainers, lingerMs, size: () => tasks.size }));
   lifetime.reserve(flags.id);
-  resources.use(handleSignals(lifetime, sink));
-  await serve({ input, tasks, lifetime, sink, pool });
+  resources.use(handleSignals(lifetime, log));
+  const attachLog = (bundle: string): void => {
+    if (parts.logger) sink.attach(bundle);
+  };
+  const serving = { input, context, tasks, lifetime, pool, attachLog };
+  await serve(serving, await withPlugins(serving, services(serving), resources));
 }
 
 /** What the services need. */
 interface Serving {
   readonly input: ActionInput;
+  readonly context: ShimContext;
   readonly tasks: ShimTasks;
   readonly lifetime: Lifetime;
-  readonly sink: ShimLog;
   readonly pool: boolean;
+  readonly attachLog: (bundle: string) => void;
 }
 
-async function serve(serving: Serving): Promise<void> {
-  const { flags } = serving.input;
-  const log = serving.sink.logger({ namespace: flags.namespace });
+async function serve({ input, lifetime, context }: Serving, served: readonly TtrpcService[]): Promise<void> {
+  const { flags, environment } = input;
+  const { log } = context;
   if (flags.socket === "") throw invalidArgument("a serving shim needs -socket");
-  const server = createTtrpcServer({ log, services: services(serving) });
-  await server.listen(serving.input.environment.inheritsListener ? { fd: LISTENER_FD } : { path: flags.socket });
+  const server = createTtrpcServer({ log, services: served });
+  await server.listen(environment.inheritsListener ? { fd: LISTENER_FD } : { path: flags.socket });
   const file = ownSocketFile(flags.socket);
   log.info("shim serves", { pid: process.pid, socket: flags.socket });
   try {
-    await serving.lifetime.ended;
+    await lifetime.ended;
   } finally {
     // the name first: whoever finds it no more starts another shim
     file.remove();
@@ -74,26 +88,72 @@ async function serve(serving: Serving): Promise<void> {
   }
 }
 
-function services(serving: Serving) {
+/** This boots the author's plugins, if there are any: the graph is not even loaded otherwise. */
+async function withPlugins(
+  { input, context, lifetime }: Serving,
+  own: readonly TtrpcService[],
+  resources: AsyncDisposableStack,
+): Promise<readonly TtrpcService[]> {
+  const { definition, flags, environment } = input;
+  const plugins = await definition.plugins?.();
+  if (!plugins) return own;
+  const { bootShimPlugins, servicesOf } = await import("./boot-shim-plugins.ts");
+  const fatal = (error: Error): void => {
+    context.log.error("shim plugin gave up", { error: messageOf(error) });
+    lifetime.end();
+  };
+  const { grpcAddress, ttrpcAddress } = environment;
+  const bundle = flags.bundle || process.cwd();
+  const graph = resources.use(
+    // the author's tasks are made already: what they are given is what its plugins are given
+    await bootShimPlugins({ context, services: own, plugins, bundle, grpcAddress, ttrpcAddress, fatal }),
+  );
+  return servicesOf(graph);
+}
+
+function services(serving: Serving): readonly ServiceRegistration[] {
+  const { lifetime, pool, tasks } = serving;
   const task = taskService(serving);
-  const { lifetime, pool } = serving;
   const reserve = ({ id }: { readonly id: string }) => ({ accepted: lifetime.reserve(id), pid: process.pid });
   return [
     ttrpcService(TaskV3, task),
     // the messages of both versions have the same fields under another name, and handlers answer plain objects
     ttrpcService(TaskV2, task as unknown as ServiceImpl<typeof TaskV2>),
+    ...(tasks.sandbox ? [ttrpcService(Sandbox, sandboxService(serving, tasks.sandbox))] : []),
     ...(pool ? [ttrpcService(Pool, { reserve })] : []),
   ];
 }
 
+/** The sandboxes, with what their coming and going means for the process. */
+function sandboxService({ lifetime, attachLog }: Serving, service: ServiceImpl<typeof Sandbox>): typeof service {
+  return {
+    ...service,
+    createSandbox: async (request, context) => {
+      lifetime.reserve(request.sandboxId);
+      attachLog(request.bundlePath);
+      try {
+        return await service.createSandbox(request, context);
+      } finally {
+        lifetime.release(request.sandboxId);
+      }
+    },
+    shutdownSandbox: async (request, context) => {
+      const answer = await service.shutdownSandbox(request, context);
+      lifetime.changed();
+      lifetime.requestShutdown();
+      return answer;
+    },
+  };
+}
+
 /** The tasks, with what their coming and going means for the process. */
-function taskService({ tasks, lifetime, sink }: Serving): ServiceImpl<typeof TaskV3> {
+function taskService({ tasks, lifetime, attachLog }: Serving): ServiceImpl<typeof TaskV3> {
   const { service } = tasks;
   return {
     ...service,
     create: async (request, context) => {
       lifetime.reserve(request.id);
-      sink.attach(request.bundle);
+      attachLog(request.bundle);
       try {
         return await service.create(request, context);
       } finally {
@@ -114,8 +174,8 @@ function taskService({ tasks, lifetime, sink }: Serving): ServiceImpl<typeof Tas
   };
 }
 
-function prepareProcess(): void {
-  setSubreaper(true);
+function prepareProcess({ subreaper }: ShimParts): void {
+  if (subreaper) setSubreaper(true);
   try {
     setOomScoreAdj("self", Math.min(MAX_OOM_SCORE, getOomScoreAdj() + 1));
   } catch {
@@ -124,8 +184,7 @@ function prepareProcess(): void {
 }
 
 /** SIGTERM and SIGINT end it in order, whatever runs; SIGUSR1 shows what it is doing; SIGPIPE, SIGHUP do nothing. */
-function handleSignals(lifetime: Lifetime, sink: ShimLog): Disposable {
-  const log = sink.logger();
+function handleSignals(lifetime: Lifetime, log: Logger): Disposable {
   const handlers = new Map<NodeJS.Signals, () => void>([
     ["SIGTERM", () => lifetime.end()],
     ["SIGINT", () => lifetime.end()],
