@@ -1,4 +1,6 @@
 export { BUSYBOX_IMAGE, busyboxImage } from "./busybox-image.ts";
+export type { FaultRegistry, RegistryFault, RegistryRequestRecord } from "./fault-registry.ts";
+export { startFaultRegistry } from "./fault-registry.ts";
 export type { FaultImage, FaultImageRecipe, TreeFacts } from "./faults/fault-image.ts";
 export { faultImage } from "./faults/fault-image.ts";
 export { differences, readTree } from "./faults/read-tree.ts";

@@ -1,0 +1,174 @@
+import { once } from "node:events";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+
+import type { Descriptor } from "@berth/oci";
+
+import { sha256 } from "./image-builder.ts";
+
+/** What goes wrong with one answer. */
+export type RegistryFault =
+  /** Another status, and no content. */
+  | {
+      readonly kind: "status";
+      readonly status: number;
+      readonly headers?: Readonly<Record<string, string>>;
+      readonly body?: string;
+    }
+  /** The connection ends, as it should at the end, after so many bytes of the content; the length was not told. */
+  | { readonly kind: "truncate"; readonly after: number }
+  /** The connection is reset after so many bytes. */
+  | { readonly kind: "reset"; readonly after: number }
+  /** Nothing more comes after so many bytes. */
+  | { readonly kind: "stall"; readonly after: number }
+  /** Right length, wrong bytes. */
+  | { readonly kind: "corrupt" }
+  /** Bytes without end. */
+  | { readonly kind: "endless" }
+  /** A range is asked for and all is sent. */
+  | { readonly kind: "ignore-range" }
+  /** Another range than the one that is asked for. */
+  | { readonly kind: "wrong-range" }
+  /** Headers that are added, or replace. */
+  | { readonly kind: "headers"; readonly headers: Readonly<Record<string, string>> };
+
+/** One request as it came. */
+export interface RegistryRequestRecord {
+  readonly method: string;
+  readonly path: string;
+  readonly query: URLSearchParams;
+  readonly headers: IncomingMessage["headers"];
+  /** How many of the same method and path came before. */
+  readonly nth: number;
+}
+
+/** A registry in memory that fails on demand; nothing can be uploaded. Disposing it cuts its connections. */
+export interface FaultRegistry extends AsyncDisposable {
+  readonly host: string;
+  readonly requests: readonly RegistryRequestRecord[];
+  /** Asked for each request; nothing goes wrong while it is absent. */
+  fault: ((request: RegistryRequestRecord) => RegistryFault | undefined) | undefined;
+  /** This adds content, as a manifest when it has the media type of one. */
+  add(bytes: Uint8Array, mediaType?: string): Descriptor;
+  /** This lets a tag, of any repository, stand for a manifest. */
+  tag(tag: string, descriptor: Descriptor): void;
+}
+
+const OCTETS = "application/octet-stream";
+
+/** This starts a registry on a port of this machine. */
+export async function startFaultRegistry(): Promise<FaultRegistry> {
+  const contents = new Map<string, { readonly bytes: Uint8Array; readonly descriptor: Descriptor }>();
+  const requests: RegistryRequestRecord[] = [];
+  const server = createServer((request, response) => {
+    const record = toRecord(request, requests);
+    requests.push(record);
+    const name = record.path.split("/").at(-1) ?? "";
+    const found = record.path === "/v2/" ? undefined : contents.get(name);
+    answer(response, record, found, registry.fault?.(record));
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const registry: FaultRegistry = {
+    // A server that listens on a port has such an address.
+    host: `127.0.0.1:${(server.address() as AddressInfo).port}`,
+    requests,
+    fault: undefined,
+    add(bytes, mediaType = OCTETS) {
+      const descriptor = { mediaType, digest: sha256(bytes), size: bytes.length };
+      contents.set(descriptor.digest, { bytes, descriptor });
+      return descriptor;
+    },
+    tag(tag, { digest }) {
+      const content = contents.get(digest);
+      if (content !== undefined) contents.set(tag, content);
+    },
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections();
+      server.close();
+    },
+  };
+  return registry;
+}
+
+function toRecord(
+  { method = "", url = "", headers }: IncomingMessage,
+  before: readonly RegistryRequestRecord[],
+): RegistryRequestRecord {
+  const { pathname: path, searchParams: query } = new URL(url, "http://registry");
+  const nth = before.filter((each) => each.method === method && each.path === path).length;
+  return { method, path, query, headers, nth };
+}
+
+interface Content {
+  readonly bytes: Uint8Array;
+  readonly descriptor: Descriptor;
+}
+
+function answer(
+  response: ServerResponse,
+  request: RegistryRequestRecord,
+  content: Content | undefined,
+  fault: RegistryFault | undefined,
+): void {
+  if (fault?.kind === "status") {
+    response.writeHead(fault.status, fault.headers).end(request.method === "HEAD" ? undefined : fault.body);
+    return;
+  }
+  if (content === undefined) {
+    response.writeHead(404, { "content-type": "application/json" });
+    response.end(request.method === "HEAD" ? undefined : '{"errors":[{"code":"NOT_FOUND","message":"no such thing"}]}');
+    return;
+  }
+  const part = partOf(content.bytes, request, fault);
+  response.setHeader("content-type", content.descriptor.mediaType);
+  response.setHeader("docker-content-digest", content.descriptor.digest);
+  if (part.range !== undefined) response.setHeader("content-range", part.range);
+  response.statusCode = part.range === undefined ? 200 : 206;
+  const isOpenEnded = fault?.kind === "truncate" || fault?.kind === "endless";
+  if (!isOpenEnded) response.setHeader("content-length", part.bytes.length);
+  if (fault?.kind === "headers")
+    for (const [name, value] of Object.entries(fault.headers)) response.setHeader(name, value);
+  if (request.method === "HEAD") response.end();
+  else send(response, part.bytes, fault);
+}
+
+function partOf(
+  bytes: Uint8Array,
+  { headers }: RegistryRequestRecord,
+  fault: RegistryFault | undefined,
+): { readonly bytes: Uint8Array; readonly range?: string } {
+  const start = Number(/^bytes=(\d+)-$/.exec(headers.range ?? "")?.[1] ?? Number.NaN);
+  if (Number.isNaN(start) || fault?.kind === "ignore-range") return { bytes };
+  const from = fault?.kind === "wrong-range" ? start + 1 : start;
+  return { bytes: bytes.subarray(from), range: `bytes ${from}-${bytes.length - 1}/${bytes.length}` };
+}
+
+function send(response: ServerResponse, bytes: Uint8Array, fault: RegistryFault | undefined): void {
+  switch (fault?.kind) {
+    case "truncate":
+      response.end(bytes.subarray(0, fault.after));
+      return;
+    case "reset":
+      // What is written must be on its way before the connection is cut.
+      response.write(bytes.subarray(0, fault.after), () => setTimeout(() => response.socket?.resetAndDestroy(), 20));
+      return;
+    case "stall":
+      response.write(bytes.subarray(0, fault.after));
+      return;
+    case "corrupt":
+      response.end(bytes.map((byte) => byte ^ 1));
+      return;
+    case "endless":
+      sendEndless(response, bytes);
+      return;
+    default:
+      response.end(bytes);
+  }
+}
+
+function sendEndless(response: ServerResponse, bytes: Uint8Array): void {
+  while (!response.destroyed && response.write(bytes));
+  if (!response.destroyed) response.once("drain", () => sendEndless(response, bytes));
+}
