@@ -115,16 +115,17 @@ describe("mounts of a daemon", () => {
     expect(await names(client)).toEqual([]);
   });
 
-  it("live as long as what their labels name", async () => {
+  it("live as long as what their labels name, or names them in its own", async () => {
     await using client = openClient();
     const list = await erofs();
     const target = { mediaType: "text/plain", digest: parseDigest(`sha256:${"a".repeat(64)}`), size: 1 };
-    await client.images.create({ name: "image", target, labels: noLabels });
+    await client.images.create({ name: "image", target, labels: new Map([["containerd.io/gc.ref.mount", "named"]]) });
+    await client.mounts.activate("named", list);
     const labels = new Map([["containerd.io/gc.bref.image", "image"]]);
     await client.mounts.activate("held", list, { labels });
     await client.mounts.activate("dangling", list, { labels: new Map([["containerd.io/gc.bref.container", "none"]]) });
     await collect(client);
-    expect(await names(client)).toEqual(["held"]);
+    expect(await names(client)).toEqual(["held", "named"]);
     await client.images.delete("image", { sync: true });
     expect(await names(client)).toEqual([]);
     expect((await machine()).mountPoints).toEqual([]);

@@ -154,6 +154,8 @@ export const mountActivationCases: readonly ConformanceCase<MountSubject>[] = [
         await expect(mounts.activate("a", list)).rejects.toThrow();
         expect(await subject.machine()).toEqual(before);
       }
+      const missing = mountOf("ext4", join(directory, "missing"), "ro", "loop");
+      await expectCode(mounts.activate("a", [...good, missing], { temporary: true }), Code.FailedPrecondition);
       await mounts.activate("a", good);
       await mounts.deactivate("a");
     },

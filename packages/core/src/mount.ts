@@ -64,7 +64,8 @@ export interface MountManager {
    * @throws unimplemented - none needs it: the caller makes them all
    * @throws already_exists - there is an activation of that name
    * @throws invalid_argument - a template, option or label is wrong
-   * @throws failed_precondition - a file or directory that would be made lies in the way, or outside of where that is allowed
+   * @throws failed_precondition - a file or directory that would be made lies in the way, or outside of where that is allowed; a source
+   * is not there
    */
   activate(name: string, mounts: readonly Mount[], options?: ActivateOptions): Promise<ActivationInfo>;
   /** This forgets an activation and takes its mounts away, the last first. @throws not_found, failed_precondition - one is in use */

@@ -3,7 +3,7 @@ import { join } from "node:path";
 
 import type { CallOptions } from "@berth/core/any";
 import type { ActiveMount, Mount, MountHandler } from "@berth/core/mount";
-import { systemErrorCode, wrapError } from "@berth/errors";
+import { failedPrecondition, messageOf, systemErrorCode, wrapError } from "@berth/errors";
 import { mountInPool, unmountRecursive } from "@berth/linux/mount";
 
 import { noData } from "./active-mount.ts";
@@ -14,6 +14,12 @@ const TYPE_SUFFIX = "-type";
 export interface DirectoryOptions {
   readonly path: string;
   readonly handlers: ReadonlyMap<string, MountHandler>;
+}
+
+/** Options of {@link ActivationDirectory.remove}. */
+export interface RemoveOptions extends CallOptions {
+  /** How long a mount that is in use is tried; 2.5 s if not given. */
+  readonly patienceMs?: number;
 }
 
 /**
@@ -55,7 +61,11 @@ export class ActivationDirectory {
       await mountInPool(mount, mountPoint);
       return { ...mount, mountPoint, mountedAt: Date.now(), data: noData };
     } catch (error) {
-      throw wrapError(error, `mount ${mount.type} ${mount.source}`);
+      const doing = `mount ${mount.type} ${mount.source}`;
+      // Not of the kind that is about the activation itself.
+      if (systemErrorCode(error) === "ENOENT")
+        throw failedPrecondition(`${doing}: ${messageOf(error)}`, { cause: error });
+      throw wrapError(error, doing);
     }
   }
 
@@ -65,7 +75,7 @@ export class ActivationDirectory {
    *
    * @throws EBUSY, … - as the first that could not be taken away says
    */
-  async remove(options: CallOptions = {}): Promise<void> {
+  async remove(options: RemoveOptions = {}): Promise<void> {
     const failures: unknown[] = [];
     for (const name of await this.#mountPoints()) {
       await this.#unmount(join(this.path, name), options).catch((error: unknown) => failures.push(error));
@@ -84,7 +94,8 @@ export class ActivationDirectory {
     return [...new Set(names)].filter((name) => /^\d+$/.test(name)).toSorted((a, b) => Number(a) - Number(b));
   }
 
-  async #unmount(mountPoint: string, { signal }: CallOptions): Promise<void> {
+  async #unmount(mountPoint: string, { patienceMs, signal: given }: RemoveOptions): Promise<void> {
+    const signal = patienceMs === undefined ? given : AbortSignal.timeout(patienceMs);
     const type = await readFile(`${mountPoint}${TYPE_SUFFIX}`, "utf8").catch(ignoreMissing);
     const limit = signal === undefined ? {} : { signal };
     await this.#handlers.get(type ?? "")?.unmount(mountPoint, limit);

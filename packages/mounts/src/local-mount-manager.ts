@@ -26,7 +26,7 @@ import {
 } from "@berth/errors";
 import { isMountedBelow } from "@berth/linux/mount";
 
-import { ActivationDirectory } from "./activation-directory.ts";
+import { ActivationDirectory, type RemoveOptions } from "./activation-directory.ts";
 import { createMountCollector } from "./mount-collector.ts";
 import { NamespacedMountManager } from "./namespaced-mount-manager.ts";
 import { type ActivationPlan, planActivation } from "./plan-activation.ts";
@@ -58,8 +58,8 @@ export interface ActivationName {
 /** A list of mounts longer than any overlay can take. */
 const MAX_MOUNTS = 1024;
 const MAX_NAME_BYTES = 32_768;
-/** What an earlier try could not take away gets this long each time. */
-const STALE_LIMIT_MS = 200;
+/** A mount that an earlier try could not take away is tried this long each time. */
+const STALE_PATIENCE_MS = 200;
 
 interface Parts {
   readonly options: MountManagerOptions;
@@ -183,7 +183,7 @@ export class LocalMountManager implements AsyncDisposable {
       // An activation that has begun meanwhile is busy, or known by the time it no longer is.
       if (known.has(id) || this.#busy.has(id) || this.store.all().some((each) => each.id === id)) continue;
       using _busy = this.#hold(id);
-      await this.#removeOrLog(this.#directory(id), { signal: AbortSignal.timeout(STALE_LIMIT_MS) });
+      await this.#removeOrLog(this.#directory(id), { patienceMs: STALE_PATIENCE_MS });
     }
   }
 
@@ -242,7 +242,7 @@ export class LocalMountManager implements AsyncDisposable {
     return true;
   }
 
-  async #removeOrLog(directory: ActivationDirectory, options: CallOptions): Promise<void> {
+  async #removeOrLog(directory: ActivationDirectory, options: RemoveOptions): Promise<void> {
     try {
       await directory.remove(options);
     } catch (error) {

@@ -4,7 +4,7 @@ import { promisify } from "node:util";
 import type { CallOptions } from "@berth/core/any";
 import { KeyedLock } from "@berth/core/keyed-lock";
 import type { Mount } from "@berth/core/mount";
-import { failedPrecondition, internal, invalidArgument, systemErrorCode } from "@berth/errors";
+import { failedPrecondition, internal, invalidArgument, isNotFound, messageOf, systemErrorCode } from "@berth/errors";
 import { closeFd, O_PATH, openat2, RENAME_NOREPLACE, renameat2, unlinkat } from "@berth/linux/files";
 import { runProgram } from "@berth/linux/process";
 
@@ -25,8 +25,8 @@ const IMAGE_FD = 3;
  * `X-containerd.mkfs.size=`, `.fs=` and `.uuid=` want it. A crash leaves no image that is half made under that name.
  *
  * @throws invalid_argument - an option is missing or malformed
- * @throws failed_precondition - the image lies outside of the roots, or is no regular file
- * @throws not_found - the program that makes such file systems is not there
+ * @throws failed_precondition - the image lies outside of the roots, or is no regular file; the program that makes such file systems is
+ * not there
  * @see containerd core/mount/manager/mkfs.go
  */
 export function createFileSystemMaker(): FileSystemMaker {
@@ -82,13 +82,18 @@ async function format(
   const uuidArgs = uuid === undefined ? [] : type === "xfs" ? ["-m", `uuid=${uuid}`] : ["-U", uuid];
   const args = ["-q", ...uuidArgs, `/proc/self/fd/${IMAGE_FD}`];
   const extraFds = new Map([[IMAGE_FD, image]]);
-  const { status, output } = await runProgram({ path, args, extraFds, timeoutMs: TIMEOUT_MS, signal });
+  const { status, output } = await runProgram({ path, args, extraFds, timeoutMs: TIMEOUT_MS, signal }).catch(missing);
   if (status === 0) return;
   const said = output.trim().slice(0, 1000);
   // The one thing about the image that the caller chose is its size.
   if (/too small|too big|larger than|minimum/i.test(said))
     throw invalidArgument(`${path} of ${sizeBytes} bytes: ${said}`);
   throw internal(`${path} ended with status ${status}: ${said}`);
+}
+
+/** A program that is missing is no missing activation. */
+function missing(error: unknown): never {
+  throw isNotFound(error) ? failedPrecondition(messageOf(error), { cause: error }) : error;
 }
 
 function removeLeft(directory: number, name: string): void {
