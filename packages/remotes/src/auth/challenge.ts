@@ -12,6 +12,10 @@ const MAX_CHALLENGES = 32;
 const PREFERENCE = ["bearer", "basic"];
 const TOKEN = /[!#$%&'*+\-.^_`|~0-9A-Za-z]+/y;
 const TOKEN68 = /[A-Za-z0-9\-._~+/]+=*(?=\s*(?:,|$))/y;
+/** Names of parameters are short; looking for one costs no more than this. */
+const MAX_NAME_LENGTH = 256;
+/** Not the padding of a token. */
+const PARAMETER = /^[ \t]*[!#$%&'*+\-.^_`|~0-9A-Za-z]+[ \t]*=(?!=*[ \t]*(?:,|$))/;
 const SPACES = /[ \t]*/y;
 const QUOTED = /"((?:[^"\\]|\\.)*)"/y;
 
@@ -57,7 +61,7 @@ function parseHeader(text: string): Challenge[] {
     } else {
       parameters = new Map();
       challenges.push({ scheme: name, parameters });
-      if (!/^[ \t]*[!#$%&'*+\-.^_`|~0-9A-Za-z]+[ \t]*=/.test(text.slice(at))) take(TOKEN68);
+      if (!PARAMETER.test(text.slice(at, at + MAX_NAME_LENGTH))) take(TOKEN68);
     }
   }
 }
