@@ -1,6 +1,7 @@
-import { mkdir, open, rename, rm, stat } from "node:fs/promises";
+import { mkdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 
+import { renameDurably } from "@berth/core/durable-files";
 import { failedPrecondition, systemErrorCode, wrapError } from "@berth/errors";
 import { mountTemporary } from "@berth/linux/mount";
 
@@ -35,9 +36,7 @@ export async function prepareScratch(options: ScratchOptions, trees: TreeWorkers
   try {
     await rm(temporary, { force: true });
     await trees.copyFile(scratchFile, temporary);
-    await rename(temporary, path);
-    await using directory = await open(root);
-    await directory.sync();
+    await renameDurably(temporary, path);
   } catch (error) {
     throw wrapError(error, "generate scratch file");
   }
