@@ -62,12 +62,12 @@ describe("berthd boot", () => {
   });
 
   it("leaves out disabled plugins, and shows a plugin with a wrong table as failed, with the place", async () => {
-    const config = `disabled_plugins = ["io.containerd.snapshotter.v1.native"]
-[plugins."io.containerd.gc.v1.scheduler"]
+    const disabledPlugins = ["io.containerd.snapshotter.v1.native"];
+    const config = `[plugins."io.containerd.gc.v1.scheduler"]
   pause_threshold = "much"
   colour = "red"
 `;
-    await using daemon = await startBerthd({ config });
+    await using daemon = await startBerthd({ disabledPlugins, config });
     const { stdout } = await daemon.ctr(["plugins", "ls"]);
     expect(stdout).not.toMatch(/\bnative\b/);
     expect(stdout).toMatch(/scheduler +- +error/);
