@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { createClient } from "@connectrpc/connect";
 import { Pool } from "@berth/api/berth/shim/v1/shim";
+import { Sandbox } from "@berth/api/containerd/runtime/sandbox/v1/sandbox";
 import { BootstrapParamsSchema, BootstrapResultSchema } from "@berth/api/containerd/runtime/bootstrap/v1/bootstrap";
 import { DeleteResponseSchema } from "@berth/api/containerd/task/v2/task";
 import { RuntimeInfoSchema } from "@berth/api/containerd/types/introspection";
@@ -150,6 +151,30 @@ describe("containerd-shim-berth-v2", { timeout: 60_000 }, () => {
     await client.wait({ id: "x" });
     await client.delete({ id: "x" });
     await client.shutdown({ id: "x" });
+    expect(await ended(pid)).toBe(true);
+  });
+
+  it("serves a sandbox with its containers, and ends with it", async () => {
+    await open({ BERTH_SHIM_GROUPING: "sandbox", BERTH_SHIM_LINGER_MS: "60000" });
+    fixture.bundle("pod", []);
+    const file = join(fixture.bundle("member", ["sleep", "1000"]), "config.json");
+    const specification: object = JSON.parse(readFileSync(file, "utf8"));
+    writeFileSync(file, JSON.stringify({ ...specification, annotations: { "io.containerd.runc.v2.group": "pod" } }));
+    const address = await fixture.start("pod");
+    expect(await fixture.start("member")).toBe(address);
+    const client = fixture.client(address);
+    const pid = await shimPid(address, "pod");
+    await using transport = createTtrpcTransport({ path: address });
+    const sandbox = createClient(Sandbox, transport);
+    await sandbox.createSandbox({ sandboxId: "pod", bundlePath: join(fixture.directory, "b", "pod") });
+    expect((await sandbox.startSandbox({ sandboxId: "pod" })).pid).toBe(pid);
+    await fixture.launch(client, "member");
+    await sandbox.stopSandbox({ sandboxId: "pod" });
+    expect(await client.wait({ id: "member" })).toMatchObject({ exitStatus: 137 });
+    await client.delete({ id: "member" });
+    await client.shutdown({ id: "member" });
+    expect(isAlive(pid)).toBe(true);
+    await sandbox.shutdownSandbox({ sandboxId: "pod" });
     expect(await ended(pid)).toBe(true);
   });
 

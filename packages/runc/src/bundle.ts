@@ -1,22 +1,43 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { invalidArgument, messageOf } from "@berth/errors";
+import { invalidArgument, messageOf, systemErrorCode } from "@berth/errors";
 
 /** What a shim wants to know of a container's specification. */
 export interface BundleFacts {
   /** The processes have a pid namespace of their own, so that the kernel ends them all when init ends. */
   readonly privatePidNamespace: boolean;
+  /** The sandbox that the container belongs to, by its annotations or by what the daemon wrote. */
+  readonly sandboxId: string | undefined;
 }
+
+const SANDBOX_ANNOTATIONS = ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
 
 /** This reads a bundle's `config.json`. @throws invalid_argument - it is missing or no JSON */
 export function readBundleFacts(bundle: string): BundleFacts {
   try {
     const spec: unknown = JSON.parse(readFileSync(join(bundle, "config.json"), "utf8"));
-    return { privatePidNamespace: namespacesOf(spec).some((namespace) => isPrivatePid(namespace)) };
+    const privatePidNamespace = namespacesOf(spec).some((namespace) => isPrivatePid(namespace));
+    return { privatePidNamespace, sandboxId: readSandboxFile(bundle) ?? sandboxOf(spec) };
   } catch (error) {
     throw invalidArgument(`read ${bundle}/config.json: ${messageOf(error)}`, { cause: error });
   }
+}
+
+function readSandboxFile(bundle: string): string | undefined {
+  try {
+    return readFileSync(join(bundle, "sandbox"), "utf8").trim() || undefined;
+  } catch (error) {
+    if (systemErrorCode(error) === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+function sandboxOf(spec: unknown): string | undefined {
+  const annotations = field(spec, "annotations");
+  return SANDBOX_ANNOTATIONS.map((name) => field(annotations, name)).find(
+    (id): id is string => typeof id === "string" && id !== "",
+  );
 }
 
 function namespacesOf(spec: unknown): readonly unknown[] {

@@ -46,6 +46,8 @@ export class Container {
   readonly #context: RuncTasksContext;
   readonly driver: RuncDriver;
   readonly #news: ExitNews;
+  /** The sandbox it belongs to, if any. */
+  readonly sandboxId: string | undefined;
   readonly #privatePids: boolean;
   #state: Running = "created";
   #oom: OomWatch | undefined;
@@ -57,7 +59,9 @@ export class Container {
     this.#settings = settings;
     this.driver = driver;
     this.#context = context;
-    this.#privatePids = readBundleFacts(settings.bundle).privatePidNamespace;
+    const facts = readBundleFacts(settings.bundle);
+    this.#privatePids = facts.privatePidNamespace;
+    this.sandboxId = facts.sandboxId;
     this.#news = new ExitNews(settings, context);
     const openStdio = (request: StdioRequest): ProcessStdio => this.#openStdio(request);
     this.execs = new ExecProcesses({ ...settings, driver, context, news: this.#news, openStdio });

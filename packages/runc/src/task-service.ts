@@ -1,27 +1,27 @@
 import { writeFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 
-import { type DescMessage, type MessageInitShape, create, toBinary } from "@bufbuild/protobuf";
 import { type Any, timestampFromDate } from "@bufbuild/protobuf/wkt";
 import type { ServiceImpl } from "@connectrpc/connect";
-import { ProcessDetailsSchema } from "@berth/api/containerd/runc/v1/options";
 import { TaskCheckpointedSchema, TaskCreateSchema, TaskDeleteSchema } from "@berth/api/containerd/events/task";
+import type { Sandbox } from "@berth/api/containerd/runtime/sandbox/v1/sandbox";
 import type { Task } from "@berth/api/containerd/task/v3/task";
 import { Status } from "@berth/api/containerd/v1/types/task";
-import { MetricsSchema as MetricsV1Schema } from "@berth/api/io/containerd/cgroups/v1/metrics";
-import { MetricsSchema as MetricsV2Schema } from "@berth/api/io/containerd/cgroups/v2/metrics";
 import { alreadyExists, invalidArgument, notFound, unimplemented } from "@berth/errors";
-import { readCgroupStats } from "@berth/linux/cgroups";
 
 import { checkIdentifier } from "./bundle.ts";
 import { Container } from "./container.ts";
+import { containerStats, describeProcess } from "./task-messages.ts";
 import { RuncDriver } from "./runc-driver.ts";
 import { parseCheckpointOptions, parseRuncOptions, runcRoot, writeRuncOptions } from "./runtime-options.ts";
+import { Sandboxes } from "./sandboxes.ts";
 import type { RuncTasksContext } from "./tasks-context.ts";
 
 /** The containers of one shim process, and the Task service over them; `shutdown` belongs to the process. */
 export interface RuncTasks extends AsyncDisposable {
   readonly service: Omit<ServiceImpl<typeof Task>, "shutdown">;
+  readonly sandbox: ServiceImpl<typeof Sandbox>;
+  /** Containers and sandboxes. */
   readonly size: number;
 }
 
@@ -44,21 +44,32 @@ class ContainerTasks implements RuncTasks {
   readonly service: Handlers;
   readonly #context: RuncTasksContext;
   readonly #containers = new Map<string, Container>();
+  readonly #sandboxes: Sandboxes;
   /** Ids of containers that are being made. */
   readonly #coming = new Set<string>();
 
   constructor(context: RuncTasksContext) {
     this.#context = context;
+    this.#sandboxes = new Sandboxes((id) => this.#ofSandbox(id), context.log);
     this.service = { ...this.#lifeHandlers(), ...this.#processHandlers(), ...this.#containerHandlers() };
   }
 
   get size(): number {
-    return this.#containers.size + this.#coming.size;
+    return this.#containers.size + this.#coming.size + this.#sandboxes.size;
+  }
+
+  get sandbox(): ServiceImpl<typeof Sandbox> {
+    return this.#sandboxes.service;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#sandboxes[Symbol.asyncDispose]();
     await Promise.all([...this.#containers.values()].map((container) => container.abandon()));
     this.#containers.clear();
+  }
+
+  #ofSandbox(id: string): Container[] {
+    return [...this.#containers.values()].filter((container) => container.sandboxId === id || container.id === id);
   }
 
   #get(id: string): Container {
@@ -136,7 +147,7 @@ class ContainerTasks implements RuncTasks {
         await this.#update(this.#get(id), resources.value);
         return {};
       },
-      stats: ({ id }) => ({ stats: readStats(this.#get(id)) }),
+      stats: ({ id }) => ({ stats: containerStats(this.#get(id)) }),
       connect: ({ id }) => ({ shimPid: process.pid, taskPid: this.#containers.get(id)?.init.pid ?? 0 }),
     };
   }
@@ -211,23 +222,4 @@ class ContainerTasks implements RuncTasks {
       rmSync(file, { force: true });
     }
   }
-}
-
-/** containerd names messages in an Any by their bare name. */
-function pack<D extends DescMessage>(schema: D, message: MessageInitShape<D>) {
-  return { typeUrl: schema.typeName, value: toBinary(schema, create(schema, message)) };
-}
-
-function describeProcess(pid: number, execId: string | undefined) {
-  return execId === undefined ? { pid } : { pid, info: pack(ProcessDetailsSchema, { execId }) };
-}
-
-function readStats(container: Container) {
-  const { cgroup } = container;
-  if (!cgroup) throw notFound(`cgroup of container ${container.id} does not exist`);
-  const stats = readCgroupStats(cgroup);
-  // `readonly` lists initialise messages as well as others; the generated type does not say so
-  return stats.version === 1
-    ? pack(MetricsV1Schema, stats.metrics as MessageInitShape<typeof MetricsV1Schema>)
-    : pack(MetricsV2Schema, stats.metrics as MessageInitShape<typeof MetricsV2Schema>);
 }

@@ -44,6 +44,7 @@ export interface BundleOptions {
   readonly terminal?: boolean;
   readonly hostPids?: boolean;
   readonly memoryLimit?: number;
+  readonly sandboxId?: string;
 }
 
 /** The Task service in this process, with a directory for its bundles, everything it has published, and real runc. */
@@ -209,11 +210,13 @@ export async function openDescriptors(): Promise<number> {
   return readdirSync("/proc/self/fd").length;
 }
 
-function specification(id: string, { args, terminal = false, hostPids = false, memoryLimit }: BundleOptions) {
+function specification(id: string, options: BundleOptions) {
+  const { args, terminal = false, hostPids = false, memoryLimit, sandboxId } = options;
   const namespaces = ["ipc", "uts", "mount", "network", ...(hostPids ? [] : ["pid"])];
   const memory = memoryLimit === undefined ? {} : { memory: { limit: memoryLimit, swap: memoryLimit } };
   return {
     ociVersion: "1.0.2",
+    ...(sandboxId === undefined ? {} : { annotations: { "io.kubernetes.cri.sandbox-id": sandboxId } }),
     process: { terminal, user: { uid: 0, gid: 0 }, args, env: ["PATH=/bin"], cwd: "/" },
     root: { path: "rootfs" },
     mounts: [

@@ -1,0 +1,99 @@
+import { existsSync, mkdirSync } from "node:fs";
+import { join } from "node:path";
+
+import { create, type DescMessage, fromBinary, type MessageInitShape } from "@bufbuild/protobuf";
+import { createHandlerContext } from "@connectrpc/connect";
+import { Sandbox } from "@berth/api/containerd/runtime/sandbox/v1/sandbox";
+import { Status } from "@berth/api/containerd/v1/types/task";
+import { MetricsSchema } from "@berth/api/io/containerd/cgroups/v1/metrics";
+import { Code, codeOf } from "@berth/errors";
+import { readMountInfo } from "@berth/linux/mount";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+
+import { TasksFixture } from "./container-fixture.ts";
+
+type Method = keyof typeof Sandbox.method;
+const codeFrom = (work: Promise<unknown>): Promise<Code | undefined> => work.then(() => undefined, codeOf);
+
+describe("sandboxes over runc", { timeout: 60_000 }, () => {
+  let fixture: TasksFixture;
+  beforeAll(async () => {
+    fixture = await TasksFixture.open();
+  });
+  afterAll(() => fixture[Symbol.asyncDispose]());
+
+  const call = async (name: Method, init: Readonly<Record<string, unknown>>): Promise<Record<string, unknown>> => {
+    const method = Sandbox.method[name];
+    const context = createHandlerContext({
+      service: Sandbox,
+      method,
+      requestMethod: "POST",
+      protocolName: "ttrpc",
+      url: "ttrpc:///",
+    });
+    const request = create(method.input as DescMessage, init as MessageInitShape<DescMessage>); // of the method named
+    // the handlers cannot be indexed by a union of names
+    const handler = fixture.tasks.sandbox[name] as (message: unknown, context: unknown) => unknown;
+    return (await handler(request, context)) as Record<string, unknown>; // a message
+  };
+  const run = async (id: string, script: string, sandboxId: string): Promise<void> => {
+    await fixture.create(id, { args: ["sh", "-c", script], sandboxId });
+    await fixture.call("start", id);
+  };
+
+  it.each(["startSandbox", "stopSandbox", "shutdownSandbox", "waitSandbox", "sandboxStatus", "pingSandbox"] as const)(
+    "%s of an unknown sandbox is not found",
+    async (method) => expect(await codeFrom(call(method, { sandboxId: "nobody" }))).toBe(Code.NotFound),
+  );
+
+  it("lives from create to shutdown, and keeps the shim meanwhile", async () => {
+    const bundlePath = join(fixture.directory, "s1");
+    mkdirSync(join(bundlePath, "rootfs"), { recursive: true });
+    const rootfs = [{ type: "bind", source: join(fixture.directory, "image"), options: ["rbind", "ro"] }];
+    await call("createSandbox", { sandboxId: "s1", bundlePath, rootfs, netnsPath: "/run/netns/x" });
+    expect(fixture.tasks.size).toBe(1);
+    expect(existsSync(join(bundlePath, "rootfs", "bin", "busybox"))).toBe(true);
+    expect(await codeFrom(call("createSandbox", { sandboxId: "s1", bundlePath }))).toBe(Code.AlreadyExists);
+    expect(await codeFrom(call("createSandbox", { sandboxId: "../up", bundlePath }))).toBe(Code.InvalidArgument);
+    expect(await call("startSandbox", { sandboxId: "s1" })).toMatchObject({ pid: process.pid });
+    expect(await codeFrom(call("startSandbox", { sandboxId: "s1" }))).toBe(Code.FailedPrecondition);
+    expect(await call("platform", { sandboxId: "s1" })).toMatchObject({ platform: { os: "linux" } });
+    expect(await call("sandboxStatus", { sandboxId: "s1" })).toMatchObject({ state: "SANDBOX_READY", info: {} });
+    await call("shutdownSandbox", { sandboxId: "s1" });
+    expect(readMountInfo().some(({ mountPoint }) => mountPoint.startsWith(bundlePath))).toBe(false);
+    expect(fixture.tasks.size).toBe(0);
+    expect(await codeFrom(call("pingSandbox", { sandboxId: "s1" }))).toBe(Code.NotFound);
+  });
+
+  it("measures its own containers together, and stops them: asked first, killed then, frozen or not", async () => {
+    for (const sandboxId of ["s2", "other"]) {
+      await call("createSandbox", { sandboxId, bundlePath: fixture.directory });
+      await call("startSandbox", { sandboxId });
+    }
+    await run("polite", "trap 'exit 3' TERM; while true; do sleep 0.05; done", "s2");
+    await run("deaf", "trap '' TERM; while true; do sleep 0.05; done", "s2");
+    await run("frozen", "while true; do sleep 0.05; done", "s2");
+    await run("foreign", "while true; do sleep 0.05; done", "other");
+    await fixture.call("pause", "frozen");
+    const { metrics } = await call("sandboxMetrics", { sandboxId: "s2" });
+    const { id, data } = metrics as { id: string; data: { typeUrl: string; value: Uint8Array } }; // of this method
+    expect([id, data.typeUrl]).toEqual(["s2", "io.containerd.cgroups.v1.Metrics"]);
+    expect(Number(fromBinary(MetricsSchema, data.value).pids?.current)).toBeGreaterThanOrEqual(3);
+    const { info } = await call("sandboxStatus", { sandboxId: "s2", verbose: true });
+    expect(info).toMatchObject({ containers: JSON.stringify(["polite", "deaf", "frozen"]) });
+    const waiting = call("waitSandbox", { sandboxId: "s2" });
+    await call("stopSandbox", { sandboxId: "s2", timeoutSecs: 1 });
+    expect(await waiting).toMatchObject({ exitStatus: 0 });
+    expect(await fixture.call("wait", "polite")).toMatchObject({ exitStatus: 3 });
+    expect(await fixture.call("wait", "deaf")).toMatchObject({ exitStatus: 137 });
+    expect(await fixture.call("state", "frozen")).toMatchObject({ status: Status.STOPPED });
+    expect(await fixture.call("state", "foreign")).toMatchObject({ status: Status.RUNNING });
+    expect(await call("sandboxStatus", { sandboxId: "s2" })).toMatchObject({ state: "SANDBOX_NOTREADY", pid: 0 });
+    await call("stopSandbox", { sandboxId: "s2" });
+    for (const each of ["polite", "deaf", "frozen"]) await fixture.call("delete", each);
+    await call("shutdownSandbox", { sandboxId: "s2" });
+    await call("shutdownSandbox", { sandboxId: "other" });
+    expect(await fixture.call("state", "foreign")).toMatchObject({ status: Status.STOPPED });
+    await fixture.call("delete", "foreign");
+  });
+});
