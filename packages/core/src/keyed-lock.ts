@@ -1,4 +1,5 @@
 import type { CallOptions } from "./any.ts";
+import { raceSignal } from "./race-signal.ts";
 
 /** Mutual exclusion by name inside this process, for steps that take several awaits. First come, first served. */
 export class KeyedLock {
@@ -43,17 +44,5 @@ export class KeyedLock {
         forget();
       },
     };
-  }
-}
-
-async function raceSignal(promise: Promise<void>, signal: AbortSignal | undefined): Promise<void> {
-  if (signal === undefined) return promise;
-  const { promise: aborted, reject } = Promise.withResolvers<never>();
-  const abort = (): void => reject(signal.reason);
-  signal.addEventListener("abort", abort, { once: true });
-  try {
-    await Promise.race([promise, aborted]);
-  } finally {
-    signal.removeEventListener("abort", abort);
   }
 }

@@ -1,12 +1,10 @@
 import { formatDigest } from "@berth/oci";
 import { describe, expect, it } from "vitest";
 
-import { MetadataDatabase } from "../src/database/metadata-database.ts";
 import { blobs, images, snapshots } from "../src/database/tables.ts";
 import type { Transaction } from "../src/database/transaction.ts";
-import { openStorage, testNamespace } from "./daemon-storage.ts";
+import { openDatabase, openStorage, testNamespace } from "./daemon-storage.ts";
 import { temporaryDirectory } from "./temporary-directory.ts";
-import { silentLogger } from "@berth/core/log";
 
 const ROOTS = 5_000;
 const PER_ROOT = 20;
@@ -44,14 +42,7 @@ function putTree(tx: Transaction, root: number): void {
 }
 
 async function writeObjects(path: string): Promise<void> {
-  const events = { publish: async () => {} };
-  await using database = await MetadataDatabase.open({
-    path,
-    events,
-    log: silentLogger,
-    noSync: true,
-    fatal: () => {},
-  });
+  await using database = await openDatabase(path);
   for (let begin = 0; begin < ROOTS; begin += 250) {
     await database.update((tx) => {
       for (let root = begin; root < begin + 250; root++) putTree(tx, root);

@@ -1,10 +1,12 @@
 import { createLocalContentStore } from "@berth/content";
 import type { ContentStore } from "@berth/core/content";
+import { silentLogger } from "@berth/core/log";
 import type { NamespacedStores } from "@berth/core/metadata";
 import { parseNamespace } from "@berth/core/namespaces";
 import type { Snapshotter } from "@berth/core/snapshots";
 import { openNativeSnapshotter } from "@berth/snapshotters/native";
 
+import { MetadataDatabase } from "../src/database/metadata-database.ts";
 import type { Metadata, MetadataOptions } from "../src/index.ts";
 import { openMetadata } from "../src/index.ts";
 import { temporaryDirectory } from "./temporary-directory.ts";
@@ -55,4 +57,10 @@ export async function openStorage(
     leased: (lease) => metadata.namespace(testNamespace, { lease }),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
+}
+
+/** This opens a database alone, past the stores and their rules. */
+export function openDatabase(path: string): Promise<MetadataDatabase> {
+  const events = { publish: async () => {} };
+  return MetadataDatabase.open({ path, events, log: silentLogger, noSync: true, fatal: () => {} });
 }

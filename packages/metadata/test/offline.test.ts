@@ -12,16 +12,15 @@ import { openNativeSnapshotter } from "@berth/snapshotters/native";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 
-import { MetadataDatabase } from "../src/database/metadata-database.ts";
+import type { MetadataDatabase } from "../src/database/metadata-database.ts";
 import { encodeRecordKey } from "../src/database/record-key.ts";
 import { blobs, containers, images, snapshots } from "../src/database/tables.ts";
 import type { Transaction } from "../src/database/transaction.ts";
 import type { CheckOptions, Finding, OfflineStorage } from "../src/offline.ts";
 import { checkStorage, exportRecords, OfflineDatabase, repairStorage, storageStats } from "../src/offline.ts";
 import { parseNode } from "../src/offline/manifest-graph.ts";
-import { silentLogger } from "@berth/core/log";
 import type { Storage } from "./daemon-storage.ts";
-import { openStorage, putText, testNamespace } from "./daemon-storage.ts";
+import { openDatabase, openStorage, putText, testNamespace } from "./daemon-storage.ts";
 import { temporaryDirectory } from "./temporary-directory.ts";
 
 const OPTIONS: CheckOptions = { namespace: "default" };
@@ -65,14 +64,7 @@ async function writeRecords(root: string, run: (tx: Transaction) => void): Promi
 }
 
 async function withDatabase<T>(path: string, work: (database: MetadataDatabase) => Promise<T>): Promise<T> {
-  const events = { publish: async () => {} };
-  await using database = await MetadataDatabase.open({
-    path,
-    events,
-    log: silentLogger,
-    noSync: true,
-    fatal: () => {},
-  });
+  await using database = await openDatabase(path);
   return await work(database);
 }
 

@@ -1,5 +1,5 @@
 import type { Logger } from "@berth/core/log";
-import { isNotFound } from "@berth/errors";
+import { isNotFound, wrapError } from "@berth/errors";
 import type { Digest } from "@berth/oci";
 
 import type { RecordIndex } from "../database/record-index.ts";
@@ -8,7 +8,11 @@ import type { BackendContent } from "../stores/backend-content.ts";
 import type { OrphanPolicy } from "./backend-key.ts";
 import { isOrphan } from "./backend-key.ts";
 
-/** This removes the blobs and ingests of the backend that no namespace knows. Writers go on meanwhile. */
+/**
+ * This removes the blobs and ingests of the backend that no namespace knows. Writers go on meanwhile.
+ *
+ * @throws the first failure to remove something, after the rest was removed: what is left is tried again
+ */
 export async function cleanContent(
   index: RecordIndex,
   backend: BackendContent,
@@ -17,20 +21,33 @@ export async function cleanContent(
   signal?: AbortSignal,
 ): Promise<number> {
   let removed = 0;
+  const failures: unknown[] = [];
+  const remove = async (call: () => Promise<void>, fields: Record<string, string>): Promise<void> => {
+    try {
+      await call();
+      removed++;
+    } catch (error) {
+      if (isNotFound(error)) return;
+      log.warn("failed to remove garbage from content store", { ...fields, error });
+      failures.push(error);
+    }
+  };
   for await (const { digest, createdAt } of backend.store.list({ signal })) {
     if (isKnown(index, digest) || backend.isPinned(digest)) continue;
     if (!backend.forsaken.has(digest) && createdAt >= policy.startedAt) continue;
     // No await since the look at records and pins: whoever wants the blob from here on waits for its removal.
-    if (await remove(() => backend.remove(digest), log, { digest })) removed++;
-    backend.forsaken.delete(digest);
+    const before = failures.length;
+    await remove(() => backend.remove(digest), { digest });
+    if (failures.length === before) backend.forsaken.delete(digest);
   }
   for (const digest of backend.forsaken) if (isKnown(index, digest)) backend.forsaken.delete(digest);
   for (const { ref, startedAt } of await Array.fromAsync(backend.store.listStatuses({ signal }))) {
     // Read anew for each: an ingest gets its record while the list is read.
     if (backend.ingestsInFlight.has(ref) || isKnownIngest(index, ref)) continue;
     if (!isOrphan(policy, ref, startedAt)) continue;
-    if (await remove(() => backend.store.abort(ref), log, { ref })) removed++;
+    await remove(() => backend.store.abort(ref), { ref });
   }
+  if (failures.length > 0) throw wrapError(failures[0], `${failures.length} pieces of garbage are left`);
   return removed;
 }
 
@@ -44,14 +61,4 @@ function isKnownIngest(index: RecordIndex, backendRef: string): boolean {
   const [, namespace, key] = /^([^/]+)\/[^/]+\/(.*)$/s.exec(backendRef) ?? [];
   if (namespace === undefined || key === undefined) return false;
   return index.find(ingests, { namespace, group: "", key })?.backendRef === backendRef;
-}
-
-async function remove(call: () => Promise<void>, log: Logger, fields: Record<string, string>): Promise<boolean> {
-  try {
-    await call();
-    return true;
-  } catch (error) {
-    if (!isNotFound(error)) log.warn("failed to remove garbage from content store", { ...fields, error });
-    return false;
-  }
 }

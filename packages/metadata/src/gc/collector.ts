@@ -1,5 +1,6 @@
 import type { CallOptions } from "@berth/core/any";
 import type { Logger } from "@berth/core/log";
+import { raceSignal } from "@berth/core/race-signal";
 import { parseDigest } from "@berth/oci";
 
 import type { MetadataDatabase } from "../database/metadata-database.ts";
@@ -196,17 +197,4 @@ async function markRoots(buckets: readonly Bucket<unknown>[], marker: Marker, ru
 
 function* recordsOf(buckets: readonly Bucket<unknown>[]): Generator<Node & { readonly record: unknown }, undefined> {
   for (const bucket of buckets) for (const [key, record] of bucket.entries()) yield { bucket, key, record };
-}
-
-/** The run goes on when one of those who wait for it goes away. */
-async function raceSignal<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return promise;
-  const { promise: aborted, reject } = Promise.withResolvers<never>();
-  const abort = (): void => reject(signal.reason);
-  signal.addEventListener("abort", abort, { once: true });
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    signal.removeEventListener("abort", abort);
-  }
 }
