@@ -25,6 +25,7 @@ import {
   taskRuntimePlugin,
   tasksServicePlugin,
 } from "@berth/runtime/plugin";
+import { sandboxControllersServicePlugin, shimSandboxControllerPlugin } from "@berth/sandbox/plugin";
 import {
   blockfilePlugin,
   btrfsPlugin,
@@ -85,6 +86,8 @@ export function daemonPlugins(config: DaemonConfig): readonly Plugin[] {
     mountsServicePlugin,
     namespacesServicePlugin,
     sandboxStorePlugin,
+    shimSandboxControllerPlugin,
+    sandboxControllersServicePlugin,
     sandboxesServicePlugin,
     snapshotServicePlugin,
     tasksServicePlugin,

@@ -7,7 +7,10 @@ import type { MetadataStore, NamespaceOptions } from "@berth/core/metadata";
 import type { MountHandler, MountManager } from "@berth/core/mount";
 import type { Namespace } from "@berth/core/namespaces";
 import type { TaskRuntime } from "@berth/core/runtime";
+import type { SandboxController } from "@berth/core/sandbox-controller";
 import type { SandboxStore } from "@berth/core/sandboxes";
+import type { ShimBundles, ShimBundlesOptions } from "@berth/core/shims";
+import type { StreamManager, StreamRegistry } from "@berth/core/streaming";
 import type { Snapshotter } from "@berth/core/snapshots";
 
 import { pluginType } from "./plugin-type.ts";
@@ -31,10 +34,12 @@ export type DifferProvider = (namespace: Namespace, options?: NamespaceOptions) 
 /** Gives the mount manager of a namespace; what is activated through a view with a lease is held by it. */
 export type MountManagerProvider = (namespace: Namespace, options?: NamespaceOptions) => MountManager;
 
-/** Finds shims and starts them; opaque to all but the runtime. */
+/** Finds shims and starts them. What it does for tasks is known to the runtime alone. */
 export interface ShimManager {
   /** Path of the binary that a runtime name, or path, leads to. @throws not_found, invalid_argument */
   resolve(runtime: string): Promise<string>;
+  /** This opens a place for shims that stand for no task, and takes over those of an earlier daemon. The caller disposes it. */
+  openBundles(options: ShimBundlesOptions): Promise<ShimBundles>;
 }
 
 /** How tasks are watched. */
@@ -59,6 +64,10 @@ export const MountHandlerPlugin = pluginType<MountHandler>("io.containerd.mount-
 export const MountManagerPlugin = pluginType<MountManagerProvider>("io.containerd.mount-manager.v1");
 export const ShimPlugin = pluginType<ShimManager>("io.containerd.shim.v1");
 export const RuntimePlugin = pluginType<TaskRuntime>("io.containerd.runtime.v2");
+/** Runs sandboxes; its id is the name of the sandboxer. */
+export const SandboxControllerPlugin = pluginType<SandboxController>("io.containerd.sandbox.controller.v1");
+/** Streams that clients have opened. */
+export const StreamingPlugin = pluginType<StreamManager & StreamRegistry>("io.containerd.streaming.v1");
 /** Watches containers, and starts those again that have ended. */
 export const ContainerMonitorPlugin = pluginType<AsyncDisposable>("io.containerd.monitor.container.v1");
 /** Watches tasks for their metrics. */

@@ -3,10 +3,11 @@ import { dirname, join } from "node:path";
 
 import type { AnyValue, CallOptions } from "@berth/core/any";
 import { type Namespace, validateIdentifier } from "@berth/core/namespaces";
+import type { ShimEndpoint } from "@berth/core/shims";
 import { alreadyExists, systemErrorCode, wrapError } from "@berth/errors";
 import { unmountRecursive } from "@berth/linux/mount";
 
-import { formatEndpoint, parseEndpoint, type ShimEndpoint } from "./shim-endpoint.ts";
+import { formatEndpoint, parseEndpoint } from "./shim-endpoint.ts";
 import { mappedRootGid } from "./mapped-root.ts";
 
 /** The two directories below which bundles lie: `<state>/io.containerd.runtime.v2.task` and the same below the root. */
@@ -46,19 +47,19 @@ export class Bundle {
   }
 
   /**
-   * This makes the directories and writes `config.json`, the bytes of the spec as they are; nothing is left when it fails.
+   * This makes the directories and writes `config.json`, the bytes of the spec as they are, where there is one; nothing is left when it fails.
    *
    * @throws invalid_argument - the id is no identifier
    * @throws already_exists - there is a bundle of that name
    */
-  static async create(roots: BundleRoots, name: BundleName, spec: AnyValue): Promise<Bundle> {
+  static async create(roots: BundleRoots, name: BundleName, spec: AnyValue | undefined): Promise<Bundle> {
     validateIdentifier(name.id, "task id");
     const bundle = new Bundle(roots, name);
     await using undo = new AsyncDisposableStack();
     await mkdir(dirname(bundle.path), { recursive: true, mode: 0o711 });
     await makeDirectory(bundle.path, 0o700);
     undo.defer(() => rm(bundle.path, { recursive: true, force: true }));
-    const gid = mappedRootGid(spec.value);
+    const gid = spec && mappedRootGid(spec.value);
     if (gid !== undefined) {
       await chown(bundle.path, -1, gid);
       await chmod(bundle.path, 0o710);
@@ -69,7 +70,7 @@ export class Bundle {
     await makeDirectory(bundle.workPath, 0o711);
     undo.defer(() => rm(bundle.workPath, { recursive: true, force: true }));
     await symlink(bundle.workPath, join(bundle.path, "work"));
-    await writeFile(join(bundle.path, "config.json"), spec.value, { mode: 0o666 });
+    if (spec !== undefined) await writeFile(join(bundle.path, "config.json"), spec.value, { mode: 0o666 });
     undo.move();
     return bundle;
   }

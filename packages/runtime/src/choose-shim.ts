@@ -1,9 +1,9 @@
 import { type TaskCreateOptions } from "@berth/core/runtime";
+import type { ShimEndpoint } from "@berth/core/shims";
 import { invalidArgument, isNotFound, unimplemented } from "@berth/errors";
 
 import { Bundle, type BundleRoots } from "./bundle.ts";
 import type { ShimConnection } from "./shim-connection.ts";
-import type { ShimEndpoint } from "./shim-endpoint.ts";
 import type { LocalShimManager } from "./shim-manager.ts";
 import { effectiveOptions } from "./shim-task.ts";
 
@@ -53,6 +53,8 @@ async function findSandboxEndpoint(
   bundle: Bundle,
   { sandboxId, binary }: { readonly sandboxId: string; readonly binary: string },
 ): Promise<ShimEndpoint | undefined> {
+  const sandbox = shims.sandboxEndpoints.get(`${bundle.namespace}/${sandboxId}`);
+  if (sandbox !== undefined) return sandbox.version >= 3 ? sandbox : undefined;
   // Our own shim groups by itself, and must be asked for a place.
   if (sandboxId === "" || sandboxId === bundle.id || shims.isOwn(binary)) return undefined;
   try {

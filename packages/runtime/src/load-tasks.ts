@@ -1,13 +1,13 @@
 import { readdir } from "node:fs/promises";
 import { availableParallelism } from "node:os";
-import { join } from "node:path";
 
 import type { CallOptions } from "@berth/core/any";
 import type { Logger } from "@berth/core/log";
-import { type Namespace, parseNamespace } from "@berth/core/namespaces";
-import { isNotFound, systemErrorCode } from "@berth/errors";
+import type { Namespace } from "@berth/core/namespaces";
+import { isNotFound } from "@berth/errors";
 
-import { Bundle, type BundleRoots, removeAtomically } from "./bundle.ts";
+import { Bundle, type BundleRoots } from "./bundle.ts";
+import { listBundles, removeStaleWork } from "./bundle-directories.ts";
 import { cleanUpDeadShim } from "./dead-shim.ts";
 import { EndedTask } from "./ended-task.ts";
 import type { ShimConnection } from "./shim-connection.ts";
@@ -30,7 +30,7 @@ export interface LoadOptions extends CallOptions {
  * and work directories without a task, are removed. A bundle that fails does not hinder the others.
  */
 export async function loadTasks(options: LoadOptions): Promise<readonly (ShimTask | EndedTask)[]> {
-  const names = await listNames(options.roots.stateDir, options.log);
+  const names = await listBundles(options.roots.stateDir, options.log);
   const tasks: (ShimTask | EndedTask)[] = [];
   const queue = names.values();
   const worker = async (): Promise<void> => {
@@ -42,41 +42,8 @@ export async function loadTasks(options: LoadOptions): Promise<readonly (ShimTas
   };
   // Mostly waiting for shims; more than the processors would start too many `delete` processes at once.
   await Promise.all(Array.from({ length: availableParallelism() }, worker));
-  await removeStaleWork(options, tasks);
+  await removeStaleWork(options.roots.rootDir, new Set(tasks.map(({ bundle }) => bundle.workPath)), options.log);
   return tasks;
-}
-
-interface Name {
-  readonly namespace: Namespace;
-  readonly id: string;
-}
-
-/** What a crash left half removed is removed here for good. */
-async function listNames(directory: string, log: Logger): Promise<Name[]> {
-  const names: Name[] = [];
-  for (const entry of await directories(directory)) {
-    let namespace: Namespace;
-    try {
-      namespace = parseNamespace(entry);
-    } catch {
-      log.warn("directory of no namespace ignored", { path: join(directory, entry) });
-      continue;
-    }
-    for (const id of await directories(join(directory, entry))) {
-      if (!id.startsWith(".")) names.push({ namespace, id });
-    }
-  }
-  return names;
-}
-
-async function directories(path: string): Promise<string[]> {
-  try {
-    const entries = await readdir(path, { withFileTypes: true });
-    return entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name);
-  } catch (error) {
-    if (systemErrorCode(error) === "ENOENT") return [];
-    throw error;
-  }
 }
 
 async function loadBundle(bundle: Bundle, options: LoadOptions): Promise<ShimTask | EndedTask | undefined> {
@@ -139,17 +106,4 @@ async function connect(
   }
   owned.use(resources.move());
   return task;
-}
-
-async function removeStaleWork({ roots, log }: LoadOptions, tasks: readonly (ShimTask | EndedTask)[]): Promise<void> {
-  const used = new Set(tasks.map(({ bundle }) => bundle.workPath));
-  for (const namespace of await directories(roots.rootDir)) {
-    for (const id of await directories(join(roots.rootDir, namespace))) {
-      const path = join(roots.rootDir, namespace, id);
-      if (used.has(path)) continue;
-      await removeAtomically(path).catch((error: unknown) =>
-        log.error("failed to clean up work directory", { path, error }),
-      );
-    }
-  }
 }

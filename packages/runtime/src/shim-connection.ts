@@ -3,13 +3,12 @@ import { Task as TaskV3 } from "@berth/api/containerd/task/v3/task";
 import type { CallOptions } from "@berth/core/any";
 import type { Logger } from "@berth/core/log";
 import type { Namespace } from "@berth/core/namespaces";
+import type { ShimEndpoint } from "@berth/core/shims";
 import { isUnimplemented, unimplemented } from "@berth/errors";
 import { createUnixTransport } from "@berth/rpc/client";
 import { createTtrpcTransport } from "@berth/ttrpc";
 import type { CallOptions as RpcCallOptions, Client, Transport } from "@connectrpc/connect";
 import { createClient } from "@connectrpc/connect";
-
-import type { ShimEndpoint } from "./shim-endpoint.ts";
 
 /** The task API; versions 2 and 3 have the same messages. */
 export type TaskClient = Client<typeof TaskV3>;

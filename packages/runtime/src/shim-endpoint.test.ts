@@ -1,10 +1,11 @@
 import { BootstrapResultSchema } from "@berth/api/containerd/runtime/bootstrap/v1/bootstrap";
+import type { ShimEndpoint } from "@berth/core/shims";
 import { Code, codeName, codeOf } from "@berth/errors";
 import { create, toBinary } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 
-import { formatEndpoint, parseBootstrapAnswer, parseEndpoint, type ShimEndpoint } from "./shim-endpoint.ts";
+import { formatEndpoint, parseBootstrapAnswer, parseEndpoint } from "./shim-endpoint.ts";
 
 const text = (value: string) => new TextEncoder().encode(value);
 const result = (init: { version: number; address: string; protocol: string }) =>

@@ -1,16 +1,8 @@
 import { type BootstrapResult, BootstrapResultSchema } from "@berth/api/containerd/runtime/bootstrap/v1/bootstrap";
+import type { ShimEndpoint } from "@berth/core/shims";
 import { invalidArgument, unimplemented } from "@berth/errors";
 import { fromBinary } from "@bufbuild/protobuf";
 import { z } from "zod";
-
-/** How to talk to a shim. */
-export interface ShimEndpoint {
-  /** Version of the task API, 2 or 3. */
-  readonly version: number;
-  /** `unix:///path`, or the name of an abstract socket. */
-  readonly address: string;
-  readonly protocol: "ttrpc" | "grpc";
-}
 
 const MAX_VERSION = 3;
 const endpointJson = z.object({

@@ -3,6 +3,7 @@ import { dirname } from "node:path";
 
 import type { AnyValue, CallOptions } from "@berth/core/any";
 import type { Logger } from "@berth/core/log";
+import type { ShimBundles, ShimBundlesOptions, ShimEndpoint } from "@berth/core/shims";
 import { silentLogger } from "@berth/core/log";
 import type { ShimManager } from "@berth/plugin-core/types";
 import { unknown, wrapError } from "@berth/errors";
@@ -15,47 +16,22 @@ import { AllowedMounts } from "./allowed-mounts.ts";
 import type { Bundle } from "./bundle.ts";
 import { parseRuntimeInfo, type RuntimeInfoSource } from "./runtime-info.ts";
 import { DEFAULT_RUNTIME_TIMEOUTS, type RuntimeTimeouts } from "./runtime-timeouts.ts";
+import { LocalShimBundles } from "./shim-bundles.ts";
 import { findShimBinary, type ShimSearch, shimSearch } from "./runtime-name.ts";
 import { runShimCommand, type ShimCommand, type ShimOutput } from "./shim-command.ts";
 import { type ShimConnection, ShimConnections } from "./shim-connection.ts";
 import { parseBootstrapAnswer } from "./shim-endpoint.ts";
 import { shimEnvironment } from "./shim-environment.ts";
 import { joinPool, poolGroup } from "./shim-pool.ts";
+import type { ShimGrouping, ShimManagerOptions } from "./shim-manager-options.ts";
 import { Turns } from "./turns.ts";
 import { firstForm, type StartForm, startInput } from "./start-input.ts";
-
-/** How shim processes are distributed over containers; the words are those of `BERTH_SHIM_GROUPING`. */
-export type ShimGrouping = "pool" | "sandbox" | "container";
-
-/** Options of {@link LocalShimManager}. */
-export interface ShimManagerOptions {
-  readonly grpcAddress: string;
-  readonly ttrpcAddress: string;
-  /** Binary for the runtimes `io.containerd.runc.v2` and `io.containerd.berth.v2`. */
-  readonly defaultShim: string;
-  /** Whether the default shim is berth's own, which is asked for a place before a process is started. */
-  readonly pooling?: boolean;
-  readonly grouping?: ShimGrouping;
-  readonly maxContainersPerShim?: number;
-  /** Where berth's own shims have their sockets; foreign shims are told only what `socketDir` says. */
-  readonly poolSocketDir?: string;
-  readonly socketDir?: string;
-  /** Further environment of shims, `KEY=value`. */
-  readonly env?: readonly string[];
-  /** What old shims run to publish an event. */
-  readonly publishBinary?: string;
-  readonly daemonVersion?: string;
-  readonly debug?: boolean;
-  readonly log?: Logger;
-  /** How long a `start` may take; 30 s by default. */
-  readonly startTimeoutMs?: number;
-  /** All other limits; containerd's by default. */
-  readonly timeouts?: RuntimeTimeouts;
-}
 
 /** What a start needs beside the bundle. */
 export interface StartOptions extends CallOptions {
   readonly options?: AnyValue | undefined;
+  /** A process of its own, whatever the grouping. */
+  readonly alone?: boolean;
 }
 
 const OWN_RUNTIMES = new Set(["io.containerd.runc.v2", "io.containerd.berth.v2"]);
@@ -69,6 +45,8 @@ export class LocalShimManager implements ShimManager, RuntimeInfoSource, AsyncDi
   readonly options: ShimManagerOptions;
   readonly connections: ShimConnections;
   readonly timeouts: RuntimeTimeouts;
+  /** Shims of sandboxes, by `<namespace>/<id>`: tasks of these sandboxes go there. */
+  readonly sandboxEndpoints = new Map<string, ShimEndpoint>();
   readonly #log: Logger;
   readonly #search: ShimSearch;
   readonly #reaper = new ChildReaper({ mode: "registered" });
@@ -112,10 +90,11 @@ export class LocalShimManager implements ShimManager, RuntimeInfoSource, AsyncDi
    * @throws unknown - it did not start, with what it printed
    * @throws deadline_exceeded - it took too long and was killed
    */
-  async start(bundle: Bundle, binary: string, { options, signal }: StartOptions = {}): Promise<ShimConnection> {
+  async start(bundle: Bundle, binary: string, start: StartOptions = {}): Promise<ShimConnection> {
+    const { options, signal, alone = false } = start;
     await bundle.writeShimPath(binary);
     signal?.throwIfAborted();
-    if (!this.#isPooled(binary)) return await this.#startProcess(bundle, binary, options);
+    if (alone || !this.#isPooled(binary)) return await this.#startProcess(bundle, binary, { options, alone });
     // One `start` at a time for a namespace's pools: those who come meanwhile find room in what it made.
     const key = `${bundle.namespace}/${poolGroup(0, options)}`;
     for (;;) {
@@ -128,13 +107,21 @@ export class LocalShimManager implements ShimManager, RuntimeInfoSource, AsyncDi
       if (running === undefined) break;
       await running.catch(() => undefined);
     }
-    const starting = this.#startProcess(bundle, binary, options);
+    const starting = this.#startProcess(bundle, binary, { options });
     this.#poolStarts.set(key, starting);
     try {
       return await starting;
     } finally {
       this.#poolStarts.delete(key);
     }
+  }
+
+  async openBundles(options: ShimBundlesOptions): Promise<ShimBundles> {
+    await using undo = new AsyncDisposableStack();
+    const bundles = undo.use(new LocalShimBundles(options, this, this.#log));
+    await bundles.load(options);
+    undo.move();
+    return bundles;
   }
 
   /** This runs `delete` of a binary for a bundle whose shim is dead; a few at a time, for a pool leaves many at once. */
@@ -157,16 +144,16 @@ export class LocalShimManager implements ShimManager, RuntimeInfoSource, AsyncDi
     return pooling === true && binary === defaultShim && (grouping ?? "pool") === "pool";
   }
 
-  async #startProcess(bundle: Bundle, binary: string, options: AnyValue | undefined): Promise<ShimConnection> {
-    const endpoint = parseBootstrapAnswer(await this.#runStart(bundle, binary, options));
+  async #startProcess(bundle: Bundle, binary: string, start: StartOptions): Promise<ShimConnection> {
+    const endpoint = parseBootstrapAnswer(await this.#runStart(bundle, binary, start));
     await bundle.writeEndpoint(endpoint);
     return await this.connections.connect(endpoint, bundle.namespace, CONNECT_TIMEOUT_MS);
   }
 
-  async #runStart(bundle: Bundle, binary: string, options: AnyValue | undefined): Promise<Uint8Array> {
+  async #runStart(bundle: Bundle, binary: string, start: StartOptions): Promise<Uint8Array> {
     const known = this.#forms.get(binary);
     const first = known ?? firstForm(binary);
-    const answer = await this.#tryStart(bundle, binary, first, options);
+    const answer = await this.#tryStart(bundle, binary, first, start);
     const second: StartForm = first === "parameters" ? "options" : "parameters";
     if (answer.status === 0) {
       this.#forms.set(binary, first);
@@ -174,14 +161,14 @@ export class LocalShimManager implements ShimManager, RuntimeInfoSource, AsyncDi
     }
     if (known !== undefined || first === "options") throw startFailed(binary, textOf(answer));
     this.#log.debug("shim refuses bootstrap parameters, trying bare options", { binary, error: textOf(answer) });
-    const retried = await this.#tryStart(bundle, binary, second, options);
+    const retried = await this.#tryStart(bundle, binary, second, start);
     if (retried.status !== 0)
       throw startFailed(binary, `${textOf(retried)} (with bootstrap parameters: ${textOf(answer)})`);
     this.#forms.set(binary, second);
     return retried.stdout;
   }
 
-  async #tryStart(bundle: Bundle, binary: string, form: StartForm, options: AnyValue | undefined): Promise<ShimOutput> {
+  async #tryStart(bundle: Bundle, binary: string, form: StartForm, start: StartOptions): Promise<ShimOutput> {
     const stdin = startInput(form, {
       id: bundle.id,
       namespace: bundle.namespace,
@@ -191,9 +178,10 @@ export class LocalShimManager implements ShimManager, RuntimeInfoSource, AsyncDi
       grpcAddress: this.options.grpcAddress,
       publishBinary: this.#publishBinary,
       socketDir: this.options.socketDir || (this.isOwn(binary) ? this.options.poolSocketDir : undefined),
-      options,
+      options: start.options,
     });
     return await this.#run(bundle, binary, {
+      grouping: start.alone === true ? "container" : this.options.grouping,
       args: [...this.#debugFlag(), "start"],
       stdin,
       combine: true,
@@ -217,10 +205,15 @@ export class LocalShimManager implements ShimManager, RuntimeInfoSource, AsyncDi
   async #run(
     bundle: Bundle,
     binary: string,
-    command: Pick<ShimCommand, "args" | "stdin" | "timeoutMs"> & { combine: boolean; signal?: AbortSignal | undefined },
+    command: Pick<ShimCommand, "args" | "stdin" | "timeoutMs"> & {
+      combine: boolean;
+      signal?: AbortSignal | undefined;
+      grouping?: ShimGrouping | undefined;
+    },
   ): Promise<ShimOutput> {
     const { namespace, id } = bundle;
     const { grpcAddress, ttrpcAddress } = this.options;
+    const { grouping = this.options.grouping, ...rest } = command;
     const common = [
       "-namespace",
       namespace,
@@ -231,12 +224,17 @@ export class LocalShimManager implements ShimManager, RuntimeInfoSource, AsyncDi
       "-id",
       id,
     ];
-    const env = shimEnvironment(process.env, { grpcAddress, ttrpcAddress, namespace, extra: this.#extraEnv(binary) });
+    const env = shimEnvironment(process.env, {
+      grpcAddress,
+      ttrpcAddress,
+      namespace,
+      extra: this.#extraEnv(binary, grouping),
+    });
     try {
       return await runShimCommand(this.#reaper, {
-        ...command,
+        ...rest,
         binary,
-        args: [...common, ...command.args],
+        args: [...common, ...rest.args],
         cwd: bundle.path,
         env,
       });
@@ -250,9 +248,9 @@ export class LocalShimManager implements ShimManager, RuntimeInfoSource, AsyncDi
     return this.options.pooling === true && binary === this.options.defaultShim;
   }
 
-  #extraEnv(binary: string): readonly string[] {
+  #extraEnv(binary: string, grouping = this.options.grouping): readonly string[] {
     const own: string[] = [];
-    const { grouping, maxContainersPerShim, poolSocketDir, env = [] } = this.options;
+    const { maxContainersPerShim, poolSocketDir, env = [] } = this.options;
     if (this.isOwn(binary)) {
       // containerd says 2 to all shims, whatever it speaks; ours takes the word at its value.
       own.push("MAX_SHIM_VERSION=3");

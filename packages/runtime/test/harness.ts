@@ -13,7 +13,8 @@ import { debianPath, debianTool, temporaryDirectory } from "@berth/testing";
 import { createTtrpcServer } from "@berth/ttrpc";
 import { fromBinary } from "@bufbuild/protobuf";
 
-import { LocalShimManager, type ShimManagerOptions } from "../src/shim-manager.ts";
+import { LocalShimManager } from "../src/shim-manager.ts";
+import type { ShimManagerOptions } from "../src/shim-manager-options.ts";
 import { openTaskRuntime, type ShimTaskRuntime } from "../src/task-runtime.ts";
 
 /** An exchange that keeps what it was given, for tests of what was sent; it filters by topic only. */

@@ -1,0 +1,34 @@
+import type { AnyValue, CallOptions } from "./any.ts";
+import type { Namespace } from "./namespaces.ts";
+
+/**
+ * A stream between a client and the daemon, of messages both ways. One side of it: what one side sends the other receives, in order.
+ */
+export interface Stream {
+  /** This waits while the other side has much to read. @throws unavailable - the stream is over */
+  send(message: AnyValue, options?: CallOptions): Promise<void>;
+  /** This resolves with the next message, or `undefined` when the other side has ended. @throws the error that the stream broke with */
+  receive(options?: CallOptions): Promise<AnyValue | undefined>;
+  /** This ends the stream for both sides; once is enough. */
+  close(): void;
+}
+
+/**
+ * The streams that clients have opened, by namespace and id, for services whose requests name them.
+ *
+ * @see containerd core/streaming/streaming.go, StreamManager
+ */
+export interface StreamManager {
+  /** @throws not_found */
+  get(namespace: Namespace, id: string): Stream;
+}
+
+/** Where clients' streams come in. */
+export interface StreamRegistry {
+  /**
+   * This makes a stream known under its id until it is closed. One with a lease lives no longer than the lease, but for references.
+   *
+   * @throws already_exists - a stream has this id
+   */
+  register(namespace: Namespace, id: string, stream: Stream, options?: { readonly lease?: string | undefined }): void;
+}

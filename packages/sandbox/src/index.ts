@@ -1,0 +1,1 @@
+export { ShimSandboxController } from "./shim-controller.ts";
