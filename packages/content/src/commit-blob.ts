@@ -9,7 +9,6 @@ import { alreadyExists, messageOf, wrapError } from "@berth/errors";
 import type { Digest } from "@berth/oci";
 
 import { blobPath, type StorePaths } from "./blob-path.ts";
-import type { EarlySync } from "./early-sync.ts";
 import { makeDirectoryDurably, renameDurably } from "@berth/core/durable-files";
 import { ignoreMissing, type IngestDirectory, removeIngest } from "./ingest-directory.ts";
 import type { KeyedLock } from "@berth/core/keyed-lock";
@@ -20,8 +19,6 @@ export interface StoreContext {
   readonly paths: StorePaths;
   /** One commit per digest at a time, so that a second one answers already_exists only when the first is on disk. */
   readonly commits: KeyedLock;
-  /** So many bytes of an ingest go to the disk while more arrive. */
-  readonly syncEveryBytes?: number;
   readonly lost: LostBlobs;
   /** Called when a blob has reached the disk. */
   readonly onSynced?: () => void;
@@ -32,7 +29,6 @@ export interface StoreContext {
 export interface FinishedIngest {
   readonly directory: IngestDirectory;
   readonly file: FileHandle;
-  readonly early: EarlySync;
   readonly digest: Digest;
   readonly size: number;
 }
@@ -82,10 +78,9 @@ async function sealData(context: StoreContext, ingest: FinishedIngest, at: numbe
  */
 export async function syncData(
   context: StoreContext,
-  { directory, file, early }: Pick<FinishedIngest, "directory" | "file" | "early">,
+  { directory, file }: Pick<FinishedIngest, "directory" | "file">,
 ): Promise<void> {
   try {
-    await early.settle();
     await file.sync();
   } catch (error) {
     await removeIngest(directory).catch((failure: unknown) => {

@@ -45,8 +45,6 @@ import { RefLocks } from "@berth/core/ref-locks";
 export interface LocalContentStoreOptions {
   /** Directory of the store; made with its parents (0755) when missing. One process may use it at a time. */
   readonly root: string;
-  /** So many bytes of an ingest go to the disk while more arrive; 32 MiB. */
-  readonly syncEveryBytes?: number;
   readonly log?: Logger;
 }
 

@@ -8,7 +8,6 @@ import { failedPrecondition, invalidArgument, messageOf, systemErrorCode, wrapEr
 import { type Digest, digestAlgorithm, type DigestAlgorithm, formatDigest } from "@berth/oci";
 
 import { commitBlob, type StoreContext, syncData } from "./commit-blob.ts";
-import { EarlySync } from "./early-sync.ts";
 import { CHUNK_BYTES, hashFile } from "./hash-file.ts";
 import { createIngest, findIngest, type IngestDirectory, ingestDirectory, touchIngest } from "./ingest-directory.ts";
 import { ingestPath } from "./blob-path.ts";
@@ -38,7 +37,6 @@ export class LocalWriter implements ContentWriter {
   readonly #algorithm: DigestAlgorithm;
   #status: IngestStatus;
   #hash: Hash;
-  readonly #early: EarlySync;
   /** Absent once committed or disposed. */
   #file: FileHandle | undefined;
   /** Set when a write failed: file and hash may differ from then on. */
@@ -48,7 +46,6 @@ export class LocalWriter implements ContentWriter {
     this.#context = context;
     this.#directory = ingest.directory;
     this.#file = ingest.file;
-    this.#early = new EarlySync(ingest.file, context.syncEveryBytes);
     this.#hash = ingest.hash;
     this.#algorithm = ingest.algorithm;
     this.#status = ingest.status;
@@ -88,7 +85,6 @@ export class LocalWriter implements ContentWriter {
       this.#broken = error;
       throw wrapError(error, `write ref ${this.#status.ref} at ${offset}`);
     }
-    this.#early.wrote(piece.length);
     this.#status = { ...this.#status, offset: offset + piece.length };
   }
 
@@ -118,7 +114,7 @@ export class LocalWriter implements ContentWriter {
       options.signal?.throwIfAborted();
       const { offset: size } = this.#status;
       const digest = await this.#verify(file, options);
-      const ingest = { directory: this.#directory, file, early: this.#early, digest, size };
+      const ingest = { directory: this.#directory, file, digest, size };
       return await commitBlob(this.#context, ingest, options);
     } catch (error) {
       throw wrapError(error, `commit ref ${this.#status.ref}`);
@@ -150,7 +146,7 @@ export class LocalWriter implements ContentWriter {
     if (file === undefined) return;
     this.#file = undefined;
     try {
-      await syncData(this.#context, { directory: this.#directory, file, early: this.#early });
+      await syncData(this.#context, { directory: this.#directory, file });
       await touchIngest(this.#directory, this.#status.updatedAt);
     } catch (error) {
       this.#context.log.warn("failed to keep ingest", { ref: this.#status.ref, error: messageOf(error) });
@@ -161,8 +157,6 @@ export class LocalWriter implements ContentWriter {
 
   async #close(file: FileHandle): Promise<void> {
     try {
-      // Whether it failed was told by the sync of all the data, or no longer matters.
-      await this.#early.settle().catch(() => {});
       await file.close();
     } finally {
       this.#lock[Symbol.dispose]();
@@ -171,9 +165,8 @@ export class LocalWriter implements ContentWriter {
 
   #usable(): FileHandle {
     if (this.#file === undefined) throw this.#closed();
-    const failure = this.#broken ?? this.#early.failure;
-    if (failure !== undefined) {
-      throw failedPrecondition(`ref ${this.#status.ref}: an earlier write failed`, { cause: failure });
+    if (this.#broken !== undefined) {
+      throw failedPrecondition(`ref ${this.#status.ref}: an earlier write failed`, { cause: this.#broken });
     }
     return this.#file;
   }

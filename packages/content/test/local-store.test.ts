@@ -181,36 +181,27 @@ describe("full disk", () => {
   });
 });
 
-describe("a sync that fails while bytes arrive", () => {
-  it("fails the writer for good and drops the ingest, as the kernel tells of lost pages only once", async () => {
-    await using directory = await temporaryDirectory();
-    const store = await createLocalContentStore({ root: join(directory.path, "store"), syncEveryBytes: 1000 });
-    const writer = await store.writer("lost");
+describe("a sync that fails", () => {
+  it("fails the commit and drops the ingest, as the kernel tells of lost pages only once", async () => {
+    await using subject = await openStore();
+    const writer = await subject.store.writer("lost");
     await writer.write(pattern(500));
-    const handles = await failingDatasync();
-    await writer.write(pattern(500));
-    await handles.failed;
-    handles[Symbol.dispose]();
-    expect(await codeFrom(writer.write(pattern(1)))).toBe(Code.FailedPrecondition);
+    using _broken = await failingSync();
+    expect(await codeFrom(writer.commit())).not.toBe("resolved");
     expect(await codeFrom(writer.commit())).toBe(Code.FailedPrecondition);
-    await writer[Symbol.asyncDispose]();
-    expect(await codeFrom(store.status("lost"))).toBe(Code.NotFound);
-    expect(await Array.fromAsync(store.list())).toEqual([]);
+    expect(await codeFrom(subject.store.status("lost"))).toBe(Code.NotFound);
+    expect(await Array.fromAsync(subject.store.list())).toEqual([]);
   });
 });
 
-/** Makes the next `datasync` of any file fail; `failed` resolves when it has. */
-async function failingDatasync() {
+/** Makes `sync` of every file fail until it is disposed. */
+async function failingSync(): Promise<Disposable> {
   await using probe = await open(import.meta.filename);
   // Every handle has this prototype.
-  const handles = Object.getPrototypeOf(probe) as { datasync(): Promise<void> };
-  const { datasync } = handles;
-  const failed = Promise.withResolvers<void>();
-  handles.datasync = async () => {
-    setImmediate(failed.resolve);
-    throw Object.assign(new Error("EIO: i/o error, fdatasync"), { code: "EIO" });
-  };
-  return { failed: failed.promise, [Symbol.dispose]: () => void (handles.datasync = datasync) };
+  const handles = Object.getPrototypeOf(probe) as { sync(): Promise<void> };
+  const { sync } = handles;
+  handles.sync = () => Promise.reject(Object.assign(new Error("EIO: i/o error, fsync"), { code: "EIO" }));
+  return { [Symbol.dispose]: () => void (handles.sync = sync) };
 }
 
 describe("any split of the bytes", () => {
