@@ -9,7 +9,7 @@ import type { Mount } from "@berth/core/mount";
 import { Code, codeOf } from "@berth/errors";
 import { mountAll, readMountInfo, unmountAll } from "@berth/linux/mount";
 import { parseDigest } from "@berth/oci";
-import { makeErofsImage, makeExt4Image, type PeerDaemon, startBerthd } from "@berth/testing";
+import { makeErofsImage, makeExt4Image, type PeerDaemon, startBerthd, temporaryDirectory } from "@berth/testing";
 import * as vitest from "vitest";
 
 const { afterAll, beforeAll, describe, expect, it } = vitest;
@@ -149,6 +149,23 @@ describe("mounts of a daemon", () => {
     await using last = createClient({ address: daemon.address, namespace: client.namespace });
     await last.leases.delete("lease", { sync: true });
     expect((await machine()).mountPoints).toEqual([]);
+  });
+
+  it("may be prepared in further directories of the configuration, and nowhere else", async () => {
+    await using directory = await temporaryDirectory("mounts-roots");
+    const config = `[plugins."io.containerd.mount-manager.v1.bolt"]\nallowed_roots = ["${directory.path}"]\n`;
+    await using other = await startBerthd({ config });
+    const made = join(directory.path, "made");
+    const list = [
+      { type: "mkdir/bind", source: made, target: "", options: [`X-containerd.mkdir.path=${made}`, "rbind"] },
+    ];
+    await using client = createClient({ address: other.address });
+    await client.mounts.activate("a", list);
+    expect(await readdir(directory.path)).toEqual(["made"]);
+    await client.mounts.deactivate("a");
+    await using elsewhere = createClient({ address: daemon.address });
+    const refused = await elsewhere.mounts.activate("a", list).catch((error: unknown) => error);
+    expect(codeOf(refused)).toBe(Code.FailedPrecondition);
   });
 
   it("are shown as plugins in containerd's order", async () => {
