@@ -11,6 +11,7 @@ import {
   BUSYBOX_IMAGE,
   busyboxImage,
   debianTool,
+  launcher,
   type PeerDaemon,
   runProgram,
   startBerthd,
@@ -103,6 +104,33 @@ describe.each([
     expect([code, stdout]).toEqual([0, "status 1, 1\nfits\n"]);
   });
 });
+
+it.each(["overlayfs", "native", "blockfile", "erofs"])(
+  "an image is unpacked into %s, and a container runs on it",
+  async (name) => {
+    const { archive } = await busyboxImage();
+    const namespace = ["-n", name];
+    const imported = await daemon.ctr([...namespace, "image", "import", "--snapshotter", name, "-"], {
+      input: archive,
+    });
+    expect(imported).toMatchObject({ code: 0 });
+    const run = (...args: string[]) =>
+      runProgram(launcher("ctr"), [
+        "-a",
+        daemon.address,
+        ...namespace,
+        "run",
+        "--rm",
+        "--snapshotter",
+        name,
+        BUSYBOX_IMAGE,
+        `on-${name}`,
+        ...args,
+      ]);
+    const script = "echo changed > /etc/passwd && rm /etc/group && ls /etc && cat /etc/passwd";
+    expect(await run("/bin/sh", "-c", script)).toMatchObject({ code: 0, stdout: "passwd\nchanged\n", stderr: "" });
+  },
+);
 
 it("tells snapshotters in containerd's order, each with what it can do", async () => {
   await using client = createClient({ address: daemon.address, namespace: "default" });
