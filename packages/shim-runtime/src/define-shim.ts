@@ -24,7 +24,7 @@ export interface ShimContext {
   /** Takes every child of the process, so that `node:child_process` must not be used beside it; its own only, when switched off. */
   readonly reaper: ChildReaper;
   readonly log: Logger;
-  /** This sends an event to the daemon: in the order of the calls, again when it does not arrive, without waiting. */
+  /** This sends an event to the daemon: for each container in the order of the calls, again when it does not arrive, without waiting. */
   publish<D extends DescMessage>(topic: string, schema: D, event: MessageInitShape<D>): void;
   /** This keeps the end of a process in the bundle; to be called before the exit event is published. */
   recordExit(bundle: string, record: ExitRecord): void;

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 
-import { TaskOOMSchema } from "@berth/api/containerd/events/task";
+import { TaskOOMSchema, TaskStartSchema } from "@berth/api/containerd/events/task";
 import { Events } from "@berth/api/containerd/services/events/ttrpc/v1/events";
 import { silentLogger } from "@berth/core/log";
 import { unavailable } from "@berth/errors";
@@ -15,11 +15,14 @@ describe("Publisher", () => {
   let directory: TemporaryDirectory;
   let path: string;
   let received: string[];
+  let pids: number[];
   let failures: number;
+  /** The container whose events are refused. */
+  let refused: string;
   beforeEach(async () => {
     directory = await temporaryDirectory("publisher");
     path = join(directory.path, "events.ttrpc");
-    [received, failures] = [[], 0];
+    [received, pids, failures, refused] = [[], [], 0, ""];
   });
   afterEach(() => directory[Symbol.asyncDispose]());
 
@@ -29,9 +32,12 @@ describe("Publisher", () => {
         ttrpcService(Events, {
           forward: async ({ envelope }, context) => {
             if ((failures -= 1) >= 0) throw unavailable("busy");
-            const { containerId } = fromBinary(TaskOOMSchema, envelope?.event?.value ?? new Uint8Array());
+            const value = envelope?.event?.value ?? new Uint8Array();
+            const { containerId } = fromBinary(TaskOOMSchema, value);
+            if (containerId === refused) throw unavailable("refused");
             // longer for the first ones: an unordered publisher would overtake
             await new Promise((resolve) => setTimeout(resolve, Math.max(0, 20 - received.length * 5)));
+            if (envelope?.topic === "/tasks/start") pids.push(fromBinary(TaskStartSchema, value).pid);
             received.push(`${ttrpcNamespaceOf(context)} ${envelope?.namespace} ${envelope?.topic} ${containerId}`);
             return {};
           },
@@ -50,19 +56,31 @@ describe("Publisher", () => {
   it("keeps the order", async () => {
     await using _server = await serve();
     await using publisher = open();
-    const ids = ["a", "b", "c", "d", "e"];
-    publish(publisher, ids);
+    const counted = Array.from({ length: 5 }, (_, pid) => pid);
+    for (const pid of counted) publisher.publish("/tasks/start", TaskStartSchema, { containerId: "a", pid });
     await publisher.flush(5000);
-    expect(received).toEqual(ids.map(line));
+    expect(pids).toEqual(counted);
   });
 
   it("sends again what was refused, before what came after it", async () => {
     failures = 1;
     await using _server = await serve();
     await using publisher = open();
-    publish(publisher, ["a", "b"]);
+    for (const pid of [1, 2]) publisher.publish("/tasks/start", TaskStartSchema, { containerId: "a", pid });
     await publisher.flush(5000);
-    expect(received).toEqual(["a", "b"].map(line));
+    expect(pids).toEqual([1, 2]);
+  });
+
+  it("lets an event that keeps failing delay its own container alone", async () => {
+    refused = "a";
+    await using _server = await serve();
+    await using publisher = open();
+    publish(publisher, ["a", "b"]);
+    publish(publisher, ["a", "c"]);
+    await expect.poll(() => received, { timeout: 900 }).toEqual(["b", "c"].map(line));
+    refused = "";
+    await publisher.flush(5000);
+    expect(received).toEqual(["b", "c", "a", "a"].map(line));
   });
 
   it("waits for a daemon that comes back", async () => {
@@ -72,7 +90,7 @@ describe("Publisher", () => {
     await using _server = await serve();
     publish(publisher, ["b"]);
     await publisher.flush(5000);
-    expect(received).toEqual(["a", "b"].map(line));
+    expect(received.toSorted()).toEqual(["a", "b"].map(line));
   });
 
   it("drops everything without an address", async () => {

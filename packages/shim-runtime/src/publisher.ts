@@ -2,12 +2,14 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import { create, type DescMessage, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { timestampNow } from "@bufbuild/protobuf/wkt";
-import { createClient } from "@connectrpc/connect";
+import { type Client, createClient } from "@connectrpc/connect";
 import { type Envelope, EnvelopeSchema } from "@berth/api/containerd/types/event";
 import { Events } from "@berth/api/containerd/services/events/ttrpc/v1/events";
 import type { Logger } from "@berth/core/log";
 import { messageOf } from "@berth/errors";
-import { createTtrpcTransport, TTRPC_NAMESPACE_KEY } from "@berth/ttrpc";
+import { createTtrpcTransport, TTRPC_NAMESPACE_KEY, type TtrpcTransport } from "@berth/ttrpc";
+
+import { LaneQueue } from "./lane-queue.ts";
 
 const QUEUE_LIMIT = 2048;
 const REQUEUES = 5;
@@ -23,19 +25,24 @@ export interface PublisherOptions {
 }
 
 /**
- * Sends events to the daemon in the order they were published.
+ * Sends events to the daemon: those of one container in the order they were published, those of others beside them, so that
+ * one which keeps failing delays its own container alone.
  *
- * One that does not arrive is sent again after 1, 2, 3, 4 and 5 s, and then given up; the ones behind it wait. At most
- * 2,048 wait: then the oldest is dropped.
+ * One that does not arrive is sent again after 1, 2, 3, 4 and 5 s, and then given up. At most 2,048 are kept: then the oldest that waits is dropped.
  */
 export class Publisher implements AsyncDisposable {
   readonly #options: PublisherOptions;
-  readonly #queue: Envelope[] = [];
   readonly #stop = new AbortController();
-  #running: Promise<void> | undefined;
+  readonly #queue: LaneQueue<Envelope>;
+  #connection: { readonly transport: TtrpcTransport; readonly client: Client<typeof Events> } | undefined;
 
   constructor(options: PublisherOptions) {
     this.#options = options;
+    this.#queue = new LaneQueue({
+      limit: QUEUE_LIMIT,
+      process: (envelope) => this.#deliver(envelope),
+      onDrop: (envelope) => this.#dropped(envelope, "queue is full"),
+    });
   }
 
   /** This queues an event and returns at once. */
@@ -44,51 +51,43 @@ export class Publisher implements AsyncDisposable {
     const value = toBinary(schema, create(schema, event));
     const any = { typeUrl: schema.typeName, value };
     const { namespace } = this.#options;
-    this.#queue.push(create(EnvelopeSchema, { topic, namespace, timestamp: timestampNow(), event: any }));
-    if (this.#queue.length > QUEUE_LIMIT) this.#drop(this.#queue.shift(), "queue is full");
-    this.#running ??= this.#run();
+    const envelope = create(EnvelopeSchema, { topic, namespace, timestamp: timestampNow(), event: any });
+    this.#queue.push(laneOf(event), envelope);
   }
 
   /** This waits until every event is sent or given up, for `timeoutMs` at most. */
   async flush(timeoutMs: number): Promise<void> {
-    await Promise.race([this.#running, sleep(timeoutMs, undefined, { ref: false })]);
+    await Promise.race([this.#queue.idle(), sleep(timeoutMs, undefined, { ref: false })]);
   }
 
   /** This waits 5 s at most for what is queued and drops the rest. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (!this.#stop.signal.aborted) await this.flush(CALL_TIMEOUT_MS);
     this.#stop.abort();
-    await this.#running;
+    await this.#queue.idle();
+    await this.#connection?.transport[Symbol.asyncDispose]();
+    this.#connection = undefined;
   }
 
-  async #run(): Promise<void> {
-    const { address: path, namespace } = this.#options;
-    await using transport = createTtrpcTransport({
-      path,
-      reconnect: true,
-      metadata: { [TTRPC_NAMESPACE_KEY]: namespace },
-    });
-    const client = createClient(Events, transport);
-    for (let envelope = this.#queue[0]; envelope && !this.#stop.signal.aborted; envelope = this.#queue[0]) {
-      const sending = envelope;
-      await this.#deliver(sending, async () => {
-        await client.forward({ envelope: sending }, { timeoutMs: CALL_TIMEOUT_MS, signal: this.#stop.signal });
-      });
-      // the queue may have dropped it meanwhile
-      if (this.#queue[0] === sending) this.#queue.shift();
+  get #client(): Client<typeof Events> {
+    if (!this.#connection) {
+      const { address: path, namespace } = this.#options;
+      const metadata = { [TTRPC_NAMESPACE_KEY]: namespace };
+      const transport = createTtrpcTransport({ path, reconnect: true, metadata });
+      this.#connection = { transport, client: createClient(Events, transport) };
     }
-    this.#running = undefined;
+    return this.#connection.client;
   }
 
-  async #deliver(envelope: Envelope, send: () => Promise<void>): Promise<void> {
+  async #deliver(envelope: Envelope): Promise<void> {
     for (let failures = 0; !this.#stop.signal.aborted;) {
       try {
-        await send();
+        await this.#client.forward({ envelope }, { timeoutMs: CALL_TIMEOUT_MS, signal: this.#stop.signal });
         return;
       } catch (error) {
         failures += 1;
         if (failures > REQUEUES) {
-          this.#drop(envelope, messageOf(error));
+          this.#dropped(envelope, messageOf(error));
           return;
         }
       }
@@ -104,7 +103,13 @@ export class Publisher implements AsyncDisposable {
     }
   }
 
-  #drop(envelope: Envelope | undefined, error: string): void {
-    this.#options.log.error("event dropped", { topic: envelope?.topic, error });
+  #dropped(envelope: Envelope, error: string): void {
+    this.#options.log.error("event dropped", { topic: envelope.topic, error });
   }
+}
+
+/** Events of the daemon's own types name their container; what names none keeps the order among its like. */
+function laneOf(event: object): string {
+  const id: unknown = Reflect.get(event, "containerId");
+  return typeof id === "string" ? id : "";
 }
