@@ -1,5 +1,6 @@
 import { KeyedLock } from "@berth/core/keyed-lock";
 
+import { Slots } from "./slots.ts";
 import type { LayerToUnpack, PreparedLayer } from "./unpack-layer.ts";
 import { applyLayer, commitLayer, prepareLayer, removeLayer } from "./unpack-layer.ts";
 import type { UnpackOptions } from "./unpack-options.ts";
@@ -72,26 +73,4 @@ async function commit(prepared: PreparedLayer, options: UnpackOptions): Promise<
 async function again(prepared: PreparedLayer, options: UnpackOptions): Promise<void> {
   await removeLayer(prepared, options);
   await extract(prepared.layer, options);
-}
-
-/** Lets so many tasks run at once. */
-class Slots {
-  #free: number;
-  readonly #waiting: (() => void)[] = [];
-
-  constructor(count: number) {
-    this.#free = count;
-  }
-
-  async run<T>(task: () => Promise<T>): Promise<T> {
-    if (this.#free === 0) await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    else this.#free -= 1;
-    try {
-      return await task();
-    } finally {
-      const next = this.#waiting.shift();
-      if (next === undefined) this.#free += 1;
-      else next();
-    }
-  }
 }

@@ -1,0 +1,104 @@
+import { setTimeout as sleep } from "node:timers/promises";
+
+import type { CallOptions } from "@berth/core/any";
+import type { ContentStore, ContentWriter } from "@berth/core/content";
+import type { Labels } from "@berth/core/labels";
+import { isAlreadyExists, isFailedPrecondition, isNotFound, isUnavailable } from "@berth/errors";
+import type { Descriptor } from "@berth/oci";
+import { isConfigType, isIndexType, isLayerType, isManifestType } from "@berth/oci";
+
+/** Gives the bytes of a descriptor's content from an offset to its end. */
+export type FetchContent = (
+  descriptor: Descriptor,
+  options: { readonly offset: number; readonly signal?: AbortSignal | undefined },
+) => AsyncIterable<Uint8Array>;
+
+/** Options of {@link downloadBlob}. */
+export interface DownloadOptions extends CallOptions {
+  readonly content: ContentStore;
+  readonly fetch: FetchContent;
+  /** Of the blob, when it is stored now. */
+  readonly labels?: Labels;
+  /** Told how far the download is. */
+  readonly onProgress?: (descriptor: Descriptor, offset: number) => void;
+}
+
+const LOCKED_POLL_MS = 100;
+
+/** This returns the ref of the ingest for a descriptor, which is the same for all who download it. */
+export function ingestRef({ mediaType, digest }: Descriptor): string {
+  return `${kindOf(mediaType)}-${digest}`;
+}
+
+/**
+ * This downloads content into the store, from where an earlier download was broken off, and returns whether it was there already. Someone else who downloads the same is waited for.
+ *
+ * @throws failed_precondition - the bytes are not those of the descriptor; nothing of them is kept, so that another attempt begins afresh
+ */
+export async function downloadBlob(descriptor: Descriptor, options: DownloadOptions): Promise<"stored" | "exists"> {
+  const opened = await openIngest(descriptor, options);
+  if (opened === undefined) return "exists";
+  await using writer = opened;
+  return await download(descriptor, writer, options);
+}
+
+/** `undefined` when the blob is there, perhaps because somebody else has stored it while this waited. */
+async function openIngest(
+  descriptor: Descriptor,
+  { content, signal }: DownloadOptions,
+): Promise<ContentWriter | undefined> {
+  const ref = ingestRef(descriptor);
+  for (;;) {
+    try {
+      return await content.writer(ref, { total: descriptor.size, expected: descriptor.digest, signal });
+    } catch (error) {
+      if (isAlreadyExists(error)) return undefined;
+      if (!isUnavailable(error)) throw error;
+    }
+    // Whoever holds the ref stores the blob or lets go of it. A store that is out of reach fails here too, for good.
+    try {
+      await content.status(ref, { signal });
+    } catch (error) {
+      if (!isNotFound(error)) throw error;
+    }
+    await sleep(LOCKED_POLL_MS, undefined, { signal });
+  }
+}
+
+async function download(descriptor: Descriptor, writer: ContentWriter, options: DownloadOptions): Promise<"stored"> {
+  const { offset } = await writer.status(options);
+  if (offset > descriptor.size) await writer.truncate(0, options);
+  await receive(descriptor, writer, offset > descriptor.size ? 0 : offset, options);
+  return "stored";
+}
+
+async function receive(
+  descriptor: Descriptor,
+  writer: ContentWriter,
+  from: number,
+  { fetch, labels, signal, onProgress, content }: DownloadOptions,
+): Promise<void> {
+  let offset = from;
+  if (from < descriptor.size) {
+    for await (const chunk of fetch(descriptor, { offset: from, signal })) {
+      await writer.write(chunk, { signal });
+      offset += chunk.length;
+      onProgress?.(descriptor, offset);
+    }
+  }
+  const { digest, size } = descriptor;
+  try {
+    await writer.commit({ digest, size, signal, ...(labels && { labels }) });
+  } catch (error) {
+    // Wrong bytes are of no use to a later download.
+    if (isFailedPrecondition(error)) await content.abort(ingestRef(descriptor)).catch(() => {});
+    throw error;
+  }
+}
+
+function kindOf(mediaType: string): string {
+  if (isManifestType(mediaType)) return "manifest";
+  if (isIndexType(mediaType)) return "index";
+  if (isLayerType(mediaType)) return "layer";
+  return isConfigType(mediaType) ? "config" : "unknown";
+}

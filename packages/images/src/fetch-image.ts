@@ -1,0 +1,108 @@
+import type { Labels } from "@berth/core/labels";
+import { notFound } from "@berth/errors";
+import type { Descriptor, Digest, PlatformMatcher } from "@berth/oci";
+import { isIndexType, isLayerType, isManifestType } from "@berth/oci";
+
+import type { DownloadOptions } from "./download-blob.ts";
+import { downloadBlob } from "./download-blob.ts";
+import { labelChildren } from "./gc-labels.ts";
+import { children, readIndex } from "./image-children.ts";
+import { Slots } from "./slots.ts";
+
+/** Options of {@link fetchImage}. */
+export interface FetchImageOptions extends Omit<DownloadOptions, "labels"> {
+  readonly platform: PlatformMatcher;
+  /** Fetch what is made for any of the matching platforms; else only for the best. */
+  readonly everyPlatform?: boolean;
+  /** So many layers are downloaded at once; 3. */
+  readonly concurrency?: number;
+  /** Of every blob: where it comes from, so that a push can have it taken over from there. */
+  readonly labels?: Labels;
+  /** Leave layers out of the labels that keep blobs: they are collected once nobody holds them. */
+  readonly discardLayers?: boolean;
+  /** Told when manifests and configurations are there, with the layers still to come. */
+  readonly onLayers?: (layers: readonly Descriptor[]) => void;
+  /** A layer for which this resolves to `false` is not needed, as its snapshot is there. */
+  readonly needsLayer?: (layer: Descriptor) => Promise<boolean>;
+  /** Told of each blob that is in the store. */
+  readonly onStored?: (descriptor: Descriptor, state: "stored" | "exists") => void;
+}
+
+const DEFAULT_CONCURRENCY = 3;
+const MAX_DEPTH = 8;
+
+/**
+ * This downloads an image into a content store: manifests and configurations first, then its layers side by side. What is there is not downloaded again. Each document is labelled with
+ * what it refers to, so that the collector keeps it; the caller holds a lease meanwhile.
+ *
+ * @throws not_found - the index has nothing for the platform
+ * @throws as `fetch` and `downloadBlob`; other downloads then have ended
+ * @see containerd client/pull.go, fetch
+ */
+export async function fetchImage(target: Descriptor, options: FetchImageOptions): Promise<void> {
+  const layers = new Map<Digest, Descriptor>();
+  await fetchDocument(target, options, layers, 0);
+  options.onLayers?.([...layers.values()]);
+  await downloadAll([...layers.values()], options);
+}
+
+async function fetchDocument(
+  descriptor: Descriptor,
+  options: FetchImageOptions,
+  layers: Map<Digest, Descriptor>,
+  depth: number,
+): Promise<void> {
+  if (isLayerType(descriptor.mediaType)) {
+    layers.set(descriptor.digest, descriptor);
+    return;
+  }
+  await store(descriptor, options);
+  if (!isIndexType(descriptor.mediaType) && !isManifestType(descriptor.mediaType)) return;
+  if (depth === MAX_DEPTH) throw notFound(`index ${descriptor.digest} is nested too deeply`);
+  const all = await children(options.content, descriptor, options);
+  const { discardLayers = false, signal } = options;
+  await labelChildren(options.content, descriptor, all, { withoutLayers: discardLayers, signal });
+  const wanted = isIndexType(descriptor.mediaType) ? await choose(descriptor, options) : all;
+  for (const child of wanted) await fetchDocument(child, options, layers, depth + 1);
+}
+
+/** Of the manifests in an index, those for the platform; the best one, unless all are wanted. */
+async function choose(
+  index: Descriptor,
+  { content, platform, everyPlatform, signal }: FetchImageOptions,
+): Promise<readonly Descriptor[]> {
+  const { manifests } = await readIndex(content, index, { signal });
+  const fitting = manifests
+    .filter((each) => each.platform === undefined || platform.matches(each.platform))
+    .toSorted((one, other) =>
+      one.platform === undefined || other.platform === undefined
+        ? Number(one.platform === undefined) - Number(other.platform === undefined)
+        : platform.compare(one.platform, other.platform),
+    );
+  if (fitting.length === 0) throw notFound(`index ${index.digest} has no manifest for the platform`);
+  return everyPlatform === true ? fitting : fitting.slice(0, 1);
+}
+
+async function downloadAll(layers: readonly Descriptor[], options: FetchImageOptions): Promise<void> {
+  const failed = new AbortController();
+  const signal = options.signal === undefined ? failed.signal : AbortSignal.any([options.signal, failed.signal]);
+  const slots = new Slots(options.concurrency ?? DEFAULT_CONCURRENCY);
+  const downloads = layers.map((layer) =>
+    slots.run(async () => {
+      signal.throwIfAborted();
+      if ((await options.needsLayer?.(layer)) !== false) await store(layer, { ...options, signal });
+    }),
+  );
+  try {
+    await Promise.all(downloads);
+  } finally {
+    // The first failure ends the others; none may go on behind the caller's back.
+    failed.abort();
+    await Promise.allSettled(downloads);
+  }
+}
+
+async function store(descriptor: Descriptor, options: FetchImageOptions): Promise<void> {
+  const state = await downloadBlob(descriptor, options);
+  options.onStored?.(descriptor, state);
+}

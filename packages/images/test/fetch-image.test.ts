@@ -1,0 +1,148 @@
+import { codeName, codeOf, notFound } from "@berth/errors";
+import type { Descriptor } from "@berth/oci";
+import { hostPlatform, MediaType, only } from "@berth/oci";
+import type { BuiltImage } from "@berth/testing";
+import { buildImage, MemoryContentStore, sha256 } from "@berth/testing";
+import { beforeEach, describe, expect, it } from "vitest";
+
+import type { FetchImageOptions } from "../src/index.ts";
+import { fetchImage } from "../src/index.ts";
+
+const platform = only(hostPlatform());
+
+describe("fetchImage", () => {
+  let image: BuiltImage;
+  let store: MemoryContentStore;
+  let fetched: (readonly [string, number])[];
+
+  beforeEach(async () => {
+    const layer = (text: string) =>
+      [{ path: text, type: "file", size: 100_000, content: Buffer.alloc(100_000, text) }] as const;
+    image = await buildImage({ name: "x:1", layers: [layer("a"), layer("b"), layer("c")], compression: "none" });
+    store = new MemoryContentStore();
+    fetched = [];
+  });
+
+  const options = (more: Partial<FetchImageOptions> = {}): FetchImageOptions => ({
+    content: store,
+    platform,
+    async *fetch({ digest }, { offset }) {
+      fetched.push([digest, offset]);
+      const bytes = image.blobs.get(digest);
+      if (bytes === undefined) throw notFound(digest);
+      for (let at = offset; at < bytes.length; at += 10_000) yield bytes.subarray(at, at + 10_000);
+    },
+    ...more,
+  });
+  const ids = (descriptors: readonly Descriptor[]): string[] => descriptors.map(({ digest }) => digest).sort();
+
+  it("stores every blob, each once, labelled with what it refers to", async () => {
+    await fetchImage(image.manifest, options());
+    expect([...store.blobs.keys()].sort()).toEqual([...image.blobs.keys()].sort());
+    expect(fetched.map(([digest]) => digest).sort()).toEqual([...image.blobs.keys()].sort());
+    const { labels } = await store.info(image.manifest.digest);
+    expect(labels.get("containerd.io/gc.ref.content.config")).toBe(image.config.digest);
+    expect(labels.get("containerd.io/gc.ref.content.l.2")).toBe(image.layers[2]?.digest);
+  });
+
+  it("downloads nothing twice", async () => {
+    await fetchImage(image.manifest, options());
+    fetched = [];
+    const states: string[] = [];
+    await fetchImage(image.manifest, options({ onStored: (_descriptor, state) => states.push(state) }));
+    expect(fetched).toEqual([]);
+    expect(new Set(states)).toEqual(new Set(["exists"]));
+  });
+
+  it("tells of the layers before they are downloaded, and leaves out those that are not needed", async () => {
+    const told: string[][] = [];
+    await fetchImage(
+      image.manifest,
+      options({
+        onLayers: (layers) => told.push(ids(layers)),
+        needsLayer: async ({ digest }) => digest !== image.layers[0]?.digest,
+      }),
+    );
+    expect(told).toEqual([ids(image.layers)]);
+    expect(store.blobs.has(image.layers[0]?.digest ?? image.config.digest)).toBe(false);
+    expect(store.blobs.size).toBe(image.blobs.size - 1);
+  });
+
+  it("goes on where an earlier download was broken off", async () => {
+    const { fetch } = options();
+    const broken = options({
+      async *fetch(descriptor, at) {
+        let sent = 0;
+        for await (const chunk of fetch(descriptor, at)) {
+          if (sent >= 50_000) throw new Error("broken");
+          sent += chunk.length;
+          yield chunk;
+        }
+      },
+    });
+    await expect(fetchImage(image.manifest, broken)).rejects.toThrow("broken");
+    fetched = [];
+    await fetchImage(image.manifest, options());
+    expect(fetched.some(([, offset]) => offset === 50_000)).toBe(true);
+    expect(store.blobs.size).toBe(image.blobs.size);
+  });
+
+  it("keeps nothing of wrong bytes, and stores the right ones later", async () => {
+    const { fetch } = options();
+    const wrong = options({
+      async *fetch(descriptor, at) {
+        for await (const chunk of fetch(descriptor, at)) yield chunk.map((byte) => byte ^ 1);
+      },
+    });
+    expect(await fetchImage(image.manifest, wrong).catch((error: unknown) => codeName(codeOf(error)))).toBe(
+      "failed_precondition",
+    );
+    expect(store.ingests.size).toBe(0);
+    await fetchImage(image.manifest, options());
+    expect(store.blobs.size).toBe(image.blobs.size);
+  });
+
+  it("takes what fits the platform from an index", async () => {
+    const foreign = new TextEncoder().encode("{}");
+    const manifests = [
+      {
+        mediaType: MediaType.ociManifest,
+        digest: sha256(foreign),
+        size: foreign.length,
+        platform: { os: "plan9", architecture: "mips" },
+      },
+      { ...image.manifest, platform: hostPlatform() },
+    ];
+    const bytes = new TextEncoder().encode(
+      JSON.stringify({ schemaVersion: 2, mediaType: MediaType.ociIndex, manifests }),
+    );
+    const index = { mediaType: MediaType.ociIndex, digest: sha256(bytes), size: bytes.length };
+    image = { ...image, blobs: new Map([...image.blobs, [index.digest, bytes], [sha256(foreign), foreign]]) };
+    await fetchImage(index, options());
+    expect(store.blobs.has(sha256(foreign))).toBe(false);
+    expect(store.blobs.has(image.manifest.digest)).toBe(true);
+    const nothing = { ...platform, matches: () => false };
+    store = new MemoryContentStore();
+    expect(
+      await fetchImage(index, options({ platform: nothing })).catch((error: unknown) => codeName(codeOf(error))),
+    ).toBe("not_found");
+  });
+
+  it("ends the other downloads when one fails", async () => {
+    const { fetch } = options();
+    let running = 0;
+    const failing = options({
+      async *fetch(descriptor, at) {
+        running += 1;
+        try {
+          if (descriptor.digest === image.layers[1]?.digest) throw new Error("gone");
+          yield* fetch(descriptor, at);
+        } finally {
+          running -= 1;
+        }
+      },
+    });
+    await expect(fetchImage(image.manifest, failing)).rejects.toThrow("gone");
+    expect(running).toBe(0);
+  });
+});
