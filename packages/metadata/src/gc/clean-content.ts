@@ -8,6 +8,9 @@ import type { BackendContent } from "../stores/backend-content.ts";
 import type { OrphanPolicy } from "./backend-key.ts";
 import { isOrphan } from "./backend-key.ts";
 
+/** Removals that wait for the disk side by side. */
+const AT_ONCE = 16;
+
 /**
  * This removes the blobs and ingests of the backend that no namespace knows. Writers go on meanwhile.
  *
@@ -22,24 +25,30 @@ export async function cleanContent(
 ): Promise<number> {
   let removed = 0;
   const failures: unknown[] = [];
-  const remove = async (call: () => Promise<void>, fields: Record<string, string>): Promise<void> => {
+  const remove = async (call: () => Promise<void>, fields: Record<string, string>): Promise<boolean> => {
     try {
       await call();
       removed++;
+      return true;
     } catch (error) {
-      if (isNotFound(error)) return;
+      if (isNotFound(error)) return true;
       log.warn("failed to remove garbage from content store", { ...fields, error });
       failures.push(error);
+      return false;
     }
   };
+  const removeBlob = async (digest: Digest): Promise<void> => {
+    if (await remove(() => backend.remove(digest), { digest })) backend.forsaken.delete(digest);
+  };
+  const running: Promise<void>[] = [];
   for await (const { digest, createdAt } of backend.store.list({ signal })) {
     if (isKnown(index, digest) || backend.isPinned(digest)) continue;
     if (!backend.forsaken.has(digest) && createdAt >= policy.startedAt) continue;
     // No await since the look at records and pins: whoever wants the blob from here on waits for its removal.
-    const before = failures.length;
-    await remove(() => backend.remove(digest), { digest });
-    if (failures.length === before) backend.forsaken.delete(digest);
+    running.push(removeBlob(digest));
+    if (running.length >= AT_ONCE) await Promise.all(running.splice(0));
   }
+  await Promise.all(running);
   for (const digest of backend.forsaken) if (isKnown(index, digest)) backend.forsaken.delete(digest);
   for (const { ref, startedAt } of await Array.fromAsync(backend.store.listStatuses({ signal }))) {
     // Read anew for each: an ingest gets its record while the list is read.
