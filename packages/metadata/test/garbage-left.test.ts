@@ -1,0 +1,32 @@
+import { createLocalContentStore } from "@berth/content";
+import type { ContentStore } from "@berth/core/content";
+import { dataLoss } from "@berth/errors";
+import { describe, expect, it } from "vitest";
+
+import { openStorage, putText } from "./daemon-storage.ts";
+import { temporaryDirectory } from "./temporary-directory.ts";
+
+/** The first deletions fail. */
+function failingStore(store: ContentStore, failures: number): ContentStore {
+  let left = failures;
+  return new Proxy(store, {
+    get(target, name) {
+      const value: unknown = Reflect.get(target, name);
+      if (name === "delete" && left-- > 0) return () => Promise.reject(dataLoss("disk"));
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+}
+
+describe("a blob that cannot be removed from the store", () => {
+  it("is removed by the next collection, the others by this one", async () => {
+    await using directory = await temporaryDirectory();
+    const content = await createLocalContentStore({ root: `${directory.path}/blobs` });
+    await using storage = await openStorage({ content: failingStore(content, 1) });
+    for (const text of ["a", "b", "c"]) await putText(storage.stores.content, text);
+    await storage.metadata.collect();
+    expect(await Array.fromAsync(content.list())).toHaveLength(1);
+    await storage.metadata.collect();
+    expect(await Array.fromAsync(content.list())).toEqual([]);
+  });
+});
