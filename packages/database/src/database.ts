@@ -176,12 +176,25 @@ export class Database implements ReadTransaction, AsyncDisposable {
   async #explain(error: unknown): Promise<unknown> {
     const failure = await commitFailure(error, { path: this.path, witness: this.#file });
     if (failure === undefined) return error;
-    if (failure.fatal && this.#broken === undefined) {
-      this.#broken = failure.error;
-      this.#log.error("database failed, it takes no more updates", { path: this.path, error: failure.error });
-      this.#fatal(failure.error);
+    if (!failure.fatal && !this.#isGivenUp()) return failure.error;
+    // Also after a full disk, where that struck at the wrong place.
+    const cause = failure.fatal ? failure.error : unavailable(failure.error.message, { cause: failure.error });
+    if (this.#broken === undefined) {
+      this.#broken = cause;
+      this.#log.error("database failed, it takes no more updates", { path: this.path, error: cause });
+      this.#fatal(cause);
     }
-    return failure.error;
+    return cause;
+  }
+
+  /** LMDB gives up a file whose first pages it could not write: it then answers no update any more, and refuses new reads. */
+  #isGivenUp(): boolean {
+    try {
+      this.#lmdb.useReadTransaction().done();
+      return false;
+    } catch {
+      return true;
+    }
   }
 }
 

@@ -124,4 +124,29 @@ describe("a call that fails with EIO", { timeout: 120_000 }, () => {
       expect(await checkRecovered(rig, operationNamed(name))).toEqual([]);
     },
   );
+
+  it("write of the first pages of a database, as no space: the daemon says so and stops, for the file is given up", async () => {
+    const { client, daemon } = rig;
+    const path = join(daemon.root, "io.containerd.metadata.v1.bolt/meta.mdb");
+    const update = (id: string) => client.leases.create({ id, labels: new Map() });
+    const trace = { calls: ["pwrite64"], paths: [path] };
+    let first: number;
+    {
+      await using tracer = await traceCalls(daemon.pid, trace);
+      await update("counted");
+      await tracer.detach();
+      const lines = await tracer.lines();
+      first = 1 + lines.findIndex((line) => Number(/, (\d+)\) = /.exec(line)?.[1]) < 8192);
+      expect(first, lines.join("\n")).toBeGreaterThan(0);
+    }
+    {
+      await using _tracer = await traceCalls(daemon.pid, { ...trace, inject: `error=ENOSPC:when=${first}+` });
+      await expect(update("fails")).rejects.toMatchObject({ code: Code.Unavailable });
+      await daemon.ended;
+    }
+    expect(await daemon.log()).toContain(path);
+    await rig.restart();
+    expect(await Array.fromAsync(rig.client.leases.list(), ({ id }) => id)).toContain("counted");
+    expect(await checkLeaks(rig)).toEqual([]);
+  });
 });
