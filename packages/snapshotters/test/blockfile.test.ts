@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { Mount } from "@berth/core/mount";
 import type { Snapshotter } from "@berth/core/snapshots";
 import { Code, codeOf } from "@berth/errors";
-import { statFs, withTemporaryMount } from "@berth/linux/mount";
+import { mountTemporary, statFs, withTemporaryMount } from "@berth/linux/mount";
 import { describe, expect, it } from "vitest";
 
 import { type BlockfileSnapshotterOptions, findMissingScratch, openBlockfileSnapshotter } from "../src/blockfile.ts";
@@ -133,6 +133,19 @@ describe("blockfile snapshotter", () => {
     const type = { root, scratchFile: good, fsType: "xfs" };
     expect(await codeFrom(openBlockfileSnapshotter(type))).toBe(Code.FailedPrecondition);
     await openBlockfileSnapshotter({ ...type, fsType: "ext4" }).then((opened) => opened[Symbol.asyncDispose]());
+  });
+
+  it("tells a full disk, and leaves nothing", async () => {
+    await using directory = await temporaryDirectory();
+    await using disk = await mountTemporary([{ type: "tmpfs", source: "tmpfs", options: ["size=16m"] }]);
+    const root = join(disk.path, "root");
+    const scratchFile = await makeScratch(join(directory.path, "empty.img"));
+    await using snapshotter = await openBlockfileSnapshotter({ root, scratchFile });
+    await writeFile(join(disk.path, "filler"), new Uint8Array(16 << 20)).catch(() => {});
+    expect(await codeFrom(snapshotter.prepare("a", ""))).toBe(Code.ResourceExhausted);
+    expect(await readdir(join(root, "snapshots"))).toEqual([]);
+    await rm(join(disk.path, "filler"));
+    await snapshotter.prepare("a", "");
   });
 
   it("leaves what a crash left to cleanup", async () => {

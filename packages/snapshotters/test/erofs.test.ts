@@ -1,9 +1,10 @@
+import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
 import { copyFile, lstat, mkdir, readdir, readFile, readlink, rm, unlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
 import { Code, codeOf } from "@berth/errors";
-import { mountAll, mountByContext, unmountAll } from "@berth/linux/mount";
+import { mountAll, mountTemporary, unmountAll } from "@berth/linux/mount";
 import { debianPath } from "@berth/testing";
 import { describe, expect, it, vi } from "vitest";
 
@@ -28,7 +29,7 @@ async function openSubject(options: Partial<ErofsSnapshotterOptions> = {}) {
 async function filesOf(image: string, directory: string): Promise<Record<string, string>> {
   const place = join(directory, "look");
   await mkdir(place, { recursive: true });
-  await mountByContext({ type: "erofs", source: image, options: ["ro"] }, place);
+  mountAll([{ type: "erofs", source: image, options: ["ro", "loop"] }], place);
   try {
     const names = await readdir(place);
     return Object.fromEntries(
@@ -167,6 +168,22 @@ describe("erofs snapshotter", () => {
     await snapshotter.prepare("b", "A");
     await snapshotter.commit("B", "b");
     expect(await filesOf(join(root, "snapshots/2/layer.erofs"), path)).toEqual({});
+  });
+
+  it("tells a full disk at a commit, leaves the snapshot as it was, and commits it when there is room", async () => {
+    await using disk = await mountTemporary([{ type: "tmpfs", source: "tmpfs", options: ["size=32m"] }]);
+    const root = join(disk.path, "root");
+    await using opened = await openErofsSnapshotter({ root }).then(({ snapshotter }) => snapshotter);
+    await opened.prepare("a", "");
+    const file = join(root, "snapshots/1/fs/file");
+    await writeFile(file, randomBytes(16 << 20));
+    await writeFile(join(disk.path, "filler"), new Uint8Array(32 << 20)).catch(() => {});
+    expect(await codeFrom(opened.commit("A", "a"))).toBe(Code.ResourceExhausted);
+    expect((await readdir(join(root, "snapshots/1"))).toSorted()).toEqual([ErofsFile.marker, "fs", "work"]);
+    await unlink(join(disk.path, "filler"));
+    await writeFile(file, "small");
+    await opened.commit("A", "a");
+    expect(await filesOf(join(root, "snapshots/1/layer.erofs"), disk.path)).toEqual({ file: "small" });
   });
 
   it("takes away the mount that a crash left", async () => {

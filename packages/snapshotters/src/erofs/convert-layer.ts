@@ -1,15 +1,17 @@
 import { mkdir, open, readdir, rename, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 
 import type { CallOptions } from "@berth/core/any";
-import { failedPrecondition, internal, systemErrorCode, wrapError } from "@berth/errors";
-import { withTemporaryMount } from "@berth/linux/mount";
+import { failedPrecondition, internal, resourceExhausted, systemErrorCode, wrapError } from "@berth/errors";
+import { statFs, withTemporaryMount } from "@berth/linux/mount";
 import { findProgram, runProgram } from "@berth/linux/process";
 
 import { erofsPath } from "./erofs-paths.ts";
 
 /** Minutes per gigabyte on a slow disk, and then some. */
 const TIMEOUT_MS = 60 * 60_000;
+/** What it writes at once: with less free, it had no room. */
+const FULL_BYTES = 1024n * 1024n;
 const PROGRAM = "mkfs.erofs";
 
 /** This says whether layers can be made here. */
@@ -52,13 +54,19 @@ async function makeLayer(from: string, layer: string, { signal }: CallOptions): 
   try {
     const args = ["--quiet", "-Enoinline_data", temporary, from];
     const { status, output } = await runProgram({ path, args, timeoutMs: TIMEOUT_MS, signal });
-    if (status !== 0) throw internal(`${PROGRAM} ended with status ${status}: ${output.trim().slice(0, 500)}`);
+    if (status !== 0) throw failure(layer, `${PROGRAM} ended with status ${status}: ${output.trim().slice(0, 500)}`);
     await syncFile(temporary);
     await rename(temporary, layer);
   } catch (error) {
     await rm(temporary, { force: true });
     throw wrapError(error, `make layer of ${from}`);
   }
+}
+
+/** The program tells a full disk in words only. */
+function failure(layer: string, message: string): Error {
+  const { blocksAvailable, blockSize } = statFs(dirname(layer));
+  return blocksAvailable * BigInt(blockSize) < FULL_BYTES ? resourceExhausted(message) : internal(message);
 }
 
 async function syncFile(path: string): Promise<void> {
