@@ -1,5 +1,5 @@
 // npm run test:faults -- --rounds <n> --seed <s> [--only kill|power|error|full]: faults drawn at random, much longer than what npm test samples.
-// Needs root, Node 20 or later, npm and apt, as the tests do. The last line is "<n> passed, <n> failed".
+// With --containerd: power cuts under Debian's containerd as it comes, for comparison. Needs root, Node 20 or later, npm and apt, as the tests do. The last line is "<n> passed, <n> failed".
 import { join } from "node:path";
 
 import { debianRoot, ensureDebianPackages, PEER_PACKAGES } from "./lib/debian.mjs";
@@ -16,8 +16,10 @@ if (process.getuid?.() !== 0) {
   await step("Dependencies", installDependencies);
   await step("Debian packages to test against", () => ensureDebianPackages(PEER_PACKAGES));
   await step("Bundles", () => run(pinnedNode(), ["tooling/bundle.mjs", "daemon"]));
-  const program = join(root, "apps", "daemon", "test", "faults", "run-faults.ts");
-  const { code } = await attempt(pinnedNode(), ["--conditions=@berth/source", program, ...process.argv.slice(2)], {
+  const args = process.argv.slice(2);
+  const name = args.includes("--containerd") ? "containerd-power-cut.ts" : "run-faults.ts";
+  const program = join(root, "apps", "daemon", "test", "faults", name);
+  const { code } = await attempt(pinnedNode(), ["--conditions=@berth/source", program, ...args], {
     show: true,
     env: { ...process.env, BERTH_DEBIAN_ROOT: debianRoot, BERTH_NO_BUILD: "1" },
   });
