@@ -1,4 +1,4 @@
-// npm run test:faults -- --rounds <n> --seed <s> [--only kill|power|error|full]: faults drawn at random, much longer than what npm test samples.
+// npm run test:faults -- --rounds <n> --seed <s> [--only kill|power|error|full|shim]: faults drawn at random, much longer than what npm test samples.
 // With --containerd: power cuts under Debian's containerd as it comes, for comparison. Needs root, Node 20 or later, npm and apt, as the tests do. The last line is "<n> passed, <n> failed".
 import { join } from "node:path";
 
@@ -18,7 +18,10 @@ if (process.getuid?.() !== 0) {
   await step("Bundles", () => run(pinnedNode(), ["tooling/bundle.mjs", "daemon"]));
   const args = process.argv.slice(2);
   const name = args.includes("--containerd") ? "containerd-power-cut.ts" : "run-faults.ts";
-  const program = join(root, "apps", "daemon", "test", "faults", name);
+  // the faults of a shim have nothing to do with those of stores: a program of their own draws them
+  const onlyShim = args.includes("--only") && args[args.indexOf("--only") + 1] === "shim";
+  const folder = onlyShim ? ["shim", "test", "run-cycles.ts"] : ["daemon", "test", "faults", name];
+  const program = join(root, "apps", ...folder);
   const { code } = await attempt(pinnedNode(), ["--conditions=@berth/source", program, ...args], {
     show: true,
     env: { ...process.env, BERTH_DEBIAN_ROOT: debianRoot, BERTH_NO_BUILD: "1" },

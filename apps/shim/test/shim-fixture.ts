@@ -64,6 +64,7 @@ export class ShimFixture implements AsyncDisposable {
         { destination: "/proc", type: "proc", source: "proc" },
         // Its own: containers of one root file system would make /dev/ptmx at the same time.
         { destination: "/dev", type: "tmpfs", source: "tmpfs", options: ["nosuid", "mode=755"] },
+        { destination: "/dev/pts", type: "devpts", source: "devpts", options: ["newinstance", "ptmxmode=0666"] },
       ],
       linux: {
         cgroupsPath: `/berth-test-${process.pid}-${id}`,

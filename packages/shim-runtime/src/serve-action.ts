@@ -183,6 +183,15 @@ function prepareProcess({ subreaper }: ShimParts): void {
   }
 }
 
+/** Short enough for a log that is a pipe: what it is doing, what it waits for, how much memory it has. */
+function describeProcess() {
+  // what the report is made of is not typed
+  const { javascriptStack } = process.report.getReport() as { readonly javascriptStack?: { readonly stack?: unknown } };
+  const resources = Object.entries(Object.groupBy(process.getActiveResourcesInfo(), (name) => name));
+  const waiting = Object.fromEntries(resources.map(([name, all]) => [name, all?.length ?? 0]));
+  return { stack: javascriptStack?.stack, waiting, memory: process.memoryUsage() };
+}
+
 /** SIGTERM and SIGINT end it in order, whatever runs; SIGUSR1 shows what it is doing; SIGPIPE, SIGHUP do nothing. */
 function handleSignals(lifetime: Lifetime, log: Logger): Disposable {
   const handlers = new Map<NodeJS.Signals, () => void>([
@@ -190,7 +199,7 @@ function handleSignals(lifetime: Lifetime, log: Logger): Disposable {
     ["SIGINT", () => lifetime.end()],
     ["SIGHUP", () => {}],
     ["SIGPIPE", () => {}],
-    ["SIGUSR1", () => log.info("stack dump", { report: process.report.getReport() })],
+    ["SIGUSR1", () => log.info("stack dump", describeProcess())],
   ]);
   for (const [signal, handler] of handlers) process.on(signal, handler);
   const onFault = (error: unknown): void =>

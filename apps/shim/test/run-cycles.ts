@@ -1,0 +1,27 @@
+// Thousands of execs and containers against one shim: npm run test:faults -- --only shim --rounds <n> --seed <s>.
+import { parseArgs } from "node:util";
+
+import { ShimCycles } from "./shim-cycles.ts";
+
+const MIB = 1024 * 1024;
+const MAY_GROW_MIB = 16;
+
+const { values } = parseArgs({
+  options: {
+    rounds: { type: "string", default: "5000" },
+    seed: { type: "string", default: String(Date.now() % 1_000_000_000) },
+    only: { type: "string" },
+  },
+});
+const rounds = Number(values.rounds);
+console.log(`seed ${values.seed}`);
+await using cycles = await ShimCycles.open(Number(values.seed));
+const { before, after, grownBytes } = await cycles.run(rounds);
+const problems = Object.keys(before).filter((key) => JSON.stringify(before[key]) !== JSON.stringify(after[key]));
+for (const key of problems)
+  console.log(`LEAK ${key}: ${JSON.stringify(before[key])} became ${JSON.stringify(after[key])}`);
+const grown = grownBytes / MIB;
+console.log(`memory grew by ${grown.toFixed(1)} MiB in ${rounds} rounds, ${MAY_GROW_MIB} are allowed`);
+const ok = problems.length === 0 && grown < MAY_GROW_MIB;
+console.log(ok ? `${rounds} passed, 0 failed` : `0 passed, ${rounds} failed`);
+process.exitCode = ok ? 0 : 1;
