@@ -36,6 +36,7 @@ import {
   snapshotServicePlugin,
   zfsPlugin,
 } from "@berth/snapshotters/plugin";
+import { streamingServicePlugin, streamManagerPlugin } from "@berth/streaming/plugin";
 
 import type { DaemonConfig } from "./config/daemon-config.ts";
 import { findOwnShim } from "./own-shim.ts";
@@ -90,6 +91,8 @@ export function daemonPlugins(config: DaemonConfig): readonly Plugin[] {
     sandboxControllersServicePlugin,
     sandboxesServicePlugin,
     snapshotServicePlugin,
+    streamManagerPlugin,
+    streamingServicePlugin,
     tasksServicePlugin,
     versionPlugin({ version: VERSION, revision: REVISION }),
     healthPlugin,

@@ -26,9 +26,12 @@ export interface StreamManager {
 /** Where clients' streams come in. */
 export interface StreamRegistry {
   /**
-   * This makes a stream known under its id until it is closed. One with a lease lives no longer than the lease, but for references.
+   * This makes a stream known under its id. One with a lease lives no longer than the lease, but for references.
    *
    * @throws already_exists - a stream has this id
+   * @throws invalid_argument - the id is empty
    */
   register(namespace: Namespace, id: string, stream: Stream, options?: { readonly lease?: string | undefined }): void;
+  /** This forgets a stream that is over, if it still goes by this name. */
+  unregister(namespace: Namespace, id: string, stream: Stream): void;
 }

@@ -1,0 +1,1 @@
+export { LocalStreamManager } from "./stream-manager.ts";
