@@ -53,8 +53,11 @@ export async function touchIngest(directory: IngestDirectory, at: number): Promi
 }
 
 /** This removes an ingest and its bytes; one that is not there is fine. */
-export async function removeIngest(directory: IngestDirectory): Promise<void> {
-  await rm(directory.path, { recursive: true, force: true });
+export async function removeIngest({ path }: IngestDirectory): Promise<void> {
+  const names = (await readdir(path).catch(ignoreMissing)) ?? [];
+  // The ref last: what a failure leaves can still be found by it, and removed.
+  for (const name of names) if (name !== "ref") await rm(join(path, name), { recursive: true, force: true });
+  await rm(path, { recursive: true, force: true });
 }
 
 /**

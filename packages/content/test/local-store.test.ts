@@ -2,7 +2,7 @@ import { chmod, mkdir, open, readdir, readFile, rm, stat, writeFile } from "node
 import { join } from "node:path";
 
 import { Code, codeOf, messageOf } from "@berth/errors";
-import { mountTemporary } from "@berth/linux/mount";
+import { mountAll, mountTemporary, unmountAll } from "@berth/linux/mount";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 
@@ -44,6 +44,21 @@ describe("layout on disk", () => {
     const { digest } = await writer.commit();
     const blob = await stat(join(subject.root, "blobs", ...digest.split(":")));
     expect(blob.mode & 0o7777).toBe(0o444);
+    expect(await readdir(join(subject.root, "ingest"))).toEqual([]);
+  });
+
+  it("keeps its ref when it cannot be removed: it is listed, and can be dropped later", async () => {
+    await using subject = await openStore();
+    await (await subject.store.writer("stuck"))[Symbol.asyncDispose]();
+    const path = ingestPath(storePaths(subject.root), "stuck");
+    // Nothing can be removed that something is mounted on.
+    const place = join(path, "zzz");
+    await mkdir(place);
+    mountAll([{ type: "tmpfs", source: "tmpfs", target: "", options: [] }], place);
+    expect(await codeFrom(subject.store.abort("stuck"))).not.toBe("resolved");
+    expect(await Array.fromAsync(subject.store.listStatuses(), ({ ref }) => ref)).toEqual(["stuck"]);
+    await unmountAll(place);
+    await subject.store.abort("stuck");
     expect(await readdir(join(subject.root, "ingest"))).toEqual([]);
   });
 
