@@ -124,8 +124,8 @@ describe("EROFS applier", () => {
   });
 
   it.each([
-    ["the program fails", "echo no space >&2; exit 1"],
-    ["the program ends by a signal", "kill -9 $$"],
+    ["the program fails", 'echo partial > "$last"; echo no space >&2; exit 1'],
+    ["the program ends by a signal", 'echo partial > "$last"; kill -9 $$'],
   ])("leaves nothing when %s", async (_, fail) => {
     const layer = fixture.add(tar, MediaType.ociLayer);
     expect(await failure(applierOf({ mkfs: mkfs(fail) }).apply(layer, snapshot()))).toBe("unknown");

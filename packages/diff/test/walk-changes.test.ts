@@ -78,6 +78,44 @@ describe("walkChanges", () => {
     await fc.assert(property, { numRuns: 60 });
   });
 
+  it.each([
+    [
+      "made again where one was removed",
+      [
+        { kind: "remove", path: "a" },
+        { kind: "mkdir", path: "a/new" },
+      ],
+      ["changed a a/new", "delete a a/old"],
+    ],
+    [
+      "moved to where another one was",
+      [
+        { kind: "remove", path: "a" },
+        { kind: "rename", path: "a", other: "b" },
+      ],
+      ["changed a a/in-b", "delete a a/old", "delete  b"],
+    ],
+  ] as const)("finds what is gone from a directory that was %s", async (_, steps, expected) => {
+    using fixture = new LayerFixture();
+    for (const path of ["a/old", "b/in-b"]) mkdirSync(join(fixture.make("base"), path), { recursive: true });
+    const upper = fixture.overlay("upper", "base");
+    const redirecting = { ...upper, options: [...upper.options, "redirect_dir=on"] };
+    await commit(
+      redirecting,
+      steps.map((one) => ({ other: "", ...one })),
+    );
+    const lower = { ...fixture.bind("base"), options: ["rbind", "ro"] };
+    await using compared = await openComparedTrees([lower], [redirecting], { temporaryDirectory: fixture.directory });
+    const { trees } = compared;
+    expect(trees.top).toBeDefined();
+    expect(
+      found(trees)
+        .filter((line) => !line.startsWith("changed  "))
+        .sort(),
+    ).toEqual([...expected].sort());
+    expect(found(trees)).toEqual(found({ ...trees, top: undefined }));
+  });
+
   it("does not look at directories that the upper one does not have", async () => {
     using fixture = new LayerFixture();
     for (const name of NAMES) mkdirSync(join(fixture.make("base"), name, "deep"), { recursive: true });
