@@ -30,7 +30,16 @@ export function ingestDirectory(path: string): IngestDirectory {
  * Nothing is put on disk by force: a power cut may lose the ingest, or leave files empty, which readers take as missing.
  */
 export async function createIngest(directory: IngestDirectory, ingest: NewIngest): Promise<void> {
-  const { path } = directory;
+  try {
+    await writeIngest(directory.path, ingest);
+  } catch (error) {
+    // Without its ref nobody could find it again. The first error tells more than a second.
+    await removeIngest(directory).catch(() => {});
+    throw error;
+  }
+}
+
+async function writeIngest(path: string, ingest: NewIngest): Promise<void> {
   const { ref, total } = ingest;
   const now = new Date(ingest.startedAt).toISOString();
   await mkdir(path, { recursive: true, mode: 0o755 });

@@ -1,4 +1,4 @@
-import { chmod, mkdir, open, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, mkdir, open, readdir, readFile, rm, stat, statfs, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import { Code, codeOf, messageOf } from "@berth/errors";
@@ -60,6 +60,15 @@ describe("layout on disk", () => {
     await unmountAll(place);
     await subject.store.abort("stuck");
     expect(await readdir(join(subject.root, "ingest"))).toEqual([]);
+  });
+
+  it("is gone when a full disk did not let it be made", async () => {
+    await using disk = await mountTemporary([{ type: "tmpfs", source: "tmpfs", options: ["size=64k"] }]);
+    const store = await createLocalContentStore({ root: join(disk.path, "store") });
+    await writeFile(join(disk.path, "filler"), new Uint8Array(65_536)).catch(() => {});
+    expect((await statfs(disk.path)).bavail).toBe(0);
+    expect(await codeFrom(store.writer("ref", { total: 5 }))).toBe(Code.ResourceExhausted);
+    expect(await readdir(join(disk.path, "store", "ingest"))).toEqual([]);
   });
 
   it("loses at the next start the ingests whose ref a power cut has emptied or never let be written", async () => {
