@@ -76,8 +76,8 @@ export async function unpackImage(
   return await client.withLease(async (leased) => unpack(target, await optionsOfUnpack(leased, options)), options);
 }
 
-/** A layer is told of once, also when it is come upon again. */
-async function optionsOfUnpack(leased: Client, options: UnpackImageOptions): Promise<UnpackOptions> {
+/** This completes the options of an unpacking by what the daemon has. A layer is told of once, also when it is come upon again. */
+export async function optionsOfUnpack(leased: Client, options: UnpackImageOptions): Promise<UnpackOptions> {
   const { platform = only(hostPlatform()), snapshotter, signal, syncFs, onLayer } = options;
   const told = new Set<string>();
   return {

@@ -11,6 +11,8 @@ export { children, MAX_JSON_BYTES, readIndex, readManifest } from "./image-child
 export { digestName, normalizeDockerReference, translateReference } from "./image-names.ts";
 export type { ImportOptions, ImportResult } from "./import-archive.ts";
 export { importArchive } from "./import-archive.ts";
+export type { PushImageOptions } from "./push-image.ts";
+export { pushImage } from "./push-image.ts";
 export type { ResolvedImage, ResolvedManifest } from "./resolve-manifest.ts";
 export { imagePlatforms, readImageConfig, resolveImage, resolveManifest } from "./resolve-manifest.ts";
 export type { UnpackOptions } from "./unpack-options.ts";

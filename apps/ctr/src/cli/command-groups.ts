@@ -72,6 +72,16 @@ export const images: Group = {
       summary: "Import images from a tar archive",
       load: async () => (await import("../commands/images-import.ts")).importImages,
     },
+    {
+      name: "pull",
+      summary: "Download an image from a registry",
+      load: async () => (await import("../commands/images-pull.ts")).pull,
+    },
+    {
+      name: "push",
+      summary: "Upload an image to a registry",
+      load: async () => (await import("../commands/images-push.ts")).push,
+    },
     { ...LS, summary: "List images", load: async () => (await import("../commands/images-list.ts")).list },
     { ...RM, summary: "Delete images by name", load: async () => (await import("../commands/images.ts")).remove },
     { name: "tag", summary: "Give an image more names", load: async () => (await import("../commands/images.ts")).tag },

@@ -1,0 +1,90 @@
+import type { CallOptions } from "@berth/core/any";
+import type { Image, ImageSpec, ImageStore } from "@berth/core/images";
+import type { Labels } from "@berth/core/labels";
+import { noLabels } from "@berth/core/labels";
+import { isAlreadyExists } from "@berth/errors";
+import type { FetchImageOptions, UnpackOptions } from "@berth/images";
+import { EarlyUnpack, fetchImage, unpack } from "@berth/images";
+import type { PlatformMatcher } from "@berth/oci";
+import { hostPlatform, only, parseReference, referenceHost } from "@berth/oci";
+import type { RegistryClient } from "@berth/remotes";
+
+import type { Client } from "./client.ts";
+import { optionsOfUnpack } from "./import-image.ts";
+
+/** Options of {@link pullImage}. */
+export interface PullImageOptions extends Pick<
+  FetchImageOptions,
+  "everyPlatform" | "concurrency" | "onProgress" | "onStored" | "signal"
+> {
+  readonly platform?: PlatformMatcher;
+  /** Of the image. */
+  readonly labels?: Labels;
+  /** Unpack, with the snapshotter named, what has come while the rest is still coming. */
+  readonly unpack?: Pick<UnpackOptions, "concurrency" | "onLayer" | "syncFs"> & { readonly snapshotter: string };
+  /** Told once the reference is resolved. */
+  readonly onResolved?: (target: Image["target"]) => void;
+}
+
+/**
+ * This pulls an image from a registry into the daemon, under a lease: it is resolved and downloaded here, and its blobs are sent to the daemon, which unpacks each layer as it has come.
+ *
+ * @throws as `RegistryClient`, `fetchImage` and `unpack`; nothing but content that the collector takes is then left
+ */
+export async function pullImage(
+  client: Client,
+  registry: RegistryClient,
+  name: string,
+  options: PullImageOptions = {},
+): Promise<Image> {
+  const { signal, platform = only(hostPlatform()) } = options;
+  return await client.withLease(async (leased) => {
+    const { descriptor: target } = await registry.resolve(name, signal === undefined ? {} : { signal });
+    options.onResolved?.(target);
+    const { unpack: unpacking } = options;
+    const unpackOptions =
+      unpacking && (await optionsOfUnpack(leased, { ...unpacking, platform, ...(signal && { signal }) }));
+    await using undo = new AsyncDisposableStack();
+    let early: EarlyUnpack | undefined;
+    await fetchImage(target, {
+      ...options,
+      content: leased.content,
+      platform,
+      labels: sourceLabels(name),
+      fetch: (descriptor, { offset, signal: cancelled }) =>
+        registry.fetch(name, descriptor, { offset, ...(cancelled && { signal: cancelled }) }),
+      onLayers: () => {
+        // What it takes to know the layers is stored by now.
+        const plan = { entries: [target], documents: leased.content };
+        early = unpackOptions && undo.use(new EarlyUnpack(plan, unpackOptions));
+      },
+      onStored: (descriptor, state) => {
+        early?.stored(descriptor.digest);
+        options.onStored?.(descriptor, state);
+      },
+    });
+    const image = await storeImage(leased.images, { name, target, labels: options.labels ?? noLabels }, { signal });
+    await early?.finish();
+    // Finds done what was done meanwhile, and tells why the rest cannot be.
+    if (unpackOptions !== undefined) await unpack(target, unpackOptions);
+    return image;
+  }, options);
+}
+
+/** A name that is taken stands for the new target from now on. */
+async function storeImage(images: ImageStore, image: ImageSpec, options: CallOptions): Promise<Image> {
+  try {
+    return await images.create(image, options);
+  } catch (error) {
+    if (!isAlreadyExists(error)) throw error;
+    return await images.update(image, options);
+  }
+}
+
+/** Where blobs come from: a push to the same registry has them taken over from there. */
+function sourceLabels(name: string): Labels {
+  const reference = parseReference(name);
+  const host = referenceHost(reference);
+  const key = `containerd.io/distribution.source.${host.replace(/:\d+$/, "")}`;
+  return new Map([[key, reference.locator.slice(host.length + 1)]]);
+}
