@@ -8,7 +8,7 @@ import { Tasks } from "@berth/api/containerd/services/tasks/v1/tasks";
 import { createUnixTransport, type Transport } from "@berth/client/transport";
 import { codeName, codeOf } from "@berth/errors";
 import type { PeerDaemon } from "@berth/testing";
-import { startBerthd, temporaryDirectory } from "@berth/testing";
+import { BUSYBOX_IMAGE, busyboxImage, startBerthd, temporaryDirectory } from "@berth/testing";
 import { createClient } from "@connectrpc/connect";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
@@ -164,6 +164,37 @@ describe("sandboxes", { timeout: 60_000 }, () => {
     expect(await tasks()).toBe("");
     await controller().shutdown({ sandboxId: "pod", sandboxer });
     expect(await bundles()).toEqual([]);
+  });
+
+  it("berth's shim: a container runs in the sandbox's process, and ends with the sandbox", async () => {
+    await daemon.ctr(["-n", NAMESPACE, "image", "import", "-"], { input: (await busyboxImage()).archive });
+    const made = await daemon.ctr(["-n", NAMESPACE, "c", "create", BUSYBOX_IMAGE, "model", "sleep", "1000"]);
+    expect(made.stderr).toBe("");
+    const containers = createClient(Containers, transport);
+    const { container } = await containers.get({ id: "model" });
+    if (container?.runtime === undefined || container.spec === undefined) throw new Error("no record");
+    const { image, runtime, spec, snapshotter, snapshotKey } = container;
+    const record = { image, runtime, spec, snapshotter, snapshotKey };
+    await containers.create({ container: { ...record, id: "real", sandbox: "own" } });
+    const sandbox = { sandboxId: "own", runtime: { name: "io.containerd.runc.v2" }, sandboxer };
+    await createClient(Store, transport).create({ sandbox });
+    await controller().create({ sandboxId: "own", sandboxer, sandbox });
+    const { pid: shim } = await controller().start({ sandboxId: "own", sandboxer });
+    const tasks = createClient(Tasks, transport);
+    const { pid } = await tasks.create({ containerId: "real" });
+    await tasks.start({ containerId: "real" });
+    expect(await readFile(`/proc/${pid}/status`, "utf8")).toMatch(new RegExp(`^PPid:\\s*${shim}$`, "m"));
+    const { info } = await controller().status({ sandboxId: "own", sandboxer, verbose: true });
+    expect(info["containers"]).toBe('["real"]');
+    const waiting = [tasks.wait({ containerId: "real" }), controller().wait({ sandboxId: "own", sandboxer })];
+    await controller().stop({ sandboxId: "own", sandboxer });
+    const [task, end] = await Promise.all(waiting);
+    expect([task?.exitStatus, end?.exitStatus]).toEqual([137, 0]);
+    expect(await tasks.delete({ containerId: "real" })).toMatchObject({ exitStatus: 137 });
+    await controller().shutdown({ sandboxId: "own", sandboxer });
+    expect(await bundles()).toEqual([]);
+    const status = () => readFile(`/proc/${shim}/status`, "utf8").catch(() => "State:\tZ");
+    await expect.poll(status, { timeout: 10_000 }).toMatch(/^State:\tZ/m);
   });
 
   it("after a restart, sandboxes without a record and those of dead shims are removed", async () => {
