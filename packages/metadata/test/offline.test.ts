@@ -288,35 +288,41 @@ describe("repairStorage", () => {
     }
   });
 
-  it("rebuilds a lost database from an index with names, in the namespace that it is told", async () => {
-    await using root = await damagedRoot(
-      async (storage) => {
-        const manifest = await putManifest(storage, "image");
-        const descriptor = {
-          mediaType: MediaType.ociManifest,
-          digest: manifest,
-          size: 1,
-          annotations: { "io.containerd.image.name": "docker.io/library/b:2" },
-        };
-        await putText(storage.stores.content, json({ schemaVersion: 2, manifests: [descriptor] }));
-      },
-      (path) => writeFile(join(path, "meta.mdb"), Buffer.alloc(50_000, "no database")),
-    );
-    const backendKey = "mine/41/key";
-    await root.snapshotters.get("native")?.prepare(backendKey, "");
-    expect((await check(root)).map(({ kind }) => kind)).toEqual(["unreadable-database"]);
-    const done = await Array.fromAsync(repairStorage(root, { namespace: "mine" }));
-    expect(done.map(({ finding }) => finding.kind)).toEqual(["unreadable-database", "lost-image"]);
-    // The old one stays for whoever wants to look at it, and its numbers are not given again.
-    expect((await readdir(root.root)).filter((name) => name.startsWith("meta.mdb.damaged-"))).toHaveLength(1);
-    const ours = await withDatabase(root.path, (database) => database.nextSequence());
-    expect(ours).toBeGreaterThan(41n);
-    await using storage = await openStorage({ root: root.root });
-    const stores = storage.metadata.namespace("mine" as Namespace);
-    expect((await Array.fromAsync(stores.images.list())).map(({ name }) => name)).toEqual(["docker.io/library/b:2"]);
-    expect((await Array.fromAsync(stores.content.list())).length).toBe(3);
-    expect(await Array.fromAsync(storage.metadata.namespaces.list())).toEqual(["mine"]);
-  });
+  it.each([
+    ["unreadable-database", (path: string) => writeFile(path, Buffer.alloc(50_000, "no database")), 1],
+    ["missing-database", (path: string) => rm(path), 0],
+  ])(
+    "%s: begins anew, with images from an index with names in the namespace that it is told",
+    async (kind, lose, aside) => {
+      await using root = await damagedRoot(
+        async (storage) => {
+          const manifest = await putManifest(storage, "image");
+          const descriptor = {
+            mediaType: MediaType.ociManifest,
+            digest: manifest,
+            size: 1,
+            annotations: { "io.containerd.image.name": "docker.io/library/b:2" },
+          };
+          await putText(storage.stores.content, json({ schemaVersion: 2, manifests: [descriptor] }));
+        },
+        (path) => lose(join(path, "meta.mdb")),
+      );
+      const backendKey = "mine/41/key";
+      await root.snapshotters.get("native")?.prepare(backendKey, "");
+      expect((await check(root)).map(({ kind }) => kind)).toEqual([kind]);
+      const done = await Array.fromAsync(repairStorage(root, { namespace: "mine" }));
+      expect(done.map(({ finding }) => finding.kind)).toEqual([kind, "lost-image"]);
+      // The old one stays for whoever wants to look at it, and its numbers are not given again.
+      expect((await readdir(root.root)).filter((name) => name.startsWith("meta.mdb.damaged-"))).toHaveLength(aside);
+      const ours = await withDatabase(root.path, (database) => database.nextSequence());
+      expect(ours).toBeGreaterThan(41n);
+      await using storage = await openStorage({ root: root.root });
+      const stores = storage.metadata.namespace("mine" as Namespace);
+      expect((await Array.fromAsync(stores.images.list())).map(({ name }) => name)).toEqual(["docker.io/library/b:2"]);
+      expect((await Array.fromAsync(stores.content.list())).length).toBe(3);
+      expect(await Array.fromAsync(storage.metadata.namespaces.list())).toEqual(["mine"]);
+    },
+  );
 });
 
 /** This finds the layer that {@link putManifest} stored for a name. */

@@ -28,8 +28,7 @@ const MAX_ROUNDS = 10;
 /**
  * This finds what is wrong with the metadata of a stopped daemon, and between it and the backends; nothing is changed.
  *
- * @throws not_found - there is no database
- * @throws failed_precondition - it was written by a newer version
+ * @throws failed_precondition - the database was written by a newer version
  */
 export async function* checkStorage(storage: OfflineStorage, options: CheckOptions): AsyncIterable<Finding> {
   const opened = await openOrFind(storage);
@@ -40,6 +39,12 @@ export async function* checkStorage(storage: OfflineStorage, options: CheckOptio
   await using database = opened;
   yield* findAll(database, storage, options);
 }
+
+/** Where there is no database, a daemon would begin with an empty one, and remove all content. */
+const UNUSABLE: ReadonlyMap<Code, string> = new Map([
+  [Code.DataLoss, "unreadable-database"],
+  [Code.NotFound, "missing-database"],
+]);
 
 /** A repair and what became of it. */
 export interface RepairResult {
@@ -82,15 +87,16 @@ async function openOrFind(storage: OfflineStorage): Promise<OfflineDatabase | Fi
   try {
     return await OfflineDatabase.open(path);
   } catch (error) {
-    if (codeOf(error) !== Code.DataLoss) throw error;
+    const kind = UNUSABLE.get(codeOf(error));
+    if (kind === undefined) throw error;
     return {
       severity: "error",
-      kind: "unreadable-database",
+      kind,
       subject: `database ${path}`,
       detail: messageOf(error),
       repair: {
-        action: "put it aside and begin a new one; images are brought back from the content store",
-        prepare: async () => void (await replaceDatabase(path, storage)),
+        action: "begin a new one (what is there is put aside); images are brought back from the content store",
+        prepare: () => replaceDatabase(path, storage),
       },
     };
   }
