@@ -24,6 +24,8 @@ import { temporaryDirectory } from "./temporary-directory.ts";
 
 /** Where programs are found that the drivers run. */
 process.env["PATH"] = debianPath();
+// Some rules run hundreds of programs, beside other tests.
+vitest.vi.setConfig({ testTimeout: 120_000 });
 
 type Facts = Pick<SnapshotSubject, "rebases" | "usage">;
 
@@ -80,6 +82,8 @@ runConformance(vitest, "native", [...snapshotCases, ...snapshotWithoutLimitCases
 runConformance(vitest, "blockfile", [...snapshotCases, ...snapshotLimitCases], openBlockfile);
 runConformance(vitest, "btrfs", [...snapshotCases, ...snapshotWithoutLimitCases], openBtrfs);
 runConformance(vitest, "erofs", [...snapshotCases, ...snapshotLimitCases], () => openErofs("converted", {}));
-runConformance(vitest, "erofs in block mode", [...snapshotCases, ...snapshotLimitCases], () =>
+// The number of layers is not a matter of how the writable one is kept.
+const blockCases = [...snapshotCases, ...snapshotLimitCases].filter(({ name }) => !name.startsWith("130 layers"));
+runConformance(vitest, "erofs in block mode", blockCases, () =>
   openErofs("converted image", { defaultSize: 64 * 1024 * 1024 }),
 );
