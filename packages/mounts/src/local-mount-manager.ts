@@ -27,6 +27,7 @@ import {
 import { isMountedBelow } from "@berth/linux/mount";
 
 import { ActivationDirectory, type RemoveOptions } from "./activation-directory.ts";
+import type { ActivationName, Activations } from "./activations.ts";
 import { createMountCollector } from "./mount-collector.ts";
 import { NamespacedMountManager } from "./namespaced-mount-manager.ts";
 import { type ActivationPlan, planActivation } from "./plan-activation.ts";
@@ -47,12 +48,6 @@ export interface MountManagerOptions {
   readonly log?: Logger;
   /** Called once when the database cannot be trusted any more: the program must stop, and its next start recovers. */
   readonly fatal?: (error: Error) => void;
-}
-
-/** What names an activation. */
-export interface ActivationName {
-  readonly namespace: Namespace;
-  readonly name: string;
 }
 
 /** A list of mounts longer than any overlay can take. */
@@ -76,7 +71,7 @@ interface Parts {
  *
  * @see containerd core/mount/manager/manager.go
  */
-export class LocalMountManager implements AsyncDisposable {
+export class LocalMountManager implements Activations, AsyncDisposable {
   /** For the garbage collector. */
   readonly collector: ResourceCollector;
   readonly store: ActivationStore;
@@ -125,7 +120,6 @@ export class LocalMountManager implements AsyncDisposable {
     return new NamespacedMountManager(this, namespace, options.lease ?? "");
   }
 
-  /** @see {@link MountManager.activate} */
   async activate(
     place: ActivationName & { readonly lease: string },
     mounts: readonly Mount[],
@@ -156,7 +150,6 @@ export class LocalMountManager implements AsyncDisposable {
     return activationInfo(activation);
   }
 
-  /** @see {@link MountManager.deactivate} */
   async deactivate(place: ActivationName, options: CallOptions = {}): Promise<void> {
     using _lock = await this.#lock(place, options);
     const activation = this.store.find(place.namespace, place.name);
@@ -164,19 +157,16 @@ export class LocalMountManager implements AsyncDisposable {
     await this.#deactivate(activation, options);
   }
 
-  /** This is {@link deactivate} for an activation that may be gone, or replaced by another of its name: then nothing is done. */
   async deactivateIfSame(activation: Activation): Promise<void> {
     using _lock = await this.#lock(activation);
     const { namespace, name, id } = activation;
     if (this.store.find(namespace, name)?.id === id) await this.#deactivate(activation, {});
   }
 
-  /** Whether who activated it keeps it from the garbage collector. */
   isHeld({ id }: Activation): boolean {
     return this.#held.has(id);
   }
 
-  /** This takes mounts away that no activation speaks of; one that is in use stays for the next time, and is logged. */
   async removeStale(): Promise<void> {
     const known = new Set(this.store.all().map(({ id }) => id));
     for (const id of await listIds(this.#targets)) {

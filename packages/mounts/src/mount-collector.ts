@@ -1,7 +1,7 @@
 import type { CollectibleItem, ResourceCollection, ResourceCollector } from "@berth/core/collector";
 import type { Logger } from "@berth/core/log";
 
-import type { LocalMountManager } from "./local-mount-manager.ts";
+import type { Activations } from "./activations.ts";
 import type { Activation } from "./store/activation.ts";
 
 /**
@@ -10,7 +10,7 @@ import type { Activation } from "./store/activation.ts";
  *
  * @see containerd core/mount/manager/manager.go, collectionContext
  */
-export function createMountCollector(manager: LocalMountManager, log: Logger): ResourceCollector {
+export function createMountCollector(manager: Activations, log: Logger): ResourceCollector {
   return {
     kind: "mount",
     async begin(): Promise<ResourceCollection> {
@@ -32,13 +32,13 @@ export function createMountCollector(manager: LocalMountManager, log: Logger): R
   };
 }
 
-function toItem(activation: Activation, manager: LocalMountManager): CollectibleItem {
+function toItem(activation: Activation, manager: Activations): CollectibleItem {
   const { namespace, name, lease, labels } = activation;
   const isHeld = manager.isHeld(activation);
   return { namespace, key: name, lease: isHeld || lease === "" ? undefined : lease, active: isHeld, labels };
 }
 
-async function remove(manager: LocalMountManager, activation: Activation, log: Logger): Promise<void> {
+async function remove(manager: Activations, activation: Activation, log: Logger): Promise<void> {
   const { namespace, name } = activation;
   try {
     await manager.deactivateIfSame(activation);

@@ -5,16 +5,16 @@ import type { Namespace } from "@berth/core/namespaces";
 import { notFound, unimplemented } from "@berth/errors";
 import { adapt, parseFilters } from "@berth/filters";
 
-import type { LocalMountManager } from "./local-mount-manager.ts";
+import type { Activations } from "./activations.ts";
 import { activationInfo } from "./store/activation.ts";
 
-/** One namespace of a {@link LocalMountManager}; what is activated here is held by its lease. */
+/** One namespace of a the mount manager; what is activated here is held by its lease. */
 export class NamespacedMountManager implements MountManager {
-  readonly #manager: LocalMountManager;
+  readonly #manager: Activations;
   readonly #namespace: Namespace;
   readonly #lease: string;
 
-  constructor(manager: LocalMountManager, namespace: Namespace, lease: string) {
+  constructor(manager: Activations, namespace: Namespace, lease: string) {
     this.#manager = manager;
     this.#namespace = namespace;
     this.#lease = lease;

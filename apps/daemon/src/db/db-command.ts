@@ -1,25 +1,6 @@
 import { Command, Option } from "commander";
 
-import type { DaemonConfig } from "../config/daemon-config.ts";
-
-/** What the commands need of the program around them. */
-export interface DbProgram {
-  loadConfig(): Promise<DaemonConfig>;
-  /** Sets the exit code of a command that did its work and found something wrong. */
-  setExitCode(code: number): void;
-}
-
-/** How results are printed. */
-export type OutputFormat = "text" | "json";
-
-/** Flags of all commands. */
-export interface DbFlags {
-  readonly format: OutputFormat;
-  readonly verify?: boolean;
-  readonly apply?: boolean;
-  readonly dryRun?: boolean;
-  readonly namespace?: string;
-}
+import type { DbFlags, DbProgram } from "./db-flags.ts";
 
 /** This makes `berthd db`, which works on the storage of a daemon that does not run. */
 export function dbCommand(program: DbProgram): Command {

@@ -5,7 +5,7 @@ import { invalidArgument } from "@berth/errors";
 import type { CheckOptions, Finding, StorageStats } from "@berth/metadata/offline";
 import { checkStorage, exportRecords, OfflineDatabase, repairStorage, storageStats } from "@berth/metadata/offline";
 
-import type { DbFlags, DbProgram, OutputFormat } from "./db-command.ts";
+import type { DbFlags, DbProgram, OutputFormat } from "./db-flags.ts";
 import { formatFinding, formatStats } from "./format.ts";
 import type { LockedStorage } from "./open-storage.ts";
 import { openLockedStorage } from "./open-storage.ts";
