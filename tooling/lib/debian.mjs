@@ -7,7 +7,7 @@ import { cache } from "./paths.mjs";
 import { attempt, run } from "./run.mjs";
 
 /** What a container needs to run. */
-export const RUNTIME_PACKAGES = ["runc", "busybox-static"];
+const RUNTIME_PACKAGES = ["runc", "busybox-static"];
 
 /** What the tests hold berth against. */
 export const PEER_PACKAGES = [

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Bench } from "./peers.ts";
 import { BUSYBOX_IMAGE, startBench } from "./peers.ts";
 
-const TIMEOUT = { timeout: 60_000 };
+const TIMEOUT = { timeoutMs: 60_000 };
 
 describe.each(["berthd", "containerd"] as const)("images of a registry, on %s", (kind) => {
   const stack = new AsyncDisposableStack();

@@ -76,7 +76,7 @@ async function boot(
 }
 
 /** The address that the gRPC server plugin will listen on. */
-export function grpcAddress(config: DaemonConfig): string {
+function grpcAddress(config: DaemonConfig): string {
   const table = config.plugins[GRPC_SERVER];
   const address = isTable(table) ? table["address"] : undefined;
   return typeof address === "string" && address !== "" ? address : `${config.state}/berth.sock`;

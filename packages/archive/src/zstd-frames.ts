@@ -14,7 +14,7 @@ const BLOCK_RLE = 1;
  * Node's decompressor stops silently behind the first frame when a write goes on past its end, and layers made of many
  * frames are common (seekable zstd). So each write must stop at the end of a frame.
  */
-export class ZstdFrameFinder {
+class ZstdFrameFinder {
   #field: Field = "magic";
   #value = 0;
   #have = 0;

@@ -21,7 +21,7 @@ export function storePaths(root: string): StorePaths {
 }
 
 /** This is the directory of all blobs of one algorithm. */
-export function algorithmPath(paths: StorePaths, algorithm: DigestAlgorithm): string {
+function algorithmPath(paths: StorePaths, algorithm: DigestAlgorithm): string {
   return join(paths.blobs, algorithm);
 }
 

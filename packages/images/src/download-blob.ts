@@ -26,7 +26,7 @@ export interface DownloadOptions extends CallOptions {
 const LOCKED_POLL_MS = 100;
 
 /** This returns the ref of the ingest for a descriptor, which is the same for all who download it. */
-export function ingestRef({ mediaType, digest }: Descriptor): string {
+function ingestRef({ mediaType, digest }: Descriptor): string {
   return `${kindOf(mediaType)}-${digest}`;
 }
 

@@ -6,7 +6,7 @@ import type { ProcessIo } from "@berth/core/runtime";
 import { wrapError } from "@berth/errors";
 
 /** Where named pipes go when `--fifo-dir` does not say. */
-export const DEFAULT_FIFO_DIRECTORY = "/run/berth/fifo";
+const DEFAULT_FIFO_DIRECTORY = "/run/berth/fifo";
 
 /** What to make pipes for. */
 export interface FifoSetOptions {

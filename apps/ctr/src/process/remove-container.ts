@@ -29,7 +29,7 @@ export async function removeContainerAndTask(
 }
 
 /** This asks for a container's task, and returns nothing where there is none. */
-export async function findTask(client: Client, id: string, options: CallOptions) {
+async function findTask(client: Client, id: string, options: CallOptions) {
   try {
     return await client.tasks.get(id, options);
   } catch (error) {

@@ -38,7 +38,7 @@ export class ProxyConnections {
 }
 
 /** The path of the socket in an address. */
-export function socketPath(address: string): string {
+function socketPath(address: string): string {
   return address.replace(/^unix:\/\//, "");
 }
 

@@ -85,7 +85,7 @@ export function toProtoContainer(container: Container): ProtoContainer {
 }
 
 /** This reads the message of a container. @throws invalid_argument - there is none */
-export function fromProtoContainer(container: ProtoContainer | undefined): ContainerSpec {
+function fromProtoContainer(container: ProtoContainer | undefined): ContainerSpec {
   if (container === undefined) throw invalidArgument("container must be given");
   const { id, labels, image, runtime, spec, snapshotter, snapshotKey, extensions, sandbox } = container;
   const { options } = runtime ?? {};

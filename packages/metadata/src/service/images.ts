@@ -46,7 +46,7 @@ export function createImagesService(storesOf: StoresOf): ServiceImpl<typeof Imag
 const imageEncoder = recordEncoder({ schema: ImageSchema, toMessage: toProtoImage });
 
 /** This makes the message of an image. */
-export function toProtoImage({ name, labels, target, createdAt, updatedAt }: Image): ProtoImage {
+function toProtoImage({ name, labels, target, createdAt, updatedAt }: Image): ProtoImage {
   const { mediaType, digest, size, annotations = {} } = target;
   return create(ImageSchema, {
     name,
@@ -58,7 +58,7 @@ export function toProtoImage({ name, labels, target, createdAt, updatedAt }: Ima
 }
 
 /** This reads the message of an image. @throws invalid_argument - there is none, or its target has no valid digest */
-export function fromProtoImage(image: ProtoImage | undefined): ImageSpec {
+function fromProtoImage(image: ProtoImage | undefined): ImageSpec {
   if (image === undefined) throw invalidArgument("image must be given");
   const { name, labels, target } = image;
   if (name === "") throw invalidArgument("image name must not be empty");

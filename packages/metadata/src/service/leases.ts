@@ -45,7 +45,7 @@ export function createLeasesService(storesOf: StoresOf): ServiceImpl<typeof Leas
 }
 
 /** This makes the message of a lease. */
-export function toProtoLease({ id, labels, createdAt }: Lease): ProtoLease {
+function toProtoLease({ id, labels, createdAt }: Lease): ProtoLease {
   return create(LeaseSchema, { id, labels: toProtoLabels(labels), createdAt: toProtoTimeMs(createdAt) });
 }
 

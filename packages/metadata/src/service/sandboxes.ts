@@ -40,7 +40,7 @@ export function createSandboxStoreService(sandboxesOf: SandboxesOf): ServiceImpl
 }
 
 /** This makes the message of a sandbox. */
-export function toProtoSandbox(sandbox: Sandbox): ProtoSandbox {
+function toProtoSandbox(sandbox: Sandbox): ProtoSandbox {
   const { id, labels, runtime, spec, sandboxer, extensions } = sandbox;
   return create(SandboxSchema, {
     sandboxId: id,
@@ -55,7 +55,7 @@ export function toProtoSandbox(sandbox: Sandbox): ProtoSandbox {
 }
 
 /** This reads the message of a sandbox. @throws invalid_argument - there is none */
-export function fromProtoSandbox(sandbox: ProtoSandbox | undefined): SandboxSpec {
+function fromProtoSandbox(sandbox: ProtoSandbox | undefined): SandboxSpec {
   if (sandbox === undefined) throw invalidArgument("sandbox must be given");
   const { sandboxId, labels, runtime, spec, sandboxer, extensions } = sandbox;
   const { options } = runtime ?? {};

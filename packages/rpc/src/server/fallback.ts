@@ -35,7 +35,7 @@ export function createFallback(
 }
 
 /** This returns the path of a request without its query. */
-export function pathOf(request: NodeRequest): string {
+function pathOf(request: NodeRequest): string {
   return (request.url ?? "").split("?", 1)[0] ?? "";
 }
 

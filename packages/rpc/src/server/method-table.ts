@@ -55,6 +55,6 @@ function recordingRouter(connect: ConnectRouter, specs: Map<string, MethodImplSp
 }
 
 /** This returns the path on which a method is called. */
-export function requestPath(method: DescMethod): string {
+function requestPath(method: DescMethod): string {
   return `/${method.parent.typeName}/${method.name}`;
 }
