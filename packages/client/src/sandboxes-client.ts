@@ -50,7 +50,8 @@ class RemoteSandboxStore implements SandboxStore {
   }
 }
 
-function toProtoSandbox({ id, labels, runtime, spec, sandboxer, extensions }: SandboxSpec) {
+/** This makes the message of a sandbox. */
+export function toProtoSandbox({ id, labels, runtime, spec, sandboxer, extensions }: SandboxSpec) {
   const protoExtensions: Record<string, ReturnType<typeof toProtoAny>> = Object.create(null);
   for (const [name, value] of extensions) protoExtensions[name] = toProtoAny(value);
   return {

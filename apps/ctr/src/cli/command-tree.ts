@@ -1,12 +1,13 @@
 import { containers, content, images, leases, namespaces, plugins, snapshots, tasks } from "./command-groups.ts";
 import type { Entry, Group } from "./command-entry.ts";
+import { inspectRuntime, sandboxes } from "./runtime-groups.ts";
 
 /** Every command, in the order of the help. */
 export const COMMAND_TREE: Group = {
   name: "ctr",
   summary: "Command line of berth and containerd",
   commands: [
-    plugins,
+    { ...plugins, commands: [...plugins.commands, inspectRuntime] },
     {
       name: "version",
       summary: "Show the versions of this program and of the daemon",
@@ -24,6 +25,7 @@ export const COMMAND_TREE: Group = {
     leases,
     namespaces,
     { name: "run", summary: "Run a container", load: async () => (await import("../commands/run.ts")).run },
+    sandboxes,
     snapshots,
     tasks,
     {
@@ -36,6 +38,11 @@ export const COMMAND_TREE: Group = {
           load: async () => (await import("../commands/oci.ts")).spec,
         },
       ],
+    },
+    {
+      name: "completion",
+      summary: "Print what makes a shell complete commands",
+      load: async () => (await import("../commands/completion.ts")).completion,
     },
     {
       name: "info",

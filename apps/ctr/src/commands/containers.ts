@@ -5,6 +5,7 @@ import { requireArgument } from "../cli/arguments.ts";
 import { defineCommand } from "../cli/command.ts";
 import { booleanFlag } from "../cli/flags.ts";
 import { parseLabelChange } from "../cli/label-arguments.ts";
+import { anyOf, decodeJson } from "../output/any-json.ts";
 import { forEachTold } from "../output/complain.ts";
 import { formatJson } from "../output/json.ts";
 import { formatLabels } from "../output/label-list.ts";
@@ -92,19 +93,4 @@ function describe(container: Container): Readonly<Record<string, unknown>> {
     SandboxID: container.sandboxId,
     ...(spec === undefined ? {} : { Spec: decodeJson(spec) }),
   };
-}
-
-function anyOf(value: Container["spec"]): unknown {
-  if (value === undefined) return null;
-  const bytes = Buffer.from(value.value).toString("base64");
-  return { type_url: value.typeUrl, ...(bytes === "" ? {} : { value: bytes }) };
-}
-
-/** The JSON that is inside; as bytes where it is something else. */
-function decodeJson(value: Container["spec"]): unknown {
-  try {
-    return value === undefined ? null : JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(value.value));
-  } catch {
-    return anyOf(value);
-  }
 }

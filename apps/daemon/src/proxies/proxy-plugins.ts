@@ -1,22 +1,21 @@
 import { createContentClient } from "@berth/client/content";
 import { createDiffClient } from "@berth/client/diff";
+import { createSandboxControllerClient } from "@berth/client/sandbox-controller";
 import { scopedTransport } from "@berth/client/scope";
 import { createSnapshotsClient } from "@berth/client/snapshots";
 import type { Transport } from "@berth/client/transport";
-import { invalidArgument, messageOf, unimplemented, wrapError } from "@berth/errors";
+import { invalidArgument, messageOf, wrapError } from "@berth/errors";
 import type { Logger } from "@berth/core/log";
 import { hostPlatform, parsePlatform } from "@berth/oci";
 import type { Plugin, PluginMeta, PluginType } from "@berth/plugin-core";
-import { definePlugin, pluginType, pluginUri } from "@berth/plugin-core";
-import { ContentPlugin, DiffPlugin, SnapshotPlugin } from "@berth/plugin-core/types";
+import { definePlugin, pluginUri } from "@berth/plugin-core";
+import { ContentPlugin, DiffPlugin, SandboxControllerPlugin, SnapshotPlugin } from "@berth/plugin-core/types";
 
 import type { DaemonConfig } from "../config/daemon-config.ts";
 import { namespaceOfBackendName } from "./backend-name.ts";
 import { ProxyConnections } from "./proxy-connections.ts";
 
 type ProxySettings = DaemonConfig["proxy_plugins"][string];
-
-const SandboxControllerPlugin = pluginType<never>("io.containerd.sandbox.controller.v1");
 
 /** What a kind of proxy is, and how it is made of a transport to the process that serves it. */
 interface ProxyKind<T> {
@@ -49,9 +48,7 @@ const KINDS: readonly ProxyKind<unknown>[] = [
   kind({
     type: SandboxControllerPlugin,
     names: ["sandbox"],
-    create: () => {
-      throw unimplemented("sandbox controllers are not supported yet, neither built in nor as a proxy");
-    },
+    create: (transport, name) => createSandboxControllerClient(transport, name),
   }),
 ];
 

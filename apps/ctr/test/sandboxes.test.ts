@@ -1,0 +1,74 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+
+import type { PeerDaemon } from "@berth/testing";
+import { launcher, runProgram, startBerthd, temporaryDirectory } from "@berth/testing";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+
+describe("sandboxes and runtimes", { timeout: 60_000 }, () => {
+  const stack = new AsyncDisposableStack();
+  let daemon: PeerDaemon;
+  let directory: string;
+  const ctr = (...args: string[]) =>
+    runProgram(launcher("ctr"), ["-a", daemon.address, ...args], { timeoutMs: 30_000 });
+  const config = async (text: string): Promise<string> => {
+    const path = join(directory, "pod.json");
+    await writeFile(path, text);
+    return path;
+  };
+
+  beforeAll(async () => {
+    directory = stack.use(await temporaryDirectory("ctr-sandboxes")).path;
+    daemon = stack.use(await startBerthd());
+  });
+  afterAll(() => stack.disposeAsync());
+
+  it("run, ls, info and rm of a sandbox", async () => {
+    expect(await ctr("sandboxes", "run", await config('{"annotations":{}}'), "pod1")).toEqual({
+      code: 0,
+      stdout: "pod1\n",
+      stderr: "",
+    });
+    const listed = await ctr("sandbox", "ls");
+    expect(listed.stdout).toMatch(/^ID +CREATED +RUNTIME *\npod1 .* io\.containerd\.runc\.v2 *\n$/);
+    expect((await ctr("sb", "ls", "--filters", "id==other")).stdout.trim().split("\n")).toHaveLength(1);
+    expect(JSON.parse((await ctr("s", "info", "pod1")).stdout)).toMatchObject({
+      ID: "pod1",
+      Sandboxer: "shim",
+      Spec: { annotations: {} },
+      Status: { State: "SANDBOX_READY", Version: 3, Pid: expect.any(Number) },
+    });
+    expect((await ctr("sandboxes", "run", await config("{}"), "pod1")).stderr).toContain("pod1");
+    expect(await ctr("sandboxes", "rm", "pod1")).toMatchObject({ code: 0, stderr: "" });
+    expect((await ctr("sandboxes", "ls")).stdout.trim().split("\n")).toHaveLength(1);
+  });
+
+  it.each([
+    ["no configuration", ["sandboxes", "run"]],
+    ["no id", ["sandboxes", "run", "POD"]],
+    ["a configuration that is no JSON", ["sandboxes", "run", "BAD", "pod2"]],
+    ["an unknown runtime", ["sandboxes", "run", "--runtime", "io.example.none.v1", "POD", "pod2"]],
+    ["the info of one that is not there", ["sandboxes", "info", "none"]],
+    ["the removal of one that is not there", ["sandboxes", "rm", "none"]],
+  ])("%s is refused in one line, and leaves nothing", async (_, args) => {
+    const file = await config(args.includes("BAD") ? "{" : "{}");
+    const { code, stderr } = await ctr(...args.map((arg) => (arg === "POD" || arg === "BAD" ? file : arg)));
+    expect(code).toBe(1);
+    expect(stderr.trim().split("\n")).toHaveLength(1);
+    expect((await ctr("sandboxes", "ls")).stdout.trim().split("\n")).toHaveLength(1);
+  });
+
+  it("inspect-runtime tells what the runtime of a shim can do", async () => {
+    const { code, stdout } = await ctr("plugins", "inspect-runtime");
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({
+      Name: "io.containerd.berth.v2",
+      Features: { ociVersionMin: expect.any(String) },
+    });
+    const other = await ctr("plugins", "inspect-runtime", "--runc-binary", "/no/such/runc");
+    expect(other).toMatchObject({ code: 1, stdout: "" });
+    expect((await ctr("plugins", "inspect-runtime", "--runtime", "io.example.none.v1")).stderr).toContain(
+      "not installed",
+    );
+  });
+});
