@@ -18,10 +18,16 @@ console.log(`seed ${values.seed}`);
 await using cycles = await ShimCycles.open(Number(values.seed));
 const { before, after, grownBytes } = await cycles.run(rounds);
 const problems = Object.keys(before).filter((key) => JSON.stringify(before[key]) !== JSON.stringify(after[key]));
-for (const key of problems)
-  console.log(`LEAK ${key}: ${JSON.stringify(before[key])} became ${JSON.stringify(after[key])}`);
+for (const key of problems) console.log(`LEAK ${key}: ${difference(before[key], after[key])}`);
 const grown = grownBytes / MIB;
 console.log(`memory grew by ${grown.toFixed(1)} MiB in ${rounds} rounds, ${MAY_GROW_MIB} are allowed`);
 const ok = problems.length === 0 && grown < MAY_GROW_MIB;
 console.log(ok ? `${rounds} passed, 0 failed` : `0 passed, ${rounds} failed`);
 process.exitCode = ok ? 0 : 1;
+
+function difference(had: string | number | readonly string[] | undefined, has: typeof had): string {
+  if (!Array.isArray(had) || !Array.isArray(has)) return `${String(had)} became ${String(has)}`;
+  const come = has.filter((name) => !had.includes(name));
+  const gone = had.filter((name) => !has.includes(name));
+  return `${come.length} came (${come.slice(0, 5).join(", ")}), ${gone.length} went (${gone.slice(0, 5).join(", ")})`;
+}

@@ -49,6 +49,7 @@ export class Container {
   /** The sandbox it belongs to, if any. */
   readonly sandboxId: string | undefined;
   readonly #privatePids: boolean;
+  readonly #initEnded = new AbortController();
   #state: Running = "created";
   #oom: OomWatch | undefined;
   #cgroup: Cgroup | undefined;
@@ -107,10 +108,11 @@ export class Container {
   async start(): Promise<number> {
     const { init } = this;
     await init.mutex.run(async () => {
+      const ended = this.#initEnded.signal;
       if (init.exit || this.#state !== "created") throw unknown(`cannot start a ${this.status} process`);
       const work = this.#settings.checkpoint
         ? this.#restore(this.#settings.checkpoint)
-        : this.driver.start(this.id, this.bundle);
+        : this.driver.start(this.id, { bundle: this.bundle, init: { pid: init.pid, ended } });
       await init.startWith(
         work.then(() => {
           this.#state = "running";
@@ -182,7 +184,8 @@ export class Container {
     const { init } = this;
     await init.mutex.run(async () => {
       if (!init.exit && this.#state !== "created") throw unknown("cannot delete a running process");
-      const removal = this.driver.delete(this.id, { force: !init.exit });
+      const how = init.exit ? { ended: init.pid } : { force: true };
+      const removal = this.driver.delete(this.id, how);
       await Promise.all([removal, init.exit ? init.stdio.drain(DRAIN_TIMEOUT_MS) : undefined]);
       // a container that never ran is ended by its deletion
       if (init.pid !== 0) await init.exited;
@@ -262,6 +265,7 @@ export class Container {
   }
 
   async #onInitExit(status: ExitStatus): Promise<void> {
+    this.#initEnded.abort();
     this.#oom?.checkAtExit();
     this.#news.record(this.init, status);
     if (!this.#privatePids) await this.#killRemaining();

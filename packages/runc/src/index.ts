@@ -7,6 +7,7 @@ export {
   RuncDriver,
   type RuncDriverOptions,
   type RuncExecOptions,
+  type StartOptions,
 } from "./runc-driver.ts";
 export { DEFAULT_RUNC_ROOT, parseRuncOptions, runcRoot } from "./runtime-options.ts";
 export { parseStdioTarget, type StdioTarget } from "./stdio/stdio-uri.ts";

@@ -4,6 +4,7 @@ import { basename, join } from "node:path";
 import { internal, notFound, unknown } from "@berth/errors";
 import type { ChildDescriptor, ChildReaper } from "@berth/linux/process";
 
+import { deletePlain, startPlain } from "./runc-state.ts";
 import { type CommandResult, runCommand } from "./run-command.ts";
 import { lastLogError, logSize } from "./runtime-log.ts";
 
@@ -37,6 +38,12 @@ export interface RuncExecOptions extends StartingOptions {
   readonly logFile: string;
 }
 
+export interface StartOptions {
+  readonly bundle: string;
+  /** What {@link RuncDriver.create} returned, and what comes when it ends: without it runc itself must look after it. */
+  readonly init?: { readonly pid: number; readonly ended: AbortSignal };
+}
+
 export interface CheckpointArguments {
   readonly imagePath: string;
   readonly workPath?: string | undefined;
@@ -54,6 +61,8 @@ export interface RestoreOptions extends CreateOptions {
   readonly checkpoint: CheckpointArguments;
 }
 
+/** What the state of a container looks like is known of runc alone. */
+const PLAIN = "runc";
 const GONE = /process already finished|container not running|no such process|does not exist|container not found/i;
 
 /**
@@ -86,7 +95,11 @@ export class RuncDriver {
     return readPid(options.pidFile);
   }
 
-  async start(id: string, bundle: string): Promise<void> {
+  /** This starts what {@link create} made. */
+  async start(id: string, options: StartOptions): Promise<void> {
+    const { bundle, init } = options;
+    const container = { root: this.#options.root, id, initPid: init?.pid ?? 0 };
+    if (this.name === PLAIN && init && (await startPlain(container, { signal: init.ended }))) return;
     await this.#run(["start", id], { doing: "start", log: join(bundle, "log.json") });
   }
 
@@ -101,8 +114,11 @@ export class RuncDriver {
     await this.#run(["kill", ...(options.all ? ["--all"] : []), id, String(signal)], { doing: "kill" });
   }
 
-  /** This removes a container. One that is not there is fine. */
-  async delete(id: string, options: { readonly force?: boolean } = {}): Promise<void> {
+  /** This removes a container. One that is not there is fine. `ended`: the id of its process, which has ended. */
+  async delete(id: string, options: { readonly force?: boolean; readonly ended?: number } = {}): Promise<void> {
+    const { ended: initPid } = options;
+    const isPlain = this.name === PLAIN && initPid !== undefined;
+    if (isPlain && (await deletePlain({ root: this.#options.root, id, initPid }))) return;
     const result = await this.#execute(["delete", ...(options.force ? ["--force"] : []), id]);
     const failed = result.status !== 0 && !/does not exist/i.test(result.stderr);
     if (failed) throw unknown(`OCI runtime delete failed: ${lastLine(result)}`);

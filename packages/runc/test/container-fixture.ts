@@ -45,6 +45,7 @@ export interface BundleOptions {
   readonly hostPids?: boolean;
   readonly memoryLimit?: number;
   readonly sandboxId?: string;
+  readonly hooks?: Readonly<Record<string, readonly { readonly path: string }[]>>;
 }
 
 /** The Task service in this process, with a directory for its bundles, everything it has published, and real runc. */
@@ -211,7 +212,7 @@ export async function openDescriptors(): Promise<number> {
 }
 
 function specification(id: string, options: BundleOptions) {
-  const { args, terminal = false, hostPids = false, memoryLimit, sandboxId } = options;
+  const { args, terminal = false, hostPids = false, memoryLimit, sandboxId, hooks } = options;
   const namespaces = ["ipc", "uts", "mount", "network", ...(hostPids ? [] : ["pid"])];
   const memory = memoryLimit === undefined ? {} : { memory: { limit: memoryLimit, swap: memoryLimit } };
   return {
@@ -219,6 +220,7 @@ function specification(id: string, options: BundleOptions) {
     ...(sandboxId === undefined ? {} : { annotations: { "io.kubernetes.cri.sandbox-id": sandboxId } }),
     process: { terminal, user: { uid: 0, gid: 0 }, args, env: ["PATH=/bin"], cwd: "/" },
     root: { path: "rootfs" },
+    ...(hooks === undefined ? {} : { hooks }),
     mounts: [
       { destination: "/proc", type: "proc", source: "proc" },
       { destination: "/dev", type: "tmpfs", source: "tmpfs", options: ["nosuid", "mode=755"] },

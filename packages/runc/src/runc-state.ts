@@ -1,0 +1,172 @@
+import { constants, fstatSync, openSync, readdirSync, readFileSync, readSync, rmdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+
+import { messageOf, systemErrorCode, unknown } from "@berth/errors";
+import { closeFd } from "@berth/linux/files";
+import { readable } from "@berth/linux/process";
+
+const CGROUPS = "/sys/fs/cgroup/";
+/** Processes that have just ended may still be in a cgroup. */
+const BUSY_PAUSES_MS = [1, 2, 4, 8, 16, 32];
+
+/** What runc keeps of a container, as far as it matters here. */
+interface RuncState {
+  readonly directory: string;
+  readonly cgroups: readonly string[];
+  /** Everything that runc does at a start beside releasing the process: nothing. */
+  readonly plainStart: boolean;
+  /** Everything that runc does at a deletion beside removing cgroups and state: nothing. */
+  readonly plainEnd: boolean;
+}
+
+/** Whose state it is. */
+export interface RuncContainer {
+  /** `--root` of runc. */
+  readonly root: string;
+  readonly id: string;
+  readonly initPid: number;
+}
+
+// A process of runc costs some 20 ms, of which starting and deleting a plain container need next to nothing: a byte read
+// from a FIFO that its init waits at, and some directories removed. Whatever is not plain is left to runc.
+
+/**
+ * This lets the process of a created container run, as `runc start` does; `false` where that would do more, or the state is
+ * not as runc 1.x writes it: then nothing has been done.
+ * @throws unknown - the process ended before it could run
+ * @see runc libcontainer/container_linux.go exec
+ */
+export async function startPlain(
+  container: RuncContainer,
+  options: { readonly signal: AbortSignal },
+): Promise<boolean> {
+  const state = readState(container);
+  if (!state?.plainStart) return false;
+  const path = join(state.directory, "exec.fifo");
+  const fifo = tryOpenFifo(path);
+  if (fifo === undefined) return false;
+  try {
+    // init opens its end as soon as this one is there, writes a byte and goes on
+    await readable(fifo, options).catch((error: unknown) => {
+      // it may have been let go and have ended before this was noticed: the byte tells
+      if (!options.signal.aborted) throw error;
+    });
+    if (!hasByte(fifo)) throw unknown("cannot start a container that has stopped or was started before");
+    rmSync(path, { force: true });
+    return true;
+  } finally {
+    closeFd(fifo);
+  }
+}
+
+/**
+ * This removes the cgroups and the state of a container whose processes have ended, as `runc delete` does; `false` where that
+ * would do more, something does not go away, or the state is not as runc 1.x writes it: then runc can still be asked.
+ * @see runc libcontainer/state_linux.go destroy
+ */
+export async function deletePlain(container: RuncContainer): Promise<boolean> {
+  const state = readState(container);
+  if (!state?.plainEnd) return false;
+  try {
+    for (const cgroup of state.cgroups) await removeCgroup(cgroup);
+    rmSync(state.directory, { recursive: true, force: true });
+    return true;
+  } catch (error) {
+    // runc says it better, if it fares no better
+    void messageOf(error);
+    return false;
+  }
+}
+
+function readState({ root, id, initPid }: RuncContainer): RuncState | undefined {
+  const directory = join(root, id);
+  let state: unknown;
+  try {
+    state = JSON.parse(readFileSync(join(directory, "state.json"), "utf8"));
+  } catch {
+    return undefined;
+  }
+  const config = field(state, "config");
+  const cgroups = Object.values(objectOf(field(state, "cgroup_paths")));
+  const known =
+    field(state, "id") === id &&
+    field(state, "init_process_pid") === initPid &&
+    field(state, "rootless") === false &&
+    typeof field(config, "Hooks") === "object" &&
+    cgroups.every((path) => typeof path === "string" && isOwnCgroup(path));
+  if (!known) return undefined;
+  const hooks = objectOf(field(config, "Hooks"));
+  const isManaged = field(field(config, "cgroups"), "Systemd") !== false || field(state, "intel_rdt_path") !== "";
+  return {
+    directory,
+    // just checked: they are texts
+    cgroups: [...new Set(cgroups as readonly string[])],
+    plainStart: !hooks["poststart"],
+    plainEnd: !hooks["poststop"] && !isManaged && hasPrivatePids(config),
+  };
+}
+
+/** A directory of its own below a hierarchy, not the hierarchy itself. */
+function isOwnCgroup(path: string): boolean {
+  if (!path.startsWith(CGROUPS) || path.includes("/../")) return false;
+  const parts = path.slice(CGROUPS.length).split("/").filter(Boolean);
+  return parts.length > 1 && parts.every((part) => part !== "..");
+}
+
+function hasPrivatePids(config: unknown): boolean {
+  const namespaces = field(config, "namespaces");
+  return (
+    Array.isArray(namespaces) &&
+    namespaces.some((namespace) => field(namespace, "type") === "NEWPID" && field(namespace, "path") === "")
+  );
+}
+
+function tryOpenFifo(path: string): number | undefined {
+  let descriptor: number;
+  try {
+    descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW);
+  } catch {
+    return undefined;
+  }
+  if (fstatSync(descriptor).isFIFO()) return descriptor;
+  closeFd(descriptor);
+  return undefined;
+}
+
+function hasByte(fifo: number): boolean {
+  try {
+    return readSync(fifo, new Uint8Array(16)) > 0;
+  } catch (error) {
+    if (systemErrorCode(error) === "EAGAIN") return false;
+    throw error;
+  }
+}
+
+/** A container may have made further ones below its own. @throws EBUSY - a process stays in one */
+async function removeCgroup(directory: string): Promise<void> {
+  for (const pause of [...BUSY_PAUSES_MS, 0]) {
+    try {
+      rmdirSync(directory);
+      return;
+    } catch (error) {
+      const code = systemErrorCode(error);
+      if (code === "ENOENT") return;
+      if (code !== "EBUSY" || pause === 0) throw error;
+    }
+    // only if it is busy: most have none below them
+    for (const entry of readdirSync(directory, { withFileTypes: true })) {
+      if (entry.isDirectory()) await removeCgroup(join(directory, entry.name));
+    }
+    await sleep(pause);
+  }
+}
+
+function objectOf(value: unknown): Readonly<Record<string, unknown>> {
+  // any object may be asked for any name
+  return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
+}
+
+function field(value: unknown, name: string): unknown {
+  return objectOf(value)[name];
+}
