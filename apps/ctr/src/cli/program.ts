@@ -17,6 +17,9 @@ const READER_GONE = 141;
 /** What containerd's ctr exits with for a command that it does not know. */
 const UNKNOWN_COMMAND = 3;
 
+/** What the scripts of `ctr completion` call; not for people, and in no help. */
+const COMPLETE = "__complete";
+
 /** This runs one command line and returns the exit code. What goes wrong is told in one line on standard error. */
 export async function runProgram(argv: readonly string[]): Promise<number> {
   watchOutput();
@@ -35,6 +38,7 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
 }
 
 async function dispatch(argv: readonly string[]): Promise<number> {
+  if (argv[0] === COMPLETE) return await printCompletions(argv.slice(1));
   const { flags, args, help } = parseFlags(GLOBAL_FLAGS, argv, process.env);
   if (flags.version) {
     print(`ctr ${VERSION}\n`);
@@ -48,6 +52,12 @@ async function dispatch(argv: readonly string[]): Promise<number> {
     debug: flags.debug,
   };
   return walk({ group: COMMAND_TREE, path: ["ctr"], words: help ? ["--help"] : args, leading: [] }, session);
+}
+
+async function printCompletions(words: readonly string[]): Promise<number> {
+  const { complete } = await import("./complete.ts");
+  for (const { text, description } of await complete(words)) print(`${text}\t${description}\n`);
+  return 0;
 }
 
 interface Position {

@@ -1,0 +1,92 @@
+import type { Group, Leaf } from "./command-entry.ts";
+import { COMMAND_TREE, findEntry } from "./command-tree.ts";
+import type { Flag, Flags } from "./flags.ts";
+import { GLOBAL_FLAGS } from "./global-flags.ts";
+import { listNames } from "./complete-names.ts";
+import { parseFlags } from "./parse-flags.ts";
+
+/** One thing that could stand where the cursor is. */
+export interface Completion {
+  readonly text: string;
+  readonly description: string;
+}
+
+/**
+ * This tells what could be the last of `words`, the words of a command line after `ctr`: commands, flags, or names of what the daemon has. Nothing where a file, or a value that
+ * nobody knows, is meant.
+ */
+export async function complete(words: readonly string[]): Promise<readonly Completion[]> {
+  const found = await candidates(words);
+  const current = words.at(-1) ?? "";
+  return found.filter(({ text }) => text.startsWith(current));
+}
+
+async function candidates(words: readonly string[]): Promise<readonly Completion[]> {
+  const current = words.at(-1) ?? "";
+  let rest = withoutFlags(words.slice(0, -1), GLOBAL_FLAGS);
+  if (rest === undefined) return [];
+  const global = words.slice(0, words.length - 1 - rest.length);
+  let group: Group = COMMAND_TREE;
+  const path: string[] = [];
+  for (;;) {
+    const [word, ...after] = rest;
+    if (word === undefined) {
+      return current.startsWith("-") ? flagsOf(group === COMMAND_TREE ? GLOBAL_FLAGS : {}) : commandsOf(group);
+    }
+    const entry = findEntry(group, word);
+    if (entry === undefined) return [];
+    path.push(entry.name);
+    rest = after;
+    if (!("commands" in entry)) return await ofCommand(entry, { path, words: rest, current, global });
+    group = entry;
+  }
+}
+
+interface Place {
+  readonly path: readonly string[];
+  /** After the command, before the cursor. */
+  readonly words: readonly string[];
+  readonly current: string;
+  readonly global: readonly string[];
+}
+
+async function ofCommand(leaf: Leaf, { path, words, current, global }: Place): Promise<readonly Completion[]> {
+  const { flags, usage } = await leaf.load();
+  const args = withoutFlags(words, flags);
+  if (args === undefined) return [];
+  if (current.startsWith("-") && args.length === 0) return flagsOf(flags);
+  const names = await listNames(
+    { path, usage, position: args.length },
+    parseFlags(GLOBAL_FLAGS, global, process.env).flags,
+  );
+  return names.map((text) => ({ text, description: "" }));
+}
+
+/** What follows the flags; `undefined` when the next word is the value of one. */
+function withoutFlags(words: readonly string[], flags: Flags): readonly string[] | undefined {
+  for (let at = 0; at < words.length; at += 1) {
+    const word = words[at] ?? "";
+    if (word === "--") return words.slice(at + 1);
+    if (!/^-./.test(word)) return words.slice(at);
+    const takesValue = !word.includes("=") && flagOf(word.replace(/^--?/, ""), flags)?.kind !== "boolean";
+    if (takesValue && flagOf(word.replace(/^--?/, ""), flags) !== undefined) at += 1;
+    if (at === words.length) return undefined;
+  }
+  return [];
+}
+
+function flagOf(name: string, flags: Flags): Flag | undefined {
+  return flags[name] ?? Object.values(flags).find(({ aliases }) => aliases.includes(name));
+}
+
+function commandsOf(group: Group): Completion[] {
+  return group.commands.map(({ name, summary }) => ({ text: name, description: summary }));
+}
+
+function flagsOf(flags: Flags): Completion[] {
+  const known = Object.entries(flags).filter(([, { unsupported }]) => unsupported === undefined);
+  return [
+    ...known.map(([name, { help }]) => ({ text: `--${name}`, description: help })),
+    { text: "--help", description: "show help" },
+  ];
+}
