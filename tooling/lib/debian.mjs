@@ -35,6 +35,11 @@ export const PEER_PACKAGES = [
   "liburcu8",
   "strace",
   "libunwind8",
+  "skopeo",
+  "umoci",
+  "libgpgme11",
+  "libassuan0",
+  "libgpg-error0",
 ];
 
 const directory = join(cache, "debian");

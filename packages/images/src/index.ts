@@ -4,6 +4,8 @@ export type { ImageCheck } from "./check-image.ts";
 export { checkImage, imageSize } from "./check-image.ts";
 export type { FetchContent } from "./download-blob.ts";
 export { EarlyUnpack } from "./early-unpack.ts";
+export type { ExportOptions, ImageToExport } from "./export-archive.ts";
+export { exportArchive } from "./export-archive.ts";
 export type { FetchImageOptions } from "./fetch-image.ts";
 export { fetchImage } from "./fetch-image.ts";
 export { childLabels, labelChildren } from "./gc-labels.ts";

@@ -46,12 +46,18 @@ export async function prepareLayer(
   options: UnpackOptions,
 ): Promise<PreparedLayer | undefined> {
   const { snapshotter, signal } = options;
-  if (await isCommitted(layer, options)) return undefined;
+  const known = await isCommitted(layer, options);
   const labels = snapshotLabels(layer);
   for (let attempt = 1; ; attempt++) {
     const key = extractionKey(layer.chainId);
     try {
+      // Asked for also when it is there: being refused is what puts it into the caller's lease, out of reach of the collector.
       const mounts = await snapshotter.prepare(key, parent, { labels, signal });
+      if (known && (await isCommitted(layer, options))) {
+        // A snapshotter without leases refuses nothing.
+        await snapshotter.remove(key).catch(() => {});
+        return undefined;
+      }
       const rebased = layer.parent !== parent;
       const staged = isReadonly(mounts);
       const upper = rebased && !staged ? asUpperDirectory(mounts) : mounts;

@@ -68,6 +68,11 @@ export const images: Group = {
       load: async () => (await import("../commands/images-check.ts")).check,
     },
     {
+      name: "export",
+      summary: "Write images to a tar archive",
+      load: async () => (await import("../commands/images-export.ts")).exportImages,
+    },
+    {
       name: "import",
       summary: "Import images from a tar archive",
       load: async () => (await import("../commands/images-import.ts")).importImages,

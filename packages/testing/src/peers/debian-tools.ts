@@ -18,7 +18,9 @@ const PLACES = {
   "mkfs.erofs": "usr/bin/mkfs.erofs",
   "mkfs.xfs": "sbin/mkfs.xfs",
   runc: "usr/sbin/runc",
+  skopeo: "usr/bin/skopeo",
   strace: "usr/bin/strace",
+  umoci: "usr/bin/umoci",
 } as const;
 
 const MULTIARCH = process.arch === "arm64" ? "aarch64-linux-gnu" : "x86_64-linux-gnu";
