@@ -50,11 +50,45 @@ class MemorySnapshotter implements Pick<Snapshotter, "stat" | "prepare" | "commi
   }
 }
 
+/** Refuses what is there already, and holds it for the caller, as a daemon does. */
+class HoldingSnapshotter extends MemorySnapshotter {
+  readonly held = new Set<string>();
+
+  override async prepare(key: string, parent: string, options?: SnapshotOptions): Promise<readonly Mount[]> {
+    const target = options?.labels?.get("containerd.io/snapshot.ref") ?? "";
+    if (this.records.has(target)) {
+      this.held.add(target);
+      throw alreadyExists(target);
+    }
+    return super.prepare(key, parent, options);
+  }
+}
+
 describe("unpack", () => {
   let image: BuiltImage;
   beforeAll(async () => {
     const layer = (name: string) => [{ path: name, type: "file" as const, size: 1, content: new Uint8Array(1) }];
     image = await buildImage({ name: "x/y:1", layers: ["a", "b", "c", "d"].map(layer) });
+  });
+
+  it.each([1, 4])("of layers that are there has them held for the caller, %i at once", async (concurrency) => {
+    const content = new MemoryContentStore();
+    await importArchive(bytes(image.archive), { content });
+    const snapshotter = new HoldingSnapshotter();
+    const applier: Applier = {
+      apply: async (descriptor) => ({
+        ...descriptor,
+        digest:
+          image.diffIds[image.layers.findIndex(({ digest }) => digest === descriptor.digest)] ?? descriptor.digest,
+      }),
+    };
+    // Only what unpacking asks for.
+    const options = { content, snapshotter, applier, platform: allPlatforms, snapshotterName: "x", concurrency };
+    await unpack(image.manifest, options as unknown as UnpackOptions);
+    expect([...snapshotter.held]).toEqual([]);
+    await unpack(image.manifest, options as unknown as UnpackOptions);
+    expect([...snapshotter.held]).toEqual(snapshotter.calls);
+    expect([...snapshotter.records.keys()]).toEqual(snapshotter.calls);
   });
 
   const setUp = async (apply: (at: number, mounts: readonly Mount[]) => Promise<void>, concurrency: number) => {
