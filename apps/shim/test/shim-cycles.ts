@@ -59,14 +59,9 @@ export class ShimCycles implements AsyncDisposable {
   /** This warms the shim up, runs so many cycles, and looks. */
   async run(rounds: number, atOnce = 3): Promise<CyclesResult> {
     await this.#many(40, atOnce);
-    const [before, bytes] = [await this.#state(), residentBytes(this.#pid)];
+    const [before, bytes] = [await this.#settled(), residentBytes(this.#pid)];
     await this.#many(rounds, atOnce);
-    let after = await this.#state();
-    // exits of what was killed last are still being told
-    for (let tries = 0; tries < 40 && JSON.stringify(after) !== JSON.stringify(before); tries += 1) {
-      await sleep(100);
-      after = await this.#state();
-    }
+    const after = await this.#settled();
     return { before, after, grownBytes: residentBytes(this.#pid) - bytes };
   }
 
@@ -153,6 +148,18 @@ export class ShimCycles implements AsyncDisposable {
     );
     if (!failed) throw internal(`container ${id} was made`);
     rmSync(bundle, { recursive: true });
+  }
+
+  /** Streams that were closed and exits that are being told take their time: what it holds when that no longer changes. */
+  async #settled(): Promise<ShimState> {
+    let last = await this.#state();
+    for (let same = 0, tries = 0; same < 3 && tries < 50; tries += 1) {
+      await sleep(150);
+      const now = await this.#state();
+      same = JSON.stringify(now) === JSON.stringify(last) ? same + 1 : 0;
+      last = now;
+    }
+    return last;
   }
 
   /** What can be seen from outside, and what the shim itself says it waits for: its timers among it. */
