@@ -28,6 +28,8 @@ let missed = 0;
   await using faults = new RandomRounds();
   for (let round = 0; round < rounds && !stop.signal.aborted; round++, done++) {
     const outcome = await faults.run(seed + round, kinds);
+    // An interrupt at the terminal reaches the daemons too: that round tells nothing.
+    if (stop.signal.aborted) break;
     if (outcome.missed) missed++;
     const state = outcome.problems.length > 0 ? "FAILED" : outcome.missed ? "ok (too late)" : "ok";
     console.log(`${state}: --rounds 1 --seed ${seed + round}: ${outcome.description}`);
