@@ -6,9 +6,6 @@ import { join } from "node:path";
 import { cache } from "./paths.mjs";
 import { attempt, run } from "./run.mjs";
 
-/** What a container needs to run. */
-const RUNTIME_PACKAGES = ["runc", "busybox-static"];
-
 /** What the tests hold berth against. */
 export const PEER_PACKAGES = [
   "runc",
