@@ -1,8 +1,8 @@
-import { writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import type { PeerDaemon } from "@berth/testing";
-import { launcher, runProgram, startBerthd, temporaryDirectory } from "@berth/testing";
+import { BUSYBOX_IMAGE, busyboxImage, launcher, runProgram, startBerthd, temporaryDirectory } from "@berth/testing";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
 describe("sandboxes and runtimes", { timeout: 60_000 }, () => {
@@ -56,6 +56,41 @@ describe("sandboxes and runtimes", { timeout: 60_000 }, () => {
     expect(code).toBe(1);
     expect(stderr.trim().split("\n")).toHaveLength(1);
     expect((await ctr("sandboxes", "ls")).stdout.trim().split("\n")).toHaveLength(1);
+  });
+
+  it("shim: asks the shim of a task itself, and acts on it past the daemon", async () => {
+    await daemon.ctr(["image", "import", "-"], { input: (await busyboxImage()).archive });
+    expect(await daemon.ctr(["run", "-d", BUSYBOX_IMAGE, "c1", "sleep", "1000"])).toMatchObject({ code: 0 });
+    const shown = JSON.parse((await ctr("shim", "--id", "c1", "state")).stdout);
+    expect(shown).toMatchObject({ id: "c1", pid: expect.any(Number), status: 2 });
+    const { address } = JSON.parse(
+      await readFile(join(daemon.state, "io.containerd.runtime.v2.task", "default", "c1", "bootstrap.json"), "utf8"),
+    );
+    const other = ["shim", "--id", "x", "--shim-address", address, "state", "-t", "c1", "--api-version", "2"];
+    expect(JSON.parse((await ctr(...other)).stdout)).toEqual(shown);
+    const spec = await config('{"args":["true"],"env":["PATH=/bin"],"cwd":"/","user":{"uid":0,"gid":0}}');
+    expect((await ctr("shim", "--id", "c1", "exec", "--spec", spec, "e1")).stdout).toMatch(
+      /^exec running with pid \d+\n$/,
+    );
+    expect(await ctr("shim", "--id", "c1", "delete")).toMatchObject({ code: 1, stdout: "" });
+    await daemon.ctr(["task", "kill", "-s", "SIGKILL", "c1"]);
+    await expect.poll(async () => JSON.parse((await ctr("shim", "--id", "c1", "state")).stdout).status).toBe(3);
+    expect((await ctr("shim", "--id", "c1", "delete")).stdout).toBe("container deleted and returned exit status 137\n");
+    expect(await ctr("shim", "--id", "c1", "shutdown")).toMatchObject({ code: 0 });
+    await daemon.ctr(["container", "rm", "c1"]);
+  });
+
+  it.each([
+    ["without an id", ["state"], "--id"],
+    ["with an id that is none", ["--id", "../x", "state"], "must match"],
+    ["of a task that is not there", ["--id", "nobody", "state"], ""],
+    ["in a version that is none", ["--id", "c", "state", "--api-version", "4"], "version 4"],
+    ["for pprof", ["--id", "c", "pprof", "heap"], "SIGUSR1"],
+  ])("shim %s is refused in one line", async (_, args, text) => {
+    const { code, stderr } = await ctr("shim", ...args);
+    expect(code).toBe(1);
+    expect(stderr.trim().split("\n")).toHaveLength(1);
+    expect(stderr).toContain(text);
   });
 
   it("inspect-runtime tells what the runtime of a shim can do", async () => {

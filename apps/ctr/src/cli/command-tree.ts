@@ -1,6 +1,6 @@
 import { containers, content, images, leases, namespaces, plugins, snapshots, tasks } from "./command-groups.ts";
 import type { Entry, Group } from "./command-entry.ts";
-import { inspectRuntime, sandboxes } from "./runtime-groups.ts";
+import { inspectRuntime, sandboxes, shim } from "./runtime-groups.ts";
 
 /** Every command, in the order of the help. */
 export const COMMAND_TREE: Group = {
@@ -44,6 +44,7 @@ export const COMMAND_TREE: Group = {
       summary: "Print what makes a shell complete commands",
       load: async () => (await import("../commands/completion.ts")).completion,
     },
+    shim,
     {
       name: "info",
       summary: "Show what the daemon says of itself",

@@ -32,6 +32,26 @@ export const sandboxes: Group = {
   ],
 };
 
+const shimCommand = (name: string, summary: string, key: keyof typeof import("../commands/shim.ts")): Leaf => ({
+  name,
+  summary,
+  load: async () => (await import("../commands/shim.ts"))[key],
+});
+
+export const shim: Group = {
+  name: "shim",
+  summary: "Talk to a shim itself, past the daemon",
+  sharedFlags: ["id", "shim-address"],
+  commands: [
+    shimCommand("delete", "Delete a task that has ended", "remove"),
+    shimCommand("exec", "Start a further process in a task", "exec"),
+    shimCommand("start", "Start a task that was created", "start"),
+    shimCommand("state", "Show what the shim says of its task", "state"),
+    shimCommand("shutdown", "Have the shim end", "shutdown"),
+    shimCommand("pprof", "Not available: says what is instead", "pprof"),
+  ],
+};
+
 export const inspectRuntime: Leaf = {
   name: "inspect-runtime",
   summary: "Show what a runtime is and can do",
