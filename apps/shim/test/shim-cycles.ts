@@ -57,8 +57,8 @@ export class ShimCycles implements AsyncDisposable {
   }
 
   /** This warms the shim up, runs so many cycles, and looks. */
-  async run(rounds: number, atOnce = 3): Promise<CyclesResult> {
-    await this.#many(40, atOnce);
+  async run(rounds: number, { warmUp = 40, atOnce = 3 } = {}): Promise<CyclesResult> {
+    await this.#many(warmUp, atOnce);
     const [before, bytes] = [await this.#settled(), residentBytes(this.#pid)];
     await this.#many(rounds, atOnce);
     const after = await this.#settled();

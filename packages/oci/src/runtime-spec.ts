@@ -1,4 +1,5 @@
 export { SpecTypeUrl, decodeProcess, decodeSpec, encodeLinuxResources, encodeProcess, encodeSpec } from "./spec-any.ts";
+export { type CdiOptions, gpuDevices, parseCdiName, withCdiDevices } from "./cdi/inject.ts";
 export {
   ALL_CAPABILITIES,
   parseCapabilityMask,
@@ -12,6 +13,7 @@ export { readCurrentCapabilities, readDevices, readHostDevices } from "./spec-ho
 export type { PrivilegedOptions } from "./spec-linux.ts";
 export {
   withAllDevicesAllowed,
+  withApparmorProfile,
   withAnnotations,
   withCgroup,
   withDevices,
@@ -20,6 +22,7 @@ export {
   withHostNetwork,
   withNamespacePath,
   withPrivileged,
+  withRdt,
   withReadonlyRootfs,
   withRootfsPath,
   withRootfsPropagation,
@@ -33,6 +36,7 @@ export type {
   SpecDeviceRule,
   SpecHook,
   SpecIdMapping,
+  SpecIntelRdt,
   SpecLinux,
   SpecMount,
   SpecNamespaceType,
@@ -64,5 +68,6 @@ export {
   withMemoryLimit,
   withPidsLimit,
 } from "./spec-resources.ts";
+export { withDefaultSeccomp } from "./spec-seccomp.ts";
 export type { GroupEntry, PasswdEntry, UserFiles } from "./spec-user.ts";
 export { parseGroup, parsePasswd, resolveUser, withAdditionalGids, withUidGid, withUser } from "./spec-user.ts";

@@ -1,4 +1,11 @@
-import type { SpecDevice, SpecIdMapping, SpecLinux, SpecNamespaceType, SpecOption } from "./spec-model.ts";
+import type {
+  SpecDevice,
+  SpecIdMapping,
+  SpecIntelRdt,
+  SpecLinux,
+  SpecNamespaceType,
+  SpecOption,
+} from "./spec-model.ts";
 import { applySpecOptions, changeLinux, changeProcess, changeResources } from "./spec-model.ts";
 import { withCapabilities } from "./spec-capabilities.ts";
 import { withMounts, withWritableMounts } from "./spec-mounts.ts";
@@ -84,6 +91,16 @@ export function withRootfsPropagation(rootfsPropagation: string): SpecOption {
 /** This sets a seccomp profile, in the form of the runtime specification. */
 export function withSeccomp(seccomp: Readonly<Record<string, unknown>>): SpecOption {
   return (spec) => changeLinux(spec, (linux) => ({ ...linux, seccomp }));
+}
+
+/** This puts the container into a class of Intel's resource director, which must exist. */
+export function withRdt(intelRdt: SpecIntelRdt): SpecOption {
+  return (spec) => changeLinux(spec, (linux) => ({ ...linux, intelRdt }));
+}
+
+/** This confines the process by an AppArmor profile, which must be loaded. */
+export function withApparmorProfile(apparmorProfile: string): SpecOption {
+  return (spec) => changeProcess(spec, (process) => ({ ...process, apparmorProfile }));
 }
 
 /** This makes devices and lets the container use them. */

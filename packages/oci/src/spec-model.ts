@@ -82,9 +82,19 @@ export interface SpecLinux {
   /** A seccomp profile, passed on as it is. */
   readonly seccomp?: unknown;
   readonly rootfsPropagation?: string;
+  readonly intelRdt?: SpecIntelRdt;
   readonly maskedPaths?: readonly string[];
   readonly readonlyPaths?: readonly string[];
   readonly mountLabel?: string;
+}
+
+/** Class of cache and memory bandwidth, as Intel's resource director has it. */
+export interface SpecIntelRdt {
+  readonly closID?: string;
+  readonly l3CacheSchema?: string;
+  readonly memBwSchema?: string;
+  readonly schemata?: readonly string[];
+  readonly enableMonitoring?: boolean;
 }
 
 export interface SpecIdMapping {

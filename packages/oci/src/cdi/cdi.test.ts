@@ -1,0 +1,128 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { Code, codeOf } from "@berth/errors";
+import fc from "fast-check";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+
+import { generateSpec } from "../spec-default.ts";
+import type { RuntimeSpec } from "../spec-model.ts";
+import { parseCdiSpec } from "./cdi-spec.ts";
+import { gpuDevices, parseCdiName, withCdiDevices } from "./inject.ts";
+
+describe("CDI", () => {
+  let root: string;
+  let directories: string[];
+  beforeEach(() => {
+    root = mkdtempSync(join(tmpdir(), "berth-cdi-"));
+    directories = ["etc", "run"].map((name) => join(root, name));
+    for (const directory of directories) mkdirSync(directory);
+  });
+  afterEach(() => rmSync(root, { recursive: true }));
+
+  const device = (name: string, containerEdits: object): object => ({ name, containerEdits });
+  const write = (place: "etc" | "run", file: string, spec: unknown): void =>
+    writeFileSync(join(root, place, file), typeof spec === "string" ? spec : JSON.stringify(spec));
+  const vendor = (devices: object[], containerEdits: object = {}): object => ({
+    cdiVersion: "0.6.0",
+    kind: "vendor.com/net",
+    devices,
+    containerEdits,
+  });
+  const inject = async (...names: string[]): Promise<RuntimeSpec> => {
+    const option = await withCdiDevices(names, { directories });
+    return generateSpec({ namespace: "ns", id: "c", options: [option] });
+  };
+
+  it("makes every kind of edit, those of the file once", async () => {
+    const node = { path: "/dev/n0", hostPath: "/dev/null", permissions: "rw", uid: 7 };
+    const given = { path: "/dev/n1", type: "b", major: 7, minor: 9, fileMode: 0o600 };
+    const deep = { hostPath: "/lib/x", containerPath: "/a/b/c/d", options: ["ro", "bind"] };
+    const hook = { hookName: "createContainer", path: "/bin/hook", args: ["hook", "x"] };
+    const one = {
+      env: ["ONE=1"],
+      deviceNodes: [node, given],
+      hooks: [hook],
+      additionalGids: [0, 44],
+      intelRdt: { closID: "c" },
+    };
+    write("etc", "v.json", vendor([device("one", one), device("two", { mounts: [deep] })], { env: ["ALL=1"] }));
+    const spec = await inject("vendor.com/net=one", "vendor.com/net=two", "vendor.com/net=one");
+    expect(spec.process?.env).toEqual(["ONE=1", "ALL=1"]);
+    expect(spec.process?.user.additionalGids).toEqual([44]);
+    expect(spec.linux?.devices).toEqual([
+      { path: "/dev/n0", type: "c", major: 1, minor: 3, uid: 7, gid: 0 },
+      { path: "/dev/n1", type: "b", major: 7, minor: 9, fileMode: 0o600 },
+    ]);
+    expect(spec.linux?.resources?.devices?.slice(1)).toEqual([
+      { allow: true, type: "c", major: 1, minor: 3, access: "rw" },
+      { allow: true, type: "b", major: 7, minor: 9, access: "rwm" },
+    ]);
+    expect(spec.mounts?.at(-1)).toEqual({
+      destination: "/a/b/c/d",
+      source: "/lib/x",
+      type: "bind",
+      options: ["ro", "bind"],
+    });
+    expect(spec.hooks).toEqual({ createContainer: [{ path: "/bin/hook", args: ["hook", "x"] }] });
+    expect(spec.linux?.intelRdt).toEqual({ closID: "c" });
+  });
+
+  it("prefers the later directory, and believes neither of two files of one", async () => {
+    write("etc", "a.json", vendor([device("x", { env: ["FROM=etc"] })]));
+    write("run", "a.json", vendor([device("x", { env: ["FROM=run"] })]));
+    expect((await inject("vendor.com/net=x")).process?.env).toEqual(["FROM=run"]);
+    write("run", "b.yaml", vendor([device("x", { env: ["FROM=b"] })]));
+    await expect(inject("vendor.com/net=x").catch(codeOf)).resolves.toBe(Code.NotFound);
+  });
+
+  it("a file that is not understood takes no other device with it, and is named when its own is missed", async () => {
+    write("etc", "good.json", vendor([device("x", {})]));
+    write("etc", "bad.json", "{");
+    write("etc", "real.yaml", "cdiVersion: 0.6.0\nkind: vendor.com/gpu\n");
+    write("etc", "not.txt", "x");
+    await inject("vendor.com/net=x");
+    await expect(inject("vendor.com/gpu=0")).rejects.toThrow(/vendor.com\/gpu=0.*bad\.json.*real\.yaml/s);
+  });
+
+  it.each([
+    [{ ...vendor([]), cdiVersion: "9.0.0" }],
+    [{ ...vendor([]), kind: "no-vendor" }],
+    [{ ...vendor([]), unknown: 1 }],
+    [vendor([device("x", { surprise: [] })])],
+    [vendor([device("x", { deviceNodes: [{ path: "relative" }] })])],
+    [vendor([device("x", { deviceNodes: [{ path: "/x", permissions: "rwx" }] })])],
+    [vendor([device("x", { hooks: [{ hookName: "never", path: "/x" }] })])],
+    [vendor([device("x", { env: ["NOTHING"] })])],
+    [vendor([device("x", { mounts: [{ hostPath: "/x" }] })])],
+    [vendor([device("x", {}), device("x", {})])],
+    [vendor([device("-x", {})])],
+  ])("refuses %j", (value) => {
+    expect(() => parseCdiSpec(value)).toThrow(expect.objectContaining({ code: Code.InvalidArgument }));
+  });
+
+  it("fails on anything else with invalid_argument alone", () => {
+    fc.assert(
+      fc.property(fc.jsonValue(), (value) => {
+        try {
+          parseCdiSpec(value);
+        } catch (error) {
+          expect(codeOf(error)).toBe(Code.InvalidArgument);
+        }
+      }),
+    );
+  });
+
+  it.each([
+    ["vendor.com/class=name", { kind: "vendor.com/class", name: "name" }],
+    ["nvidia.com/gpu=0", { kind: "nvidia.com/gpu", name: "0" }],
+    ["v/c=a:b", { kind: "v/c", name: "a:b" }],
+    ["/dev/null", undefined],
+    ["/dev/a=b", undefined],
+    ["vendor.com/class=", undefined],
+    ["vendor.com=x", undefined],
+  ])("the name %j is %j", (text, expected) => expect(parseCdiName(text)).toEqual(expected));
+
+  it("names GPUs", () => expect(gpuDevices([0, 2])).toEqual(["nvidia.com/gpu=0", "nvidia.com/gpu=2"]));
+});
