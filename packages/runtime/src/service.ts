@@ -13,6 +13,7 @@ import { createTask } from "./service/create-task.ts";
 import { collectMetrics } from "./service/metrics.ts";
 import { DEFAULT_RUNTIME_TIMEOUTS } from "./runtime-timeouts.ts";
 import { processOf, withTimeout } from "./service/process.ts";
+import { Restores } from "./service/restores.ts";
 import type { TasksServiceOptions } from "./service/tasks-service-options.ts";
 
 export type { TasksServiceOptions } from "./service/tasks-service-options.ts";
@@ -24,18 +25,25 @@ type TaskOf = (request: { readonly containerId: string }, context: HandlerContex
 /** This serves `containerd.services.tasks.v1.Tasks` over any runtime; specs and snapshots come from the container records. */
 export function createTasksService(options: TasksServiceOptions): ServiceImpl<typeof Tasks> {
   const taskOf: TaskOf = (request, context) => options.runtime.get(namespaceOf(context), request.containerId);
-  return { ...lifeHandlers(options, taskOf), ...queryHandlers(options, taskOf), ...controlHandlers(options, taskOf) };
+  return {
+    ...lifeHandlers({ ...options, restores: new Restores() }, taskOf),
+    ...queryHandlers(options, taskOf),
+    ...controlHandlers(options, taskOf),
+  };
 }
 
 function lifeHandlers(
-  options: TasksServiceOptions,
+  options: TasksServiceOptions & { readonly restores: Restores },
   taskOf: TaskOf,
 ): Handlers<"create" | "start" | "exec" | "delete" | "deleteProcess"> {
-  const { runtime, metadata } = options;
+  const { runtime, metadata, restores } = options;
   return {
     create: (request, context) => createTask(options, request, context),
     async start(request, context) {
-      return { pid: await taskOf(request, context).start({ execId: request.execId, signal: context.signal }) };
+      const { containerId, execId } = request;
+      const pid = await taskOf(request, context).start({ execId, signal: context.signal });
+      if (execId === "") await restores.release(namespaceOf(context), containerId);
+      return { pid };
     },
     async exec(request, context) {
       const { execId, spec, stdin, stdout, stderr, terminal } = request;
@@ -48,7 +56,9 @@ function lifeHandlers(
     async delete({ containerId }, context) {
       const namespace = namespaceOf(context);
       await metadata.namespace(namespace).containers.get(containerId, context);
-      return toDeleteResponse(containerId, await runtime.delete(namespace, containerId, context));
+      const exit = await runtime.delete(namespace, containerId, context);
+      await restores.release(namespace, containerId);
+      return toDeleteResponse(containerId, exit);
     },
     async deleteProcess(request, context) {
       if (request.execId === "") throw invalidArgument("exec id must not be empty");

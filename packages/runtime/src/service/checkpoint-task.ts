@@ -1,32 +1,57 @@
 import { CheckpointOptionsSchema } from "@berth/api/containerd/runc/v1/options";
 import type { CheckpointTaskRequest } from "@berth/api/containerd/services/tasks/v1/tasks";
+import type { DescriptorSchema } from "@berth/api/containerd/types/descriptor";
 import { invalidArgument, messageOf, unimplemented } from "@berth/errors";
-import { namespaceOf } from "@berth/rpc";
-import { fromBinary } from "@bufbuild/protobuf";
+import type { Digest } from "@berth/oci";
+import { leaseOf, namespaceOf } from "@berth/rpc";
+import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { AnySchema } from "@bufbuild/protobuf/wkt";
 import type { HandlerContext } from "@connectrpc/connect";
 
+import { CheckpointMediaType, makeCheckpointDirectory, packCheckpoint, storeBlob } from "./checkpoint-files.ts";
 import type { TasksServiceOptions } from "./tasks-service-options.ts";
 
+type ProtoDescriptor = MessageInitShape<typeof DescriptorSchema>;
+
 /**
- * This writes a checkpoint of a running task into the directory that the options name.
+ * This has the shim write a checkpoint of a running task: into the directory that the options name, else into the content store, as
+ * a tar of its images and the spec of the container.
  *
- * @throws unimplemented - no directory is named: a checkpoint in the content store, or one on top of a parent
+ * @throws unimplemented - a checkpoint on top of a parent
+ * @see containerd plugins/services/tasks/local.go, Checkpoint
  */
 export async function checkpointTask(
-  { runtime }: TasksServiceOptions,
+  { runtime, metadata }: TasksServiceOptions,
   request: CheckpointTaskRequest,
   context: HandlerContext,
-): Promise<{ descriptors: [] }> {
-  const task = runtime.get(namespaceOf(context), request.containerId);
-  if (request.parentCheckpoint !== "") throw unimplemented("checkpoint with a parent");
-  const path = imagePath(request);
-  if (path === "") throw unimplemented("checkpoint into the content store: name an image path in the options");
+): Promise<{ descriptors: ProtoDescriptor[] }> {
+  const namespace = namespaceOf(context);
   const { signal } = context;
-  await task.checkpoint(path, {
-    signal,
-    ...(request.options === undefined ? {} : { checkpointOptions: request.options }),
-  });
-  return { descriptors: [] };
+  const task = runtime.get(namespace, request.containerId);
+  if (request.parentCheckpoint !== "") throw unimplemented("checkpoint with a parent");
+  const options = { signal, ...(request.options === undefined ? {} : { checkpointOptions: request.options }) };
+  const path = imagePath(request);
+  if (path !== "") {
+    await task.checkpoint(path, options);
+    return { descriptors: [] };
+  }
+  const { containers, content } = metadata.namespace(namespace, { lease: leaseOf(context) });
+  const { spec } = await containers.get(request.containerId, { signal });
+  await using directory = await makeCheckpointDirectory();
+  await task.checkpoint(directory.path, options);
+  const images = await storeBlob(content, directory.path, packCheckpoint(directory.path), { signal });
+  const bytes = toBinary(AnySchema, create(AnySchema, spec ?? {}));
+  const config = await storeBlob(content, `${directory.path}/spec`, [bytes], { signal });
+  return {
+    descriptors: [
+      toProtoDescriptor(CheckpointMediaType.images, images),
+      toProtoDescriptor(CheckpointMediaType.spec, config),
+    ],
+  };
+}
+
+function toProtoDescriptor(mediaType: string, { digest, size }: { digest: Digest; size: number }): ProtoDescriptor {
+  return { mediaType, digest, size: BigInt(size) };
 }
 
 function imagePath({ options }: CheckpointTaskRequest): string {

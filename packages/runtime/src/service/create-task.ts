@@ -1,10 +1,14 @@
 import type { CreateTaskRequest } from "@berth/api/containerd/services/tasks/v1/tasks";
+import type { CallOptions } from "@berth/core/any";
+import type { NamespacedStores } from "@berth/core/metadata";
 import { unimplemented } from "@berth/errors";
 import { namespaceOf } from "@berth/rpc";
 import type { HandlerContext } from "@connectrpc/connect";
 
 import { containerTaskOptions, decodeRuncOptions, taskApi } from "../container-task-options.ts";
 import { fromProtoMount } from "../task-messages.ts";
+import { type CheckpointDirectory, CheckpointMediaType } from "./checkpoint-files.ts";
+import type { Restores } from "./restores.ts";
 import type { TasksServiceOptions } from "./tasks-service-options.ts";
 
 /** Annotation of a checkpoint descriptor: the checkpoint is this directory, not a blob. */
@@ -12,7 +16,7 @@ const RESTORE_FROM_PATH = "RestoreFromPath";
 
 /** This makes the task of a container record. @throws not_found, already_exists, invalid_argument */
 export async function createTask(
-  { runtime, metadata, deprecations }: TasksServiceOptions,
+  { runtime, metadata, deprecations, restores }: TasksServiceOptions & { readonly restores: Restores },
   request: CreateTaskRequest,
   context: HandlerContext,
 ): Promise<{ containerId: string; pid: number }> {
@@ -27,16 +31,21 @@ export async function createTask(
   const record = await containerTaskOptions(container, stores, { signal });
   const inOptions = taskApi(decodeRuncOptions(options));
   if (record.taskApiAddress !== undefined || inOptions.taskApiAddress !== undefined) warnOfTaskApi(deprecations);
+  await using undo = new AsyncDisposableStack();
+  const checkpoint = await findCheckpoint(restores, stores, request, { signal });
+  if (checkpoint.unpacked !== undefined) undo.use(checkpoint.unpacked);
   const task = await runtime.create(namespace, containerId, {
     ...record,
     io: { stdin, stdout, stderr, terminal },
-    checkpoint: checkpointPath(request),
+    checkpoint: checkpoint.path,
     ...(request.rootfs.length === 0 ? {} : { rootfs: request.rootfs.map(fromProtoMount) }),
     ...(runtimePath === "" ? {} : { runtimePath }),
     ...(options === undefined ? {} : { taskOptions: options }),
     ...inOptions,
     ...(taskApiAddress === "" ? {} : { taskApiAddress, taskApiVersion }),
   });
+  if (checkpoint.unpacked !== undefined) await restores.keep(namespace, containerId, checkpoint.unpacked);
+  undo.move();
   return { containerId, pid: (await task.state({ signal })).pid };
 }
 
@@ -51,11 +60,19 @@ function warnOfTaskApi(deprecations: TasksServiceOptions["deprecations"]): void 
   }
 }
 
-function checkpointPath({ checkpoint }: CreateTaskRequest): string {
-  if (checkpoint === undefined) return "";
-  const path = checkpoint.annotations[RESTORE_FROM_PATH];
-  if (path !== undefined && path !== "") return path;
-  throw unimplemented(
-    `restore from checkpoint blob ${checkpoint.digest}: only a directory (annotation ${RESTORE_FROM_PATH}) is supported`,
-  );
+/** The directory of the checkpoint that a task begins from: one that the request names, or a blob that is unpacked. */
+async function findCheckpoint(
+  restores: Restores,
+  stores: NamespacedStores,
+  { checkpoint }: CreateTaskRequest,
+  options: CallOptions,
+): Promise<{ readonly path: string; readonly unpacked?: CheckpointDirectory }> {
+  if (checkpoint === undefined) return { path: "" };
+  const named = checkpoint.annotations[RESTORE_FROM_PATH];
+  if (named !== undefined && named !== "") return { path: named };
+  if (checkpoint.mediaType !== CheckpointMediaType.images) {
+    throw unimplemented(`unsupported checkpoint type ${JSON.stringify(checkpoint.mediaType)}`);
+  }
+  const unpacked = await restores.unpack(stores.content, checkpoint.digest, options);
+  return { path: unpacked.path, unpacked };
 }
