@@ -1,5 +1,5 @@
 export { SpecTypeUrl, decodeProcess, decodeSpec, encodeLinuxResources, encodeProcess, encodeSpec } from "./spec-any.ts";
-export { type CdiOptions, gpuDevices, parseCdiName, withCdiDevices } from "./cdi/inject.ts";
+export { type CdiOptions, parseCdiName, withCdiDevices, withGpus } from "./cdi/inject.ts";
 export {
   ALL_CAPABILITIES,
   parseCapabilityMask,

@@ -2,8 +2,6 @@ import type { FlagValues } from "../cli/flags.ts";
 import { booleanFlag, integerFlag, listFlag, stringFlag, unsupportedFlag } from "../cli/flags.ts";
 import { snapshotterFlag } from "../cli/shared-flags.ts";
 
-const NO_PROFILES = "berth ships no security profiles";
-
 /** Flags of everything that makes a container. */
 export const CONTAINER_FLAGS = {
   runtime: stringFlag(
@@ -39,16 +37,18 @@ export const CONTAINER_FLAGS = {
   "cpu-quota": integerFlag("microseconds of processor time in each period; -1 for no limit", { initial: -1 }),
   "cpu-period": integerFlag("microseconds of a period of --cpu-quota"),
   "rootfs-propagation": stringFlag("how mounts travel: private, shared, slave, rprivate, rshared or rslave"),
-  device: listFlag("device of the host that the container may use, or a directory of devices"),
+  device: listFlag("device of the host, a directory of devices, or a CDI device, vendor.com/class=name"),
   "runtime-config-path": unsupportedFlag("runtimes other than runc's take no options here"),
   sandbox: unsupportedFlag("there are no sandboxes yet"),
-  gpus: unsupportedFlag("there is no GPU support; pass devices with --device"),
-  seccomp: unsupportedFlag(`${NO_PROFILES}; name one with --seccomp-profile`, "boolean"),
-  "apparmor-default-profile": unsupportedFlag(NO_PROFILES),
-  "apparmor-profile": unsupportedFlag("AppArmor is not supported yet"),
+  gpus: listFlag("GPU by its number, or all; of the first vendor with a CDI specification"),
+  seccomp: booleanFlag("set the default seccomp profile"),
+  "apparmor-default-profile": unsupportedFlag(
+    "no profile is made or loaded; name a loaded one with --apparmor-profile",
+  ),
+  "apparmor-profile": stringFlag("loaded AppArmor profile that confines the process"),
   "blockio-config-file": unsupportedFlag("block I/O classes are not supported"),
   "blockio-class": unsupportedFlag("block I/O classes are not supported"),
-  "rdt-class": unsupportedFlag("RDT classes are not supported"),
+  "rdt-class": stringFlag("class of Intel's resource director"),
 } as const;
 
 /** Values of {@link CONTAINER_FLAGS}. */

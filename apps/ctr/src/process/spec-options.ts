@@ -4,6 +4,7 @@ import { hostname } from "node:os";
 import { invalidArgument, messageOf, wrapError } from "@berth/errors";
 import type { SpecMount, SpecNamespaceType, SpecOption, UserFiles } from "@berth/oci/spec";
 import {
+  parseCdiName,
   parseMountFlag,
   readCurrentCapabilities,
   readDevices,
@@ -11,11 +12,15 @@ import {
   withAddedCapabilities,
   withAdditionalGids,
   withAnnotations,
+  withApparmorProfile,
+  withCdiDevices,
   withCgroup,
   withCwd,
+  withDefaultSeccomp,
   withDevices,
   withDroppedCapabilities,
   withEnv,
+  withGpus,
   withHostname,
   withHostNetwork,
   withMounts,
@@ -23,6 +28,7 @@ import {
   withNoNewPrivileges,
   withPrivileged,
   withProcessArgs,
+  withRdt,
   withReadonlyRootfs,
   withRootfsPropagation,
   withSeccomp,
@@ -114,9 +120,23 @@ async function hostOptions(flags: SpecFlags): Promise<SpecOption[]> {
     const alone = flags["privileged-without-host-devices"] === true;
     options.push(withPrivileged(alone ? { capabilities } : { capabilities, devices: await readHostDevices() }));
   }
-  for (const path of flags.device) options.push(withDevices(await readDevices(path)));
-  const profile = flags["seccomp-profile"];
+  const cdi = flags.device.filter((device) => parseCdiName(device) !== undefined);
+  for (const path of flags.device) {
+    if (!cdi.includes(path)) options.push(withDevices(await readDevices(path)));
+  }
+  if (cdi.length > 0) options.push(await withCdiDevices(cdi));
+  if (flags.gpus.length > 0) options.push(await withGpus(flags.gpus.flatMap((text) => text.split(","))));
+  options.push(...(await confinement(flags)));
+  return options;
+}
+
+async function confinement(flags: SpecFlags): Promise<SpecOption[]> {
+  const options: SpecOption[] = [];
+  const { "seccomp-profile": profile, "apparmor-profile": apparmor, "rdt-class": rdt } = flags;
   if (profile !== "") options.push(withSeccomp(await readJsonFile(profile)));
+  else if (flags.seccomp) options.push(withDefaultSeccomp());
+  if (apparmor !== "") options.push(withApparmorProfile(apparmor));
+  if (rdt !== "") options.push(withRdt({ closID: rdt }));
   return options;
 }
 

@@ -9,7 +9,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { generateSpec } from "../spec-default.ts";
 import type { RuntimeSpec } from "../spec-model.ts";
 import { parseCdiSpec } from "./cdi-spec.ts";
-import { gpuDevices, parseCdiName, withCdiDevices } from "./inject.ts";
+import { parseCdiName, withCdiDevices, withGpus } from "./inject.ts";
 
 describe("CDI", () => {
   let root: string;
@@ -124,5 +124,14 @@ describe("CDI", () => {
     ["vendor.com=x", undefined],
   ])("the name %j is %j", (text, expected) => expect(parseCdiName(text)).toEqual(expected));
 
-  it("names GPUs", () => expect(gpuDevices([0, 2])).toEqual(["nvidia.com/gpu=0", "nvidia.com/gpu=2"]));
+  it("finds the vendor of the GPUs", async () => {
+    const gpus = async (...ids: string[]): Promise<RuntimeSpec> =>
+      generateSpec({ namespace: "ns", id: "c", options: [await withGpus(ids, { directories })] });
+    await expect(gpus("0").catch(codeOf)).resolves.toBe(Code.NotFound);
+    write("etc", "amd.json", { ...vendor([device("0", { env: ["GPU=amd"] })]), kind: "amd.com/gpu" });
+    expect((await gpus("0")).process?.env).toEqual(["GPU=amd"]);
+    write("etc", "nv.json", { ...vendor([device("all", { env: ["GPU=nv"] })]), kind: "nvidia.com/gpu" });
+    expect((await gpus("all")).process?.env).toEqual(["GPU=nv"]);
+    await expect(gpus("7").catch(codeOf)).resolves.toBe(Code.NotFound);
+  });
 });

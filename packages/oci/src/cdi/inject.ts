@@ -12,6 +12,7 @@ import {
   type SpecOption,
 } from "../spec-model.ts";
 import { withEnv } from "../spec-process.ts";
+import { formatCdiName } from "./cdi-spec.ts";
 import type { CdiDeviceNode, CdiEdits, CdiMount } from "./cdi-spec.ts";
 import { CDI_DIRECTORIES, loadCdi } from "./load.ts";
 
@@ -43,9 +44,21 @@ export async function withCdiDevices(names: readonly string[], options: CdiOptio
   return (spec) => applySpecOptions(spec, ...changes);
 }
 
-/** This names the CDI devices of GPUs by their numbers, as the specifications of their vendor do. */
-export function gpuDevices(ids: readonly number[], vendor = "nvidia.com"): string[] {
-  return ids.map((id) => `${vendor}/gpu=${id}`);
+const GPU_VENDORS = ["nvidia.com", "amd.com"];
+
+/**
+ * This makes the option that gives a container GPUs, by their numbers or `all`, of the first vendor that tells of any.
+ * @throws not_found - no vendor tells of GPUs, or not of these
+ */
+export async function withGpus(ids: readonly string[], options: CdiOptions = {}): Promise<SpecOption> {
+  const { devices } = await loadCdi(options.directories ?? CDI_DIRECTORIES);
+  const kinds = new Set([...devices.values()].map(({ spec }) => spec.kind));
+  const kind = GPU_VENDORS.map((vendor) => `${vendor}/gpu`).find((each) => kinds.has(each));
+  if (kind === undefined) throw notFound(`no CDI specification of a GPU vendor (${GPU_VENDORS.join(", ")})`);
+  return await withCdiDevices(
+    ids.map((name) => formatCdiName({ kind, name })),
+    options,
+  );
 }
 
 async function editSpec(edits: CdiEdits): Promise<SpecOption> {
