@@ -25,7 +25,7 @@ describe("sandboxes", { timeout: 60_000 }, () => {
 
   beforeAll(async () => {
     const { path } = stack.use(await temporaryDirectory("sandbox"));
-    const main = join(import.meta.dirname, "fixtures", "sandbox-shim.ts");
+    const main = join(import.meta.dirname, "sandbox-shim-child.ts");
     const command = `exec '${process.execPath}' --conditions=@berth/source --disable-warning=ExperimentalWarning '${main}' "$@"`;
     await writeFile(join(path, "containerd-shim-sandbox-v1"), `#!/bin/sh\n${command}\n`, { mode: 0o755 });
     daemon = stack.use(await startBerthd({ path: [path], env: { SANDBOX_SHIM_SOCKETS: path } }));

@@ -38,7 +38,7 @@ export async function chooseShim(
  * @throws invalid_argument - another form
  * @throws unimplemented - another transport than unix sockets, or a version below 3
  */
-export function parseTaskApiAddress(address: string, version: number): ShimEndpoint {
+function parseTaskApiAddress(address: string, version: number): ShimEndpoint {
   const [, protocol, rest = ""] = /^(ttrpc|grpc)\+(.+)$/.exec(address) ?? [];
   if (protocol !== "ttrpc" && protocol !== "grpc") throw invalidArgument(`task api address ${JSON.stringify(address)}`);
   if (!rest.startsWith("unix://"))

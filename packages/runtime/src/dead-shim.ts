@@ -61,7 +61,7 @@ async function runDelete(
 }
 
 /** This reads what a shim's `delete` printed; `undefined` for bytes that are no DeleteResponse. */
-export function parseDeleteOutput(stdout: Uint8Array): ExitStatus | undefined {
+function parseDeleteOutput(stdout: Uint8Array): ExitStatus | undefined {
   try {
     const { pid, exitStatus, exitedAt } = fromBinary(DeleteResponseSchema, stdout);
     const exitedAtNs = fromProtoTimestampNs(exitedAt);

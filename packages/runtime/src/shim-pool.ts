@@ -22,7 +22,7 @@ export interface PoolAccess {
 }
 
 /** This returns where the shim of a group has its socket. */
-export function groupSocketPath(socketDir: string, grpcAddress: string, namespace: string, group: string): string {
+function groupSocketPath(socketDir: string, grpcAddress: string, namespace: string, group: string): string {
   return join(socketDir, createHash("sha256").update(`${grpcAddress}/${namespace}/${group}`).digest("hex"));
 }
 

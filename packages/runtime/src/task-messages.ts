@@ -18,7 +18,7 @@ const STATUS_NAMES: ReadonlyMap<Status, ProcessStatus> = new Map([
 const STATUS_CODES: ReadonlyMap<ProcessStatus, Status> = new Map([...STATUS_NAMES].map(([code, name]) => [name, code]));
 
 /** This names a status of the wire; unknown for a number that is none. */
-export function fromProtoStatus(status: Status): ProcessStatus {
+function fromProtoStatus(status: Status): ProcessStatus {
   return STATUS_NAMES.get(status) ?? "unknown";
 }
 
