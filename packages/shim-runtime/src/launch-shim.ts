@@ -11,6 +11,9 @@ import { listenerFd } from "./socket-file.ts";
 /** Number of the listener in the serving process. */
 export const LISTENER_FD = 3;
 
+/** The young part of the heap may grow to 48 MiB otherwise before anything in it is collected; a shim needs little at a time. */
+const MEMORY = ["--max-semi-space-size=2"];
+
 interface Launch {
   readonly definition: ShimDefinition;
   readonly flags: ShimFlags;
@@ -40,7 +43,9 @@ export async function launchShim(launch: Launch): Promise<void> {
 
 async function spawnServing(launch: Launch): Promise<number> {
   const { flags, environment } = launch;
-  const own = environment.self ? [environment.self] : [process.execPath, ...process.execArgv, process.argv[1] ?? ""];
+  const own = environment.self
+    ? [environment.self]
+    : [process.execPath, ...MEMORY, ...process.execArgv, process.argv[1] ?? ""];
   const [program = process.execPath, ...before] = own;
   const words = ["-namespace", flags.namespace, "-id", flags.id, "-address", flags.address, "-socket", launch.path];
   const args = [...before, ...words, "-bundle", launch.bundle, ...(flags.debug ? ["-debug"] : [])];
