@@ -1,8 +1,8 @@
 import { readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 
-import { internal, notFound, unknown } from "@berth/errors";
-import type { ChildDescriptor, ChildReaper } from "@berth/linux/process";
+import { failedPrecondition, internal, notFound, unknown } from "@berth/errors";
+import { type ChildDescriptor, type ChildReaper, findProgram } from "@berth/linux/process";
 
 import { deletePlain, startPlain } from "./runc-state.ts";
 import { type CommandResult, runCommand } from "./run-command.ts";
@@ -146,13 +146,19 @@ export class RuncDriver {
     await this.#run(["update", `--resources=${resourcesFile}`, id], { doing: "update" });
   }
 
+  /** @throws failed_precondition - CRIU is not installed */
   async checkpoint(id: string, options: CheckpointArguments): Promise<void> {
+    requireCriu("checkpoint");
     const leave = options.leaveRunning ? ["--leave-running"] : [];
     await this.#run(["checkpoint", ...checkpointArguments(options), ...leave, id], { doing: "checkpoint" });
   }
 
-  /** This makes and starts a container from a checkpoint and returns the id of its process. */
+  /**
+   * This makes and starts a container from a checkpoint and returns the id of its process.
+   * @throws failed_precondition - CRIU is not installed
+   */
   async restore(id: string, options: RestoreOptions): Promise<number> {
+    requireCriu("restore");
     const { bundle } = options;
     const fixed = [
       "restore",
@@ -198,6 +204,12 @@ export class RuncDriver {
     const before = ["--root", root, ...log, ...(systemdCgroup ? ["--systemd-cgroup"] : [])];
     return runCommand({ path: this.#command, args: [...before, ...args], reaper, stdio: how.stdio });
   }
+}
+
+/** runc says only that a file was not found. */
+function requireCriu(what: string): void {
+  if (findProgram("criu") === undefined)
+    throw failedPrecondition(`${what} needs CRIU: there is no program criu on PATH`);
 }
 
 interface RunOptions {

@@ -7,7 +7,7 @@ import { TaskCheckpointedSchema, TaskCreateSchema, TaskDeleteSchema } from "@ber
 import type { Sandbox } from "@berth/api/containerd/runtime/sandbox/v1/sandbox";
 import type { Task } from "@berth/api/containerd/task/v3/task";
 import { Status } from "@berth/api/containerd/v1/types/task";
-import { alreadyExists, invalidArgument, notFound, unimplemented } from "@berth/errors";
+import { alreadyExists, invalidArgument, notFound, unimplemented, unknown } from "@berth/errors";
 
 import { checkIdentifier } from "./bundle.ts";
 import { Container } from "./container.ts";
@@ -202,6 +202,8 @@ class ContainerTasks implements RuncTasks {
   async #checkpoint(id: string, path: string, any: Any | undefined) {
     const container = this.#get(id);
     const options = parseCheckpointOptions(any);
+    if (container.status !== "running" && container.status !== "paused")
+      throw unknown(`cannot checkpoint a ${container.status} task`);
     await container.driver.checkpoint(id, {
       ...options,
       imagePath: options.imagePath || path,
@@ -214,6 +216,7 @@ class ContainerTasks implements RuncTasks {
   }
 
   async #update(container: Container, resources: Uint8Array): Promise<void> {
+    if (container.status === "stopped") throw unknown("cannot update a stopped container");
     const file = join(container.bundle, `resources.${crypto.randomUUID()}.json`);
     writeFileSync(file, resources, { mode: 0o600 });
     try {
