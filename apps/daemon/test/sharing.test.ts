@@ -101,7 +101,7 @@ describe.each([
       await using writer = await other.content.writer("taken", { expected: blob.digest });
       expect((await writer.status()).offset).toBe(givesAlways ? blob.bytes.length : 0);
       if (!givesAlways) return;
-      await writer.commit({ digest: blob.digest });
+      await writer.commit({ digest: blob.digest, labels: KEEP });
       expect((await other.content.info(blob.digest)).size).toBe(blob.bytes.length);
     });
   });
