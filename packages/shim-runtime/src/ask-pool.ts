@@ -23,7 +23,7 @@ function field(number: number, value: string | Uint8Array): Uint8Array {
 }
 
 /** This writes the frame of one `berth.shim.v1.Pool/Reserve` call on a fresh connection. */
-export function encodeReserve(request: { readonly id: string; readonly bundle: string }): Uint8Array {
+function encodeReserve(request: { readonly id: string; readonly bundle: string }): Uint8Array {
   const message = Buffer.concat([field(1, request.id), field(2, request.bundle)]);
   const payload = Buffer.concat([field(1, "berth.shim.v1.Pool"), field(2, "Reserve"), field(3, message)]);
   const header = Buffer.alloc(HEADER_BYTES);
