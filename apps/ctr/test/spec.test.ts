@@ -1,7 +1,9 @@
 import { generateSpec, type RuntimeSpec, withAddedCapabilities, withDefaultSeccomp } from "@berth/oci/spec";
 import type { PeerDaemon } from "@berth/testing";
-import { BUSYBOX_IMAGE, busyboxImage, startContainerd } from "@berth/testing";
+import { busyboxImage, startContainerd } from "@berth/testing";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+
+import { type Bench, BUSYBOX_IMAGE, startBench } from "./peers.ts";
 
 const CAPABILITIES =
   "CAP_BPF CAP_DAC_READ_SEARCH CAP_PERFMON CAP_SYS_ADMIN CAP_SYS_BOOT CAP_SYS_MODULE CAP_SYS_NICE CAP_SYS_PACCT CAP_SYS_PTRACE CAP_SYS_RAWIO CAP_SYS_TIME CAP_SYS_TTY_CONFIG CAP_SYSLOG".split(
@@ -75,6 +77,35 @@ describe("specs beside those of Debian's containerd", { timeout: 60_000 }, () =>
       expect(ours.get("socket")?.[0]).toContain('"value":40,"op":"SCMP_CMP_NE"');
       for (const rules of [ours, theirs]) rules.delete("socket");
       expect(Object.fromEntries(ours)).toEqual(Object.fromEntries(theirs));
+    }
+  });
+});
+
+describe.each(["berthd", "containerd"] as const)("the default seccomp profile on %s", { timeout: 60_000 }, (kind) => {
+  let bench: Bench;
+  beforeAll(async () => {
+    bench = await startBench(kind);
+  });
+  afterAll(() => bench[Symbol.asyncDispose]());
+
+  it.each([
+    [["--seccomp"], "grep -w Seccomp /proc/self/status", "2"],
+    [[], "grep -w Seccomp /proc/self/status", "0"],
+    [["--seccomp"], "unshare -U true 2>&1 || echo refused", "refused"],
+    [["--seccomp", "--cap-add", "CAP_SYS_ADMIN"], "unshare -m echo made", "made"],
+  ])("with %j: %s", async (flags, script, expected) => {
+    const id = `seccomp-${kind}-${crypto.randomUUID().slice(0, 8)}`;
+    const { stdout } = await bench.ctr(["run", "--rm", ...flags, BUSYBOX_IMAGE, id, "sh", "-c", script]);
+    expect(stdout.trim().split(/\s+/).at(-1)).toBe(expected);
+  });
+
+  it("a device that no vendor tells of is not found, by its name or as a GPU", async () => {
+    for (const flags of [
+      ["--device", "vendor.example/none=0"],
+      ["--gpus", "0"],
+    ]) {
+      const { code, stderr } = await bench.ctr(["run", "--rm", ...flags, BUSYBOX_IMAGE, "none", "true"]);
+      expect([code, stderr]).toEqual([1, expect.stringMatching(/CDI/)]);
     }
   });
 });
