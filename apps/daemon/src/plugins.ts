@@ -37,6 +37,7 @@ import {
   zfsPlugin,
 } from "@berth/snapshotters/plugin";
 import { streamingServicePlugin, streamManagerPlugin } from "@berth/streaming/plugin";
+import { imageVerifierPlugin, transferPlugin, transferServicePlugin } from "@berth/transfer/plugin";
 
 import type { DaemonConfig } from "./config/daemon-config.ts";
 import { findOwnShim } from "./own-shim.ts";
@@ -90,10 +91,13 @@ export function daemonPlugins(config: DaemonConfig): readonly Plugin[] {
     shimSandboxControllerPlugin,
     sandboxControllersServicePlugin,
     sandboxesServicePlugin,
+    imageVerifierPlugin,
+    transferPlugin,
     snapshotServicePlugin,
     streamManagerPlugin,
     streamingServicePlugin,
     tasksServicePlugin,
+    transferServicePlugin,
     versionPlugin({ version: VERSION, revision: REVISION }),
     healthPlugin,
     ttrpcEventsServicePlugin,

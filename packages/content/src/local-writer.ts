@@ -62,6 +62,10 @@ export class LocalWriter implements ContentWriter {
     }
   }
 
+  get localPath(): string {
+    return this.#directory.data;
+  }
+
   async write(chunk: Uint8Array, options: CallOptions = {}): Promise<void> {
     const file = this.#usable();
     try {

@@ -97,6 +97,11 @@ export interface ContentWriter extends AsyncDisposable {
    * @see containerd core/content/content.go, Writer.Commit
    */
   commit(options?: CommitOptions): Promise<ContentInfo>;
+  /**
+   * The path of the file that the bytes go to, if the store is on this machine: whoever opens it sees what `write` has taken, also after
+   * the commit. Absent where it is not known, or there is none.
+   */
+  readonly localPath?: string | undefined;
 }
 
 /** Gives readers of blobs: the narrow half that most users need. */

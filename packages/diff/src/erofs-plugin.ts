@@ -34,7 +34,7 @@ export function createErofsPlugin(options: LayerEngineOptions = {}): Plugin {
       meta.platforms.push(platform, { ...platform, osFeatures: ["erofs"] });
       const engine = resources.use(createLayerEngine(options));
       return (namespace, view) => {
-        const { content } = plugins.metadata.namespace(namespace, view);
+        const content = view?.layers ?? plugins.metadata.namespace(namespace, view).content;
         const { mkfs_options: mkfsOptions, enable_tar_index: tarIndex } = config;
         return createErofsApplier({ content, engine, mkfs, mkfsOptions, tarIndex, log });
       };

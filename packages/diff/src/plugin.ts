@@ -25,7 +25,8 @@ export function createWalkingPlugin(options: LayerEngineOptions = {}): Plugin {
       const engine = resources.use(createLayerEngine({ ...options, workers, budgets: budgetsOf(config) }));
       return (namespace, view) => {
         const { content } = plugins.metadata.namespace(namespace, view);
-        const differ = { ...createApplier({ content, engine, log }), ...createComparer({ content, engine, log }) };
+        const applier = createApplier({ content: view?.layers ?? content, engine, log });
+        const differ = { ...applier, ...createComparer({ content, engine, log }) };
         return plugins.mounts === undefined ? differ : activatedDiffer(differ, plugins.mounts(namespace));
       };
     },

@@ -19,6 +19,8 @@ export interface DownloadOptions extends CallOptions {
   readonly fetch: FetchContent;
   /** Of the blob, when it is stored now. */
   readonly labels?: Labels;
+  /** Told of the writer that takes the bytes, and how many it has, before more come. */
+  readonly onWriter?: (descriptor: Descriptor, writer: ContentWriter, offset: number) => void;
   /** Told how far the download is. */
   readonly onProgress?: (descriptor: Descriptor, offset: number) => void;
 }
@@ -26,7 +28,7 @@ export interface DownloadOptions extends CallOptions {
 const LOCKED_POLL_MS = 100;
 
 /** This returns the ref of the ingest for a descriptor, which is the same for all who download it. */
-function ingestRef({ mediaType, digest }: Descriptor): string {
+export function ingestRef({ mediaType, digest }: Descriptor): string {
   return `${kindOf(mediaType)}-${digest}`;
 }
 
@@ -68,7 +70,9 @@ async function openIngest(
 async function download(descriptor: Descriptor, writer: ContentWriter, options: DownloadOptions): Promise<"stored"> {
   const { offset } = await writer.status(options);
   if (offset > descriptor.size) await writer.truncate(0, options);
-  await receive(descriptor, writer, offset > descriptor.size ? 0 : offset, options);
+  const from = offset > descriptor.size ? 0 : offset;
+  options.onWriter?.(descriptor, writer, from);
+  await receive(descriptor, writer, from, options);
   return "stored";
 }
 

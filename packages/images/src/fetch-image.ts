@@ -1,7 +1,7 @@
 import type { Labels } from "@berth/core/labels";
 import { notFound } from "@berth/errors";
 import type { Descriptor, Digest, PlatformMatcher } from "@berth/oci";
-import { isIndexType, isLayerType, isManifestType } from "@berth/oci";
+import { allPlatforms, isIndexType, isLayerType, isManifestType } from "@berth/oci";
 
 import type { DownloadOptions } from "./download-blob.ts";
 import { downloadBlob } from "./download-blob.ts";
@@ -14,6 +14,10 @@ export interface FetchImageOptions extends Omit<DownloadOptions, "labels"> {
   readonly platform: PlatformMatcher;
   /** Fetch what is made for any of the matching platforms; else only for the best. */
   readonly everyPlatform?: boolean;
+  /** Also fetch the documents of platforms that do not match, without their layers. */
+  readonly allMetadata?: boolean;
+  /** Runs each download; for whoever wants only one of a blob at a time. */
+  readonly whileHeld?: <T>(descriptor: Descriptor, download: () => Promise<T>) => Promise<T>;
   /** So many layers are downloaded at once; 3. */
   readonly concurrency?: number;
   /** Of every blob: where it comes from, so that a push can have it taken over from there. */
@@ -64,6 +68,10 @@ async function fetchDocument(
   await labelChildren(options.content, descriptor, all, { withoutLayers: discardLayers, signal });
   const wanted = isIndexType(descriptor.mediaType) ? await choose(descriptor, options) : all;
   for (const child of wanted) await fetchDocument(child, options, layers, depth + 1);
+  if (options.allMetadata !== true || !isIndexType(descriptor.mediaType)) return;
+  const everything = { ...options, platform: allPlatforms, everyPlatform: true };
+  const known = new Set(wanted.map(({ digest }) => digest));
+  for (const child of all) if (!known.has(child.digest)) await fetchDocument(child, everything, new Map(), depth + 1);
 }
 
 /** Of the manifests in an index, those for the platform; the best one, unless all are wanted. */
@@ -103,6 +111,7 @@ async function downloadAll(layers: readonly Descriptor[], options: FetchImageOpt
 }
 
 async function store(descriptor: Descriptor, options: FetchImageOptions): Promise<void> {
-  const state = await downloadBlob(descriptor, options);
+  const download = (): Promise<"stored" | "exists"> => downloadBlob(descriptor, options);
+  const state = await (options.whileHeld?.(descriptor, download) ?? download());
   options.onStored?.(descriptor, state);
 }

@@ -1,4 +1,4 @@
-import type { ContentStore } from "@berth/core/content";
+import type { ContentProvider, ContentStore } from "@berth/core/content";
 import type { Applier, Comparer } from "@berth/core/diff";
 import type { EventExchange } from "@berth/core/events";
 import type { DeprecationLog } from "@berth/core/introspection";
@@ -12,6 +12,7 @@ import type { SandboxStore } from "@berth/core/sandboxes";
 import type { ShimBundles, ShimBundlesOptions } from "@berth/core/shims";
 import type { StreamManager, StreamRegistry } from "@berth/core/streaming";
 import type { Snapshotter } from "@berth/core/snapshots";
+import type { ImageTransfers, ImageVerifier } from "@berth/core/transfer";
 
 import { pluginType } from "./plugin-type.ts";
 import type { ServiceRegistration } from "./service-registration.ts";
@@ -28,8 +29,11 @@ export type LeaseManagerProvider = (namespace: Namespace) => LeaseManager;
 /** Gives the records of sandboxes of a namespace. */
 export type SandboxStoreProvider = (namespace: Namespace) => SandboxStore;
 
-/** Gives a differ that reads and writes the content of a namespace. */
-export type DifferProvider = (namespace: Namespace, options?: NamespaceOptions) => Applier & Partial<Comparer>;
+/** Gives a differ that reads and writes the content of a namespace; what it applies it reads from `layers`, where that is given. */
+export type DifferProvider = (
+  namespace: Namespace,
+  options?: NamespaceOptions & { readonly layers?: ContentProvider },
+) => Applier & Partial<Comparer>;
 
 /** Gives the mount manager of a namespace; what is activated through a view with a lease is held by it. */
 export type MountManagerProvider = (namespace: Namespace, options?: NamespaceOptions) => MountManager;
@@ -68,6 +72,10 @@ export const RuntimePlugin = pluginType<TaskRuntime>("io.containerd.runtime.v2")
 export const SandboxControllerPlugin = pluginType<SandboxController>("io.containerd.sandbox.controller.v1");
 /** Streams that clients have opened. */
 export const StreamingPlugin = pluginType<StreamManager & StreamRegistry>("io.containerd.streaming.v1");
+/** Moves images in and out. */
+export const TransferPlugin = pluginType<ImageTransfers>("io.containerd.transfer.v1");
+/** Decides what may be pulled. */
+export const ImageVerifierPlugin = pluginType<ImageVerifier>("io.containerd.image-verifier.v1");
 /** Watches containers, and starts those again that have ended. */
 export const ContainerMonitorPlugin = pluginType<AsyncDisposable>("io.containerd.monitor.container.v1");
 /** Watches tasks for their metrics. */

@@ -45,6 +45,10 @@ export class NamespacedWriter implements ContentWriter {
     this.#writer = parts.writer;
   }
 
+  get localPath(): string | undefined {
+    return this.#writer?.localPath;
+  }
+
   async write(chunk: Uint8Array, options: CallOptions = {}): Promise<void> {
     this.#check();
     const { writer, fresh } = await this.#own(options);

@@ -1,0 +1,114 @@
+import { availableParallelism } from "node:os";
+
+import { parseGoDuration } from "@berth/core/go-duration";
+import { hostPlatform, parsePlatform } from "@berth/oci";
+import type { Plugin } from "@berth/plugin-core";
+import { all, definePlugin, goDuration, one, serviceRegistration } from "@berth/plugin-core";
+import {
+  DiffPlugin,
+  GrpcPlugin,
+  ImageVerifierPlugin,
+  MetadataPlugin,
+  StreamingPlugin,
+  TransferPlugin,
+} from "@berth/plugin-core/types";
+import { z } from "zod";
+
+import { directoryVerifier } from "./directory-verifier.ts";
+import { LocalTransfer } from "./local-transfer.ts";
+import { createTransferService, Transfer } from "./service.ts";
+
+const count = z.number().int().nonnegative();
+
+const transferConfig = z.object({
+  max_concurrent_downloads: count.default(3),
+  /** Layers are fetched in one piece each, whatever this says. */
+  concurrent_layer_fetch_buffer: count.default(0),
+  max_concurrent_uploaded_layers: count.default(3),
+  check_platform_supported: z.boolean().default(false),
+  config_path: z.string().default(""),
+  /** 0: one for each processor and one more. Snapshotters that cannot rebase do one at a time. */
+  max_concurrent_unpacks: count.default(0),
+  unpack_config: z
+    .array(
+      z.object({
+        platform: z.string().default(""),
+        snapshotter: z.string().default("overlayfs"),
+        differ: z.string().default("walking"),
+        config_type: z.string().default(""),
+        layer_types: z.array(z.string()).default([]),
+        optional: z.boolean().default(false),
+      }),
+    )
+    .default([]),
+});
+
+/** `io.containerd.transfer.v1.local`: moves images inside the daemon. */
+export const transferPlugin: Plugin = definePlugin({
+  type: TransferPlugin,
+  id: "local",
+  requires: { metadata: one(MetadataPlugin), differs: all(DiffPlugin), verifiers: all(ImageVerifierPlugin) },
+  config: transferConfig,
+  init: ({ plugins, config, host: { records }, log }) => {
+    const processors = availableParallelism();
+    const rebasing = new Set(
+      records
+        .filter(({ type, capabilities }) => type === "io.containerd.snapshotter.v1" && capabilities.includes("rebase"))
+        .map(({ id }) => id),
+    );
+    const unpacks = config.max_concurrent_unpacks === 0 ? processors + 1 : config.max_concurrent_unpacks;
+    return new LocalTransfer({
+      ...plugins,
+      unpacks: unpackChoices(config.unpack_config),
+      onlyKnownUnpacks: config.check_platform_supported,
+      maxDownloads: Math.max(1, config.max_concurrent_downloads),
+      maxUploads: Math.max(1, config.max_concurrent_uploaded_layers),
+      unpackConcurrency: (snapshotter) => (rebasing.has(snapshotter) ? unpacks : 1),
+      // The layer engine has two threads at least; one stays free.
+      followedDownloads: Math.max(1, processors - 1),
+      hostDirectories: config.config_path === "" ? [] : config.config_path.split(":"),
+      log,
+    });
+  },
+});
+
+function unpackChoices(configured: z.infer<typeof transferConfig>["unpack_config"]) {
+  const host = hostPlatform();
+  if (configured.length === 0) {
+    return [
+      { platform: host, snapshotter: "overlayfs", differ: "walking" },
+      { platform: host, snapshotter: "erofs", differ: "walking" },
+    ];
+  }
+  return configured.map(({ platform, snapshotter, differ }) => ({
+    platform: platform === "" ? host : parsePlatform(platform),
+    snapshotter,
+    differ,
+  }));
+}
+
+/** `io.containerd.image-verifier.v1.bindir`: programs in a directory decide what may be pulled. */
+export const imageVerifierPlugin: Plugin = definePlugin({
+  type: ImageVerifierPlugin,
+  id: "bindir",
+  config: z.object({
+    bin_dir: z.string().default("/opt/containerd/image-verifier/bin"),
+    max_verifiers: z.number().int().default(10),
+    per_verifier_timeout: goDuration.default("10s"),
+  }),
+  init: ({ config, log }) =>
+    directoryVerifier({
+      directory: config.bin_dir,
+      maxVerifiers: config.max_verifiers,
+      timeoutMs: parseGoDuration(config.per_verifier_timeout),
+      log,
+    }),
+});
+
+/** `io.containerd.grpc.v1.transfer`. */
+export const transferServicePlugin: Plugin = definePlugin({
+  type: GrpcPlugin,
+  id: "transfer",
+  requires: { transfers: one(TransferPlugin), streams: one(StreamingPlugin) },
+  init: ({ plugins }) => [serviceRegistration(Transfer, createTransferService(plugins))],
+});

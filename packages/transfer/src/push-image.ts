@@ -1,0 +1,50 @@
+import type { RegistryImage, StoredImages, TransferOptions } from "@berth/core/transfer";
+import { findOne } from "./name-images.ts";
+import { ingestRef, pushImage as pushContents } from "@berth/images";
+import { parseReference } from "@berth/oci";
+
+import { matchPlatforms } from "./match-platforms.ts";
+import type { LocalTransferOptions } from "./transfer-options.ts";
+import { openRegistry } from "./transfer-options.ts";
+import type { LeasedStores } from "./with-lease.ts";
+
+/** This uploads an image under the tag of the reference; of an index, what is for the platforms, or all of it. */
+export async function pushImage(
+  { stores }: LeasedStores,
+  from: StoredImages,
+  to: RegistryImage,
+  settings: LocalTransferOptions,
+  { signal, onProgress }: TransferOptions,
+): Promise<void> {
+  const { reference } = to;
+  const { content, images } = stores;
+  const shown = `OCI Registry (${reference})`;
+  onProgress?.({ event: `Pushing to ${shown}`, name: reference });
+  const { target } = await findOne(images, from, { signal });
+  const [tag = ""] = parseReference(reference).object.split("@");
+  await using registry = openRegistry(to.access, settings);
+  onProgress?.({ event: "pushing content", name: reference, descriptor: target });
+  await pushContents(target, {
+    content,
+    signal,
+    concurrency: settings.maxUploads ?? 3,
+    ...(from.platforms.length > 0 && { platform: matchPlatforms(from.platforms) }),
+    push: async (descriptor, cancel) => {
+      const isTarget = descriptor.digest === target.digest;
+      const step = { name: ingestRef(descriptor), parents: isTarget ? [] : [ingestRef(target)], descriptor };
+      let progress = 0;
+      const sent = await registry.push(reference, descriptor, content, {
+        ...(cancel.signal && { signal: cancel.signal }),
+        ...(isTarget && tag !== "" && { object: tag }),
+        onProgress: (bytes) => {
+          progress += bytes;
+          onProgress?.({ ...step, event: "uploading", progress, total: descriptor.size });
+        },
+      });
+      const event = sent ? "complete" : "already exists";
+      onProgress?.({ ...step, event, progress: descriptor.size, total: descriptor.size });
+    },
+  });
+  onProgress?.({ event: "pushed content", name: reference, descriptor: target });
+  onProgress?.({ event: `Completed push to ${shown}`, name: reference, descriptor: target });
+}

@@ -1,0 +1,51 @@
+import type { Logger } from "@berth/core/log";
+import type { MetadataStore } from "@berth/core/metadata";
+import type { ImageVerifier, RegistryAccess } from "@berth/core/transfer";
+import type { Platform } from "@berth/oci";
+import type { DifferProvider } from "@berth/plugin-core/types";
+import { RegistryClient } from "@berth/remotes";
+
+/** What an unpacking needs to know of a snapshotter. */
+export interface UnpackChoice {
+  readonly platform: Platform;
+  readonly snapshotter: string;
+  readonly differ: string;
+}
+
+/** What transfers are made of. */
+export interface LocalTransferOptions {
+  readonly metadata: MetadataStore;
+  readonly differs: ReadonlyMap<string, DifferProvider>;
+  /** By their ids; all must accept. */
+  readonly verifiers?: ReadonlyMap<string, ImageVerifier>;
+  /** What is unpacked to, where the request leaves it open: the first that fits the platform. */
+  readonly unpacks?: readonly UnpackChoice[];
+  /** Refuse to unpack for what `unpacks` does not name. */
+  readonly onlyKnownUnpacks?: boolean;
+  /** Layers of one pull that are downloaded at once; 3. */
+  readonly maxDownloads?: number;
+  /** Blobs of one push that are uploaded at once; 3. */
+  readonly maxUploads?: number;
+  /** Layers of an image that are unpacked at once, by the name of the snapshotter. */
+  readonly unpackConcurrency?: (snapshotter: string) => number;
+  /** Layers that are unpacked while they are being downloaded, in all pulls together; 1. */
+  readonly followedDownloads?: number;
+  /** Directories with a directory for each registry. */
+  readonly hostDirectories?: readonly string[];
+  readonly log?: Logger;
+}
+
+/** This makes the client for one transfer, which disposes it. */
+export function openRegistry(
+  access: RegistryAccess,
+  { hostDirectories = [], log }: LocalTransferOptions,
+): RegistryClient {
+  const { credentials, hostDirectory, headers, plainHttp } = access;
+  return new RegistryClient({
+    hostDirectories: hostDirectory === undefined ? hostDirectories : [hostDirectory],
+    ...(credentials && { credentials }),
+    ...(headers && { headers }),
+    ...(plainHttp !== undefined && { plainHttp }),
+    ...(log && { log }),
+  });
+}

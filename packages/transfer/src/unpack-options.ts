@@ -1,0 +1,80 @@
+import type { ContentProvider } from "@berth/core/content";
+import type { Applier } from "@berth/core/diff";
+import type { StoredImages, TransferOptions, UnpackTarget } from "@berth/core/transfer";
+import { failedPrecondition, invalidArgument, unimplemented } from "@berth/errors";
+import type { UnpackOptions } from "@berth/images";
+import { ingestRef } from "@berth/images";
+import type { Digest } from "@berth/oci";
+import { formatPlatform, hostPlatform, only } from "@berth/oci";
+
+import type { LocalTransferOptions, UnpackChoice } from "./transfer-options.ts";
+import type { LeasedStores } from "./with-lease.ts";
+
+const DEFAULT_SNAPSHOTTER = "overlayfs";
+const DEFAULT_DIFFER = "walking";
+
+/** Where layers are read from, and what is waited for before one counts as unpacked. */
+export interface LayerSource {
+  readonly layers?: ContentProvider;
+  /** Resolves when the blob is known to be right. */
+  readonly verified?: (digest: Digest, options: { readonly signal?: AbortSignal | undefined }) => Promise<void>;
+}
+
+/**
+ * This returns how a transfer unpacks, once for each of its targets.
+ *
+ * @throws invalid_argument - no such snapshotter; unimplemented, failed_precondition - no differ for it
+ */
+export function unpackOptions(
+  { stores, lease }: LeasedStores,
+  { unpacks }: StoredImages,
+  settings: LocalTransferOptions,
+  { signal, onProgress, layers, verified }: TransferOptions & LayerSource,
+): readonly UnpackOptions[] {
+  return unpacks.map((wanted) => {
+    const { platform, snapshotter, differ } = choose(wanted, settings);
+    const provider = settings.differs.get(differ);
+    if (provider === undefined) throw failedPrecondition(`differ ${JSON.stringify(differ)} is not loaded`);
+    if (!stores.snapshotters.includes(snapshotter))
+      throw invalidArgument(`snapshotter ${JSON.stringify(snapshotter)} is not loaded`);
+    // A layer is come upon again when all are there.
+    const told = new Set<Digest>();
+    const inner = provider(stores.namespace, { lease, ...(layers && { layers }) });
+    const applier: Applier = {
+      async apply(layer, mounts, options = {}) {
+        const name = ingestRef(layer);
+        onProgress?.({ event: "extracting", name, descriptor: layer });
+        const applied = await inner.apply(layer, mounts, { syncFs: false, ...options });
+        // What was applied came from bytes that nobody has verified yet.
+        await verified?.(layer.digest, { signal: options.signal });
+        return applied;
+      },
+    };
+    return {
+      content: stores.content,
+      snapshotter: stores.snapshotter(snapshotter),
+      snapshotterName: snapshotter,
+      applier,
+      platform: only(platform),
+      concurrency: settings.unpackConcurrency?.(snapshotter) ?? 1,
+      onLayer: (layer) => {
+        if (!told.has(layer.digest)) onProgress?.({ event: "extracted", name: ingestRef(layer), descriptor: layer });
+        told.add(layer.digest);
+      },
+      signal,
+    };
+  });
+}
+
+function choose(
+  { platform = hostPlatform(), snapshotter }: UnpackTarget,
+  settings: LocalTransferOptions,
+): UnpackChoice {
+  const { unpacks = [], onlyKnownUnpacks = false } = settings;
+  const known = unpacks.find(
+    (each) => (snapshotter === "" || each.snapshotter === snapshotter) && only(each.platform).matches(platform),
+  );
+  if (known !== undefined) return { ...known, platform };
+  if (onlyKnownUnpacks) throw unimplemented(`unpacking ${formatPlatform(platform)} is not configured`);
+  return { platform, snapshotter: snapshotter === "" ? DEFAULT_SNAPSHOTTER : snapshotter, differ: DEFAULT_DIFFER };
+}
