@@ -33,8 +33,8 @@ export interface Transaction {
   put<R>(table: Table<R>, path: RecordPath, record: R): void;
   /** This removes a record; none is fine. */
   delete(table: Table<unknown>, path: RecordPath): void;
-  /** This returns the records of a namespace, or of one group in it. */
-  list<R>(table: Table<R>, namespace: string, group?: string): DecodedRecord<R>[];
+  /** This returns the records of a namespace, or of one group in it; the first of them where a limit is given. */
+  list<R>(table: Table<R>, namespace: string, group?: string, limit?: number): DecodedRecord<R>[];
   /** This publishes an event when the update has been committed. */
   emit<M extends DescMessage>(namespace: Namespace, topic: string, schema: M, event: MessageInitShape<M>): void;
   /** This tells the collector that something may have become garbage. */
@@ -91,9 +91,9 @@ export class RecordTransaction implements Transaction {
     this.#changes.mutations.push({ table, path });
   }
 
-  list<R>(table: Table<R>, namespace: string, group?: string): DecodedRecord<R>[] {
-    const range = this.#entries.range(recordRange(table.prefix, namespace, group));
-    return Array.from(range, ({ key, value }) => decodeRecord(table, key, value));
+  list<R>(table: Table<R>, namespace: string, group?: string, limit = Infinity): DecodedRecord<R>[] {
+    const range = Iterator.from(this.#entries.range(recordRange(table.prefix, namespace, group)));
+    return Array.from(range.take(limit), ({ key, value }) => decodeRecord(table, key, value));
   }
 
   emit<M extends DescMessage>(namespace: Namespace, topic: string, schema: M, event: MessageInitShape<M>): void {

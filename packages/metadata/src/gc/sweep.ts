@@ -9,7 +9,7 @@ import type { RecordPath } from "../database/record-key.ts";
 import type { Table } from "../database/table.ts";
 import { blobs, images, ingests, leases, snapshots } from "../database/tables.ts";
 import type { Transaction } from "../database/transaction.ts";
-import { deleteLease } from "../stores/lease-manager.ts";
+import { deleteLeaseSlice } from "../stores/lease-manager.ts";
 import { changeChildren } from "../stores/snapshot-record.ts";
 import type { Collectibles } from "./collectibles.ts";
 import type { Marker, Node } from "./marker.ts";
@@ -90,8 +90,11 @@ export async function sweepRecords(
         runSlice(() => {
           const node = nodes[next];
           if (node === undefined) return false;
+          const outcome = removeUnmarked(tx, marker, node);
+          if (outcome === "removed") gone.push(node);
+          // Of a large lease a part: the rest is for the next update, which others may come before.
+          if (outcome === "begun") return false;
           next++;
-          if (removeUnmarked(tx, marker, node)) gone.push(node);
           return true;
         });
         return gone;
@@ -139,21 +142,18 @@ function* itemsOf(collectibles: Collectibles): Generator<Node & { readonly recor
   }
 }
 
-function removeUnmarked(tx: Transaction, marker: Marker, { bucket, key }: Node): boolean {
+function removeUnmarked(tx: Transaction, marker: Marker, { bucket, key }: Node): "removed" | "begun" | "kept" {
   const { table, namespace, group } = bucket;
   const path = { namespace, group, key };
-  if (marker.isMarked(bucket, key) || !tx.has(table, path)) return false;
+  if (marker.isMarked(bucket, key) || !tx.has(table, path)) return "kept";
+  if (table.prefix === leases.prefix) return deleteLeaseSlice(tx, namespace, key) ? "removed" : "begun";
   removeRecord(tx, table, path);
-  return true;
+  return "removed";
 }
 
 function removeRecord(tx: Transaction, table: Table<unknown>, path: RecordPath): void {
   // Only parsed names are ever written.
   const namespace = path.namespace as Namespace;
-  if (table.prefix === leases.prefix) {
-    deleteLease(tx, namespace, path.key);
-    return;
-  }
   if (table.prefix === snapshots.prefix) {
     const parent = tx.get(snapshots, path)?.parent ?? "";
     tx.delete(table, path);

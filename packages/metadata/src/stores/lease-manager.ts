@@ -37,11 +37,12 @@ export class DatabaseLeaseManager implements LeaseManager {
 
   async delete(id: string, options: DeleteOptions = {}): Promise<void> {
     const { database, namespace } = this.#scope;
-    await database.update((tx) => {
+    const deleteSome = (tx: Transaction): boolean => {
       this.#require(tx, id);
-      deleteLease(tx, namespace, id);
       tx.markDirty();
-    }, options);
+      return deleteLeaseSlice(tx, namespace, id);
+    };
+    while (!(await database.update(deleteSome, options)));
     if (options.sync === true) await this.#scope.collect(options);
   }
 
@@ -81,8 +82,22 @@ export class DatabaseLeaseManager implements LeaseManager {
   }
 }
 
-/** This removes a lease and the list of what it holds. */
+/** So many resources a lease lets go of in one update: who waits for the loop must not wait for a lease that holds a hundred thousand. */
+const RELEASED_AT_ONCE = 1000;
+
+/**
+ * This lets a lease go of some of what it holds and, when nothing is left, removes it; it returns whether it has. A deletion that is cut off between two slices
+ * leaves the lease with what is left.
+ */
+export function deleteLeaseSlice(tx: Transaction, namespace: string, id: string): boolean {
+  const held = tx.list(leaseResources, namespace, id, RELEASED_AT_ONCE);
+  for (const { path } of held) tx.delete(leaseResources, path);
+  const isAll = held.length < RELEASED_AT_ONCE;
+  if (isAll) tx.delete(leases, { namespace, group: "", key: id });
+  return isAll;
+}
+
+/** This removes a lease and all that it holds. */
 export function deleteLease(tx: Transaction, namespace: string, id: string): void {
-  tx.delete(leases, { namespace, group: "", key: id });
-  for (const { path } of tx.list(leaseResources, namespace, id)) tx.delete(leaseResources, path);
+  while (!deleteLeaseSlice(tx, namespace, id));
 }
