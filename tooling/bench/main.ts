@@ -11,6 +11,7 @@ import { ingest } from "./figures/ingest.ts";
 import { lists } from "./figures/lists.ts";
 import { memory } from "./figures/memory.ts";
 import { parallel } from "./figures/parallel.ts";
+import { pull, pullOwn } from "./figures/pull.ts";
 import { rpc } from "./figures/rpc.ts";
 import { run } from "./figures/run.ts";
 import { machineFacts, machineLoad } from "./machine.ts";
@@ -22,6 +23,8 @@ const FIGURES: readonly Figure[] = [
   importOwn,
   importTen,
   importTenOwn,
+  pull,
+  pullOwn,
   lists,
   ingest,
   collect,
