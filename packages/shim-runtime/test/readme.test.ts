@@ -1,9 +1,20 @@
-import { chmodSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 
 import { createClient } from "@connectrpc/connect";
 import { Version } from "@berth/api/containerd/services/version/v1/version";
 import { Task } from "@berth/api/containerd/task/v3/task";
+import { mkfifo } from "@berth/linux/files";
 import { findExitRecord } from "@berth/shim-runtime";
 import { BUSYBOX_IMAGE, busyboxImage, runProgram, startBerthd, temporaryDirectory } from "@berth/testing";
 import { createTtrpcTransport } from "@berth/ttrpc";
@@ -13,10 +24,14 @@ const PACKAGE = join(import.meta.dirname, "..");
 const PARTS = ["api", "errors", "linux", "plugin-core"].map((name) => `@berth/${name}`);
 const OTHERS = ["@bufbuild/protobuf", "@connectrpc/connect"];
 
-/** This makes a folder as an author has it, with the shim of the README and what it imports, and returns the program. */
-function installShim(folder: string): string {
+function readmeShim(): string {
   const [, code = ""] = /```ts\n(.*?)```/su.exec(readFileSync(join(PACKAGE, "README.md"), "utf8")) ?? [];
   expect(code.split("\n").length).toBeLessThan(100);
+  return code;
+}
+
+/** This makes a folder as an author has it, with a shim and what it imports, and returns the program. */
+function installShim(folder: string, code: string): string {
   for (const scope of ["@berth", "@bufbuild", "@connectrpc"])
     mkdirSync(join(folder, "node_modules", scope), { recursive: true });
   symlinkSync(PACKAGE, join(folder, "node_modules", "@berth/shim-runtime"));
@@ -31,11 +46,43 @@ function installShim(folder: string): string {
   return program;
 }
 
+/** Says in the answer to `connect` whether a child of nobody's is taken, and whose child an orphan became; and logs. */
+const PARTS_SHIM = `
+import { execFile } from "node:child_process";
+import { spawn } from "@berth/linux/process";
+import { existsSync, readFileSync } from "node:fs";
+import { promisify } from "node:util";
+import { runShim } from "@berth/shim-runtime/run";
+const off = process.env["PARTS"] === "off";
+const todo = () => ({});
+const createTasks = async ({ log }) => ({
+  size: 0,
+  [Symbol.asyncDispose]: async () => {},
+  service: {
+    connect: async () => {
+      log.error("logged by the shim");
+      const child = spawn({ path: "true", args: [], env: {} });
+      let version = "Z";
+      for (let tries = 0; tries < (off ? 10 : 100) && version === "Z"; tries += 1) {
+        await new Promise((resolve) => setTimeout(resolve, 30));
+        version = existsSync("/proc/" + child) ? "Z" : "gone";
+      }
+      const { stdout } = off ? await promisify(execFile)("sh", ["-c", "sleep 5 >&- 2>&- & echo $!"]) : { stdout: "" };
+      const parent = off ? Number(readFileSync("/proc/" + stdout.trim() + "/stat", "utf8").split(") ")[1].split(" ")[1]) : 0;
+      return { shimPid: process.pid, taskPid: parent, version };
+    },
+    state: todo,
+  },
+});
+const parts = off ? { subreaper: false, reaper: false, logger: false } : {};
+process.exitCode = await runShim({ runtime: "io.containerd.parts.v2", createTasks }, parts);
+`;
+
 describe("the shim of the README", { timeout: 60_000 }, () => {
   it("runs a process, serves what its plugin serves, and ends when told to", async () => {
     await using stack = new AsyncDisposableStack();
     const { path } = stack.use(await temporaryDirectory("readme"));
-    const program = installShim(path);
+    const program = installShim(path, readmeShim());
     const bundle = join(path, "bundle");
     mkdirSync(bundle);
     const env = { BERTH_SHIM_SOCKET_DIR: join(path, "s"), BERTH_SHIM_GROUPING: "container" };
@@ -57,7 +104,7 @@ describe("the shim of the README", { timeout: 60_000 }, () => {
   it("runs by its name under berthd", async () => {
     await using stack = new AsyncDisposableStack();
     const { path } = stack.use(await temporaryDirectory("installed"));
-    installShim(path);
+    installShim(path, readmeShim());
     const daemon = stack.use(await startBerthd({ path: [path] }));
     await daemon.ctr(["image", "import", "-"], { input: (await busyboxImage()).archive });
     for (const id of ["one", "two"]) {
@@ -66,4 +113,39 @@ describe("the shim of the README", { timeout: 60_000 }, () => {
     }
     expect((await daemon.ctr(["task", "ls", "-q"])).stdout).toBe("");
   });
+
+  it.each([
+    ["on", "gone", true],
+    ["off", "Z", false],
+  ])("parts that are %s", async (parts, child, isLogged) => {
+    await using stack = new AsyncDisposableStack();
+    const { path } = stack.use(await temporaryDirectory("parts"));
+    const program = installShim(path, PARTS_SHIM);
+    const bundle = join(path, "bundle");
+    mkdirSync(bundle);
+    mkfifo(join(bundle, "log"), 0o600);
+    const log = openSync(join(bundle, "log"), constants.O_RDONLY | constants.O_NONBLOCK);
+    stack.defer(() => closeSync(log));
+    const env = { BERTH_SHIM_SOCKET_DIR: join(path, "s"), BERTH_SHIM_GROUPING: "container", PARTS: parts };
+    const flags = ["-namespace", "test", "-address", "/d.sock", "-id", "p1", "-bundle", bundle, "start"];
+    const { stdout } = await runProgram(program, flags, { cwd: bundle, env });
+    await using transport = createTtrpcTransport({ path: stdout });
+    const client = createClient(Task, transport);
+    const { shimPid, taskPid, version } = await client.connect({ id: "p1" });
+    stack.defer(() => void process.kill(shimPid, "SIGTERM"));
+    expect(version).toBe(child);
+    expect(taskPid).not.toBe(shimPid);
+    const buffer = Buffer.alloc(65_536);
+    const text = readLog(log, buffer);
+    expect(text.includes("logged by the shim")).toBe(isLogged);
+  });
 });
+
+/** What is in a FIFO now. */
+function readLog(log: number, buffer: Buffer): string {
+  try {
+    return buffer.toString("utf8", 0, readSync(log, buffer));
+  } catch {
+    return "";
+  }
+}
