@@ -16,6 +16,7 @@ const CHECKS = {
   types: ["tsc", "-p", "tooling/tsconfig.all.json"],
   boundaries: ["turbo", "boundaries"],
   "source imports": ["node", "tooling/source-imports.mjs"],
+  "unused code": ["knip", "--no-progress", "--no-config-hints"],
   "README examples": ["node", "tooling/readme-examples.mjs"],
   bundles: ["node", "tooling/bundle.mjs"],
   "shipped dependencies": ["node", "tooling/shipped-dependencies.mjs", "--check"],

@@ -22,7 +22,7 @@ export interface CorpusArchive {
 const TIME = { seconds: 1_500_000_000, nanoseconds: 0 };
 const BLOCK = 512;
 
-export const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
+const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 
 /** A file whose content is its path, if nothing else is said. */
 export const file = (path: string, rest: Partial<TarEntryWithContent> = {}): TarEntryWithContent => ({

@@ -78,6 +78,6 @@ export class TreeDirectory implements Disposable {
 }
 
 /** This gives a Latin-1 name as system calls take it: text where that means the same bytes. */
-export function nativeName(latin1: string): string | Buffer {
+function nativeName(latin1: string): string | Buffer {
   return /[\u0080-\u00ff]/.test(latin1) ? Buffer.from(latin1, "latin1") : latin1;
 }

@@ -21,7 +21,7 @@ const streamProcessor = z.object({
 });
 
 /** Time limits of single steps, as containerd names them. */
-export const DEFAULT_TIMEOUTS: Readonly<Record<string, string>> = {
+const DEFAULT_TIMEOUTS: Readonly<Record<string, string>> = {
   "io.containerd.timeout.bolt.open": "0s",
   "io.containerd.timeout.cri.defercleanup": "1m0s",
   "io.containerd.timeout.metrics.shimstats": "2s",
