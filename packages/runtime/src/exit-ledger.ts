@@ -4,6 +4,7 @@ import { TaskExitSchema } from "@berth/api/containerd/events/task";
 import type { EventEnvelope, EventExchange } from "@berth/core/events";
 import type { Logger } from "@berth/core/log";
 import type { Namespace } from "@berth/core/namespaces";
+import type { ExitStatus } from "@berth/core/runtime";
 import { nowNs } from "@berth/core/timestamp";
 import { fromBinary } from "@bufbuild/protobuf";
 
@@ -14,6 +15,9 @@ import { publishExit } from "./task-events.ts";
 
 /** A shim tries for 15 s to deliver an event, with calls of up to 5 s; what it has not delivered by then it has dropped. */
 const SHIM_RETRY_MS = 25_000;
+/** The longest pause between two of these tries, and a little more. */
+const LAST_RETRY_MS = 6000;
+const POLL_MS = 20;
 
 /** Sees to it that each recorded exit becomes one event: the shim's own, or ours when the shim could not deliver it. */
 export class ExitLedger implements AsyncDisposable {
@@ -43,6 +47,20 @@ export class ExitLedger implements AsyncDisposable {
       if (waitMs === 0) await this.#publish(task, record);
       else this.#track(this.#publishLater(task, record, waitMs));
     }
+  }
+
+  /**
+   * This is for a task that was just deleted in its shim, before the shim is told to end: an exit from when no daemon was there may still
+   * be on its way, and would be lost with the shim.
+   */
+  async settleBeforeShutdown(task: ShimTask, exit: ExitStatus): Promise<void> {
+    if (!task.isTakenOver) return;
+    const { signal } = this.#stop;
+    const end = performance.now() + LAST_RETRY_MS;
+    while (!task.exitsSent.has("") && performance.now() < end && !signal.aborted) {
+      await sleep(POLL_MS, undefined, { signal, ref: false }).catch(() => {});
+    }
+    if (!task.exitsSent.has("")) await this.#publish(task, { ...exit, execId: "", sent: false });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,4 +1,4 @@
-import { readdir, readFile, writeFile } from "node:fs/promises";
+import { access, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import type { ExitStatus } from "@berth/core/runtime";
@@ -15,6 +15,7 @@ export interface ExitRecord extends ExitStatus {
   readonly sent: boolean;
 }
 
+const EXITS = "exits";
 const uint32 = z.number().int().min(0).max(0xffffffff);
 const recordJson = z.object({
   id: z.string(),
@@ -40,7 +41,7 @@ export function parseExitRecord(text: string): Omit<ExitRecord, "sent"> | undefi
 
 /** This reads the records of a bundle; none for a shim that writes none. */
 export async function readExitRecords(bundle: Bundle): Promise<readonly ExitRecord[]> {
-  const directory = join(bundle.path, "exits");
+  const directory = join(bundle.path, EXITS);
   let names: string[];
   try {
     names = await readdir(directory);
@@ -56,13 +57,26 @@ export async function readExitRecords(bundle: Bundle): Promise<readonly ExitReco
   return records;
 }
 
-/** This notes that the exit event of a process was published; nothing to note for a shim without records. */
+/** This notes that the exit event of a process was published, for later daemons; a bundle that is gone needs no note. */
 export async function markExitSent(bundle: Bundle, execId: string): Promise<void> {
+  const directory = join(bundle.path, EXITS);
   try {
-    await writeFile(join(bundle.path, "exits", markName(execId)), "");
+    // Only berth's shim makes it by itself.
+    await mkdir(directory, { mode: 0o700 }).catch((error: unknown) => {
+      if (systemErrorCode(error) !== "EEXIST") throw error;
+    });
+    await writeFile(join(directory, markName(execId)), "");
   } catch (error) {
     if (systemErrorCode(error) !== "ENOENT") throw error;
   }
+}
+
+/** This tells whether the exit of init was published, by this daemon or an earlier one. */
+export async function isInitExitSent(bundle: Bundle): Promise<boolean> {
+  return access(join(bundle.path, EXITS, markName(""))).then(
+    () => true,
+    () => false,
+  );
 }
 
 function markName(execId: string): string {

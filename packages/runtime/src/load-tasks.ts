@@ -10,6 +10,7 @@ import { Bundle, type BundleRoots } from "./bundle.ts";
 import { listBundles, removeStaleWork } from "./bundle-directories.ts";
 import { cleanUpDeadShim } from "./dead-shim.ts";
 import { EndedTask } from "./ended-task.ts";
+import { isInitExitSent } from "./exit-records.ts";
 import type { ShimConnection } from "./shim-connection.ts";
 import { copyShimLog } from "./shim-log.ts";
 import type { LocalShimManager } from "./shim-manager.ts";
@@ -104,6 +105,8 @@ async function connect(
       return undefined;
     }
   }
+  task.isTakenOver = true;
+  if (await isInitExitSent(bundle)) task.exitsSent.add("");
   owned.use(resources.move());
   return task;
 }

@@ -41,6 +41,8 @@ export class ShimTask implements Task {
   readonly lost = Promise.withResolvers<ExitStatus>();
   /** Set when the task is taken from the list: the end of the connection then means nothing. */
   isRemoved = false;
+  /** Set when an earlier daemon made it: init may have ended while none was there. */
+  isTakenOver = false;
   /** Processes whose exit events were published. */
   readonly exitsSent = new Set<string>();
 

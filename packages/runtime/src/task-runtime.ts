@@ -197,6 +197,7 @@ export class ShimTaskRuntime implements TaskRuntime, AsyncDisposable {
       failure = error;
     }
     task.isRemoved = true;
+    if (exit !== undefined) await this.#ledger.settleBeforeShutdown(task, exit);
     this.#unregister(task);
     await task
       .shutdown({ timeoutMs: this.#shims.timeouts.shutdownMs })

@@ -149,7 +149,6 @@ class RuntimeHarness implements Harness {
         return {};
       },
     });
-    stack.use(await server.listen(ttrpcAddress));
     const shims = stack.use(
       new LocalShimManager({
         grpcAddress: join(this.directory, "d.sock"),
@@ -166,6 +165,8 @@ class RuntimeHarness implements Harness {
     const { stateDir, events } = this;
     const runtime = await openTaskRuntime({ shims, events, stateDir, rootDir: join(this.directory, "root") });
     stack.use(runtime);
+    // As in the daemon: events come in when the tasks are known.
+    stack.use(await server.listen(ttrpcAddress));
     this.#running = { runtime, shims, stack };
   }
 
