@@ -1,5 +1,5 @@
 import type { PeerRegistry } from "@berth/testing";
-import { startRegistry } from "@berth/testing";
+import { busyboxImage, startFaultRegistry, startRegistry } from "@berth/testing";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
 import type { Bench } from "./peers.ts";
@@ -68,6 +68,24 @@ describe.each(["berthd", "containerd"] as const)("images of a registry, on %s", 
     for (const name of [theirs, ours]) {
       expect(await say("images", "check", `name==${name}`)).toMatch(/complete \(2\/2\).* true/);
     }
+  });
+
+  it.each([["in the daemon, if it can"], ["--local"]])("are pulled with a name and a password: %s", async (where) => {
+    await using guarded = await startFaultRegistry();
+    const { blobs, config, layers, manifest } = await busyboxImage();
+    for (const { digest, mediaType } of [config, ...layers])
+      guarded.add(blobs.get(digest) ?? new Uint8Array(), mediaType);
+    guarded.tag("1", guarded.add(blobs.get(manifest.digest) ?? new Uint8Array(), manifest.mediaType));
+    const right = `Basic ${Buffer.from("me:word").toString("base64")}`;
+    guarded.fault = ({ headers }) =>
+      headers.authorization === right
+        ? undefined
+        : { kind: "status", status: 401, headers: { "www-authenticate": 'Basic realm="test"' } };
+    const name = `${guarded.host}/team/guarded:1`;
+    const flags = where === "--local" ? [where] : [];
+    expect(await fail("images", "pull", ...flags, "--user", "me:other", name)).toMatch(/refuses the user/);
+    expect(await say("images", "pull", ...flags, "--user", "me:word", name)).toContain("unpacked");
+    await say("images", "rm", "--sync", name);
   });
 
   it.each([

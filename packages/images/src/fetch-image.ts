@@ -1,3 +1,4 @@
+import type { CallOptions } from "@berth/core/any";
 import type { Labels } from "@berth/core/labels";
 import { notFound } from "@berth/errors";
 import type { Descriptor, Digest, PlatformMatcher } from "@berth/oci";
@@ -17,7 +18,7 @@ export interface FetchImageOptions extends Omit<DownloadOptions, "labels"> {
   /** Also fetch the documents of platforms that do not match, without their layers. */
   readonly allMetadata?: boolean;
   /** Runs each download; for whoever wants only one of a blob at a time. */
-  readonly whileHeld?: <T>(descriptor: Descriptor, download: () => Promise<T>) => Promise<T>;
+  readonly whileHeld?: <T>(descriptor: Descriptor, download: () => Promise<T>, options: CallOptions) => Promise<T>;
   /** So many layers are downloaded at once; 3. */
   readonly concurrency?: number;
   /** Of every blob: where it comes from, so that a push can have it taken over from there. */
@@ -112,6 +113,6 @@ async function downloadAll(layers: readonly Descriptor[], options: FetchImageOpt
 
 async function store(descriptor: Descriptor, options: FetchImageOptions): Promise<void> {
   const download = (): Promise<"stored" | "exists"> => downloadBlob(descriptor, options);
-  const state = await (options.whileHeld?.(descriptor, download) ?? download());
+  const state = await (options.whileHeld?.(descriptor, download, { signal: options.signal }) ?? download());
   options.onStored?.(descriptor, state);
 }

@@ -103,8 +103,8 @@ async function fetchAndUnpack(
       concurrency: settings.maxDownloads ?? 3,
       labels: sourceLabels(from.reference),
       signal,
-      whileHeld: async (descriptor, download) => {
-        using _lock = await downloads.acquire(`blob://${descriptor.digest}`, { signal });
+      whileHeld: async (descriptor, download, cancel) => {
+        using _lock = await downloads.acquire(`blob://${descriptor.digest}`, cancel);
         return await download();
       },
       onLayers: (layers) => {

@@ -24,11 +24,8 @@ export type RegistryFlags = FlagValues<typeof REGISTRY_FLAGS>;
 
 /** This makes the client that the flags describe; the caller disposes it. @throws invalid_argument; not_found - a file of certificates */
 export async function openRegistry(flags: RegistryFlags): Promise<RegistryClient> {
-  const { dockerConfigCredentials, parseUser, RegistryClient: Registry } = await import("@berth/remotes");
-  if (flags.user !== "" && flags.refresh !== "") throw invalidArgument("--user and --refresh exclude each other");
-  const given = flags.refresh !== "" ? { username: "", secret: flags.refresh } : parseUser(flags.user);
-  const credentials: CredentialSource =
-    given.secret !== "" || given.username !== "" ? async () => given : dockerConfigCredentials();
+  const { RegistryClient: Registry } = await import("@berth/remotes");
+  const credentials = await credentialsOf(flags);
   const tls = await tlsOf(flags);
   return new Registry({
     credentials,
@@ -36,6 +33,22 @@ export async function openRegistry(flags: RegistryFlags): Promise<RegistryClient
     hostDirectories: flags["hosts-dir"] === "" ? [] : flags["hosts-dir"].split(":"),
     ...(tls && { tls }),
   });
+}
+
+/** This returns who the flags say one is, else what `docker login` has left. @throws invalid_argument */
+export async function credentialsOf(flags: Pick<RegistryFlags, "user" | "refresh">): Promise<CredentialSource> {
+  const { dockerConfigCredentials, parseUser } = await import("@berth/remotes");
+  if (flags.user !== "" && flags.refresh !== "") throw invalidArgument("--user and --refresh exclude each other");
+  const given = flags.refresh !== "" ? { username: "", secret: flags.refresh } : parseUser(flags.user);
+  return given.secret !== "" || given.username !== "" ? async () => given : dockerConfigCredentials();
+}
+
+/** Whether the flags say what only this program can do: certificates are not sent to the daemon. */
+export function needsOwnConnection(flags: RegistryFlags): boolean {
+  const { tlscacert, tlscert, tlskey } = flags;
+  return (
+    flags["skip-verify"] || [tlscacert, tlscert, tlskey].some((path) => path !== "") || flags["hosts-dir"].includes(":")
+  );
 }
 
 async function tlsOf(flags: RegistryFlags): Promise<TlsSettings | undefined> {

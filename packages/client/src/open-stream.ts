@@ -1,0 +1,49 @@
+import { randomUUID } from "node:crypto";
+
+import { StreamInitSchema, Streaming } from "@berth/api/containerd/services/streaming/v1/streaming";
+import type { AnyValue } from "@berth/core/any";
+import { unavailable } from "@berth/errors";
+import type { DescMessage, MessageInitShape } from "@bufbuild/protobuf";
+import { create, toBinary } from "@bufbuild/protobuf";
+import type { Transport } from "@connectrpc/connect";
+import { createClient } from "@connectrpc/connect";
+
+import { MessageQueue } from "./message-queue.ts";
+import { fromProtoAny } from "./wire-values.ts";
+
+/** A stream of the daemon, from its client's side. Disposing it leaves the stream. */
+export interface OpenStream extends Disposable {
+  /** By which requests name it. */
+  readonly id: string;
+  send(message: AnyValue): void;
+  /** The messages of the daemon, to its end of the stream. */
+  readonly messages: AsyncIterable<AnyValue>;
+}
+
+/** This opens a stream, for requests that name one. @throws unavailable - the daemon ends it at once */
+export async function openStream(transport: Transport): Promise<OpenStream> {
+  const id = randomUUID();
+  const queue = new MessageQueue<AnyValue>();
+  const leaving = new AbortController();
+  queue.push(packMessage(StreamInitSchema, { id }));
+  const answers = createClient(Streaming, transport).stream(queue, { signal: leaving.signal })[Symbol.asyncIterator]();
+  if ((await answers.next()).done === true) throw unavailable(`stream ${id} ended before it began`);
+  async function* messages(): AsyncGenerator<AnyValue, void> {
+    for (let next = await answers.next(); next.done !== true; next = await answers.next())
+      yield fromProtoAny(next.value);
+  }
+  return {
+    id,
+    send: (message) => queue.push(message),
+    messages: messages(),
+    [Symbol.dispose]: () => {
+      queue.end();
+      leaving.abort();
+    },
+  };
+}
+
+/** This puts a message into a value, under its bare name, as containerd does. */
+export function packMessage<D extends DescMessage>(schema: D, message: MessageInitShape<D>): AnyValue {
+  return { typeUrl: schema.typeName, value: toBinary(schema, create(schema, message)) };
+}
