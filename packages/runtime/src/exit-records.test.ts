@@ -1,4 +1,4 @@
-import { mkdir, writeFile } from "node:fs/promises";
+import { access, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import { parseNamespace } from "@berth/core/namespaces";
@@ -7,7 +7,7 @@ import fc from "fast-check";
 import { expect, it } from "vitest";
 
 import { Bundle } from "./bundle.ts";
-import { markExitSent, parseExitRecord, readExitRecords } from "./exit-records.ts";
+import { isInitExitSent, markExitSent, parseExitRecord, readExitRecords } from "./exit-records.ts";
 
 const init = { id: "c1", execId: "", pid: 4711, exitStatus: 137, exitedAt: "2026-01-31T12:00:00.123Z" };
 
@@ -33,15 +33,23 @@ it("readExitRecords tells which exits were sent", async () => {
   const name = { namespace: parseNamespace("n"), id: "c1" };
   const bundle = await Bundle.create(roots, name, { typeUrl: "spec", value: new TextEncoder().encode("{}") });
   expect(await readExitRecords(bundle)).toEqual([]);
+  expect(await isInitExitSent(bundle)).toBe(false);
+  // Of a shim that leaves no records.
   await markExitSent(bundle, "");
-  await mkdir(join(bundle.path, "exits"));
+  expect(await isInitExitSent(bundle)).toBe(true);
+  expect(await readExitRecords(bundle)).toEqual([]);
   await writeFile(join(bundle.path, "exits", "init.json"), JSON.stringify(init));
   await writeFile(join(bundle.path, "exits", "exec.e1.json"), JSON.stringify({ ...init, execId: "e1" }));
   await writeFile(join(bundle.path, "exits", "exec.e2.json.tmp"), "{");
+  await writeFile(join(bundle.path, "exits", "exec.e3.json"), JSON.stringify({ ...init, execId: "e3" }));
   await markExitSent(bundle, "e1");
   const records = await readExitRecords(bundle);
   expect(records.map(({ execId, sent }) => [execId, sent]).toSorted()).toEqual([
-    ["", false],
+    ["", true],
     ["e1", true],
+    ["e3", false],
   ]);
+  await bundle.delete();
+  await markExitSent(bundle, "");
+  await expect(access(bundle.path)).rejects.toThrow("ENOENT");
 });
