@@ -6,7 +6,7 @@ import { fromBinary } from "@bufbuild/protobuf";
 
 import type { Bundle } from "./bundle.ts";
 import { type ExitRecord, readExitRecords } from "./exit-records.ts";
-import type { LocalShimManager } from "./shim-manager.ts";
+import type { ShimStarter } from "./shim-starter.ts";
 
 // What containerd reports when even the shim binary does not know how the container ended.
 const UNKNOWN_EXIT_STATUS = 255;
@@ -23,7 +23,7 @@ export interface DeadShimResult {
  * what cannot be removed is logged.
  */
 export async function cleanUpDeadShim(
-  manager: LocalShimManager,
+  manager: ShimStarter,
   bundle: Bundle,
   binary: string | undefined,
   log: Logger,
@@ -36,7 +36,7 @@ export async function cleanUpDeadShim(
 }
 
 async function runDelete(
-  manager: LocalShimManager,
+  manager: ShimStarter,
   bundle: Bundle,
   binary: string | undefined,
   log: Logger,

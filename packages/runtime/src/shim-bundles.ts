@@ -14,7 +14,7 @@ import { listBundles, removeStaleWork } from "./bundle-directories.ts";
 import { cleanUpDeadShim } from "./dead-shim.ts";
 import type { ShimConnection } from "./shim-connection.ts";
 import { copyShimLog } from "./shim-log.ts";
-import type { LocalShimManager } from "./shim-manager.ts";
+import type { ShimStarter } from "./shim-starter.ts";
 
 /** A shim with the bundle that it was started for. */
 class BundledShim implements ShimInstance {
@@ -62,17 +62,17 @@ class BundledShim implements ShimInstance {
   }
 }
 
-/** Shims beside those of tasks: of sandboxes. Made by {@link LocalShimManager.openBundles}. */
+/** Shims beside those of tasks: of sandboxes. Made by `openBundles` of the shim manager. */
 export class LocalShimBundles implements ShimBundles {
   readonly #roots: BundleRoots;
-  readonly #shims: LocalShimManager;
+  readonly #shims: ShimStarter;
   readonly #log: Logger;
   readonly #instances = new Map<string, BundledShim>();
   readonly #starting = new Set<string>();
   readonly #funerals = new Set<Promise<void>>();
   #isDisposed = false;
 
-  constructor(roots: BundleRoots, shims: LocalShimManager, log: Logger) {
+  constructor(roots: BundleRoots, shims: ShimStarter, log: Logger) {
     this.#roots = roots;
     this.#shims = shims;
     this.#log = log;

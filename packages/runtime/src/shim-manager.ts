@@ -23,16 +23,10 @@ import { type ShimConnection, ShimConnections } from "./shim-connection.ts";
 import { parseBootstrapAnswer } from "./shim-endpoint.ts";
 import { shimEnvironment } from "./shim-environment.ts";
 import { joinPool, poolGroup } from "./shim-pool.ts";
+import type { ShimStarter, StartOptions } from "./shim-starter.ts";
 import type { ShimGrouping, ShimManagerOptions } from "./shim-manager-options.ts";
 import { Turns } from "./turns.ts";
 import { firstForm, type StartForm, startInput } from "./start-input.ts";
-
-/** What a start needs beside the bundle. */
-export interface StartOptions extends CallOptions {
-  readonly options?: AnyValue | undefined;
-  /** A process of its own, whatever the grouping. */
-  readonly alone?: boolean;
-}
 
 const OWN_RUNTIMES = new Set(["io.containerd.runc.v2", "io.containerd.berth.v2"]);
 const CONNECT_TIMEOUT_MS = 5000;
@@ -41,11 +35,10 @@ const INFO_TIMEOUT_MS = 5000;
 /**
  * Finds shim binaries, starts shims and connects to them. Disposing it forgets the connections and harms no shim.
  */
-export class LocalShimManager implements ShimManager, RuntimeInfoSource, AsyncDisposable {
+export class LocalShimManager implements ShimManager, ShimStarter, RuntimeInfoSource, AsyncDisposable {
   readonly options: ShimManagerOptions;
   readonly connections: ShimConnections;
   readonly timeouts: RuntimeTimeouts;
-  /** Shims of sandboxes, by `<namespace>/<id>`: tasks of these sandboxes go there. */
   readonly sandboxEndpoints = new Map<string, ShimEndpoint>();
   readonly #log: Logger;
   readonly #search: ShimSearch;
@@ -66,7 +59,6 @@ export class LocalShimManager implements ShimManager, RuntimeInfoSource, AsyncDi
     this.#search = shimSearch(process.env["PATH"], beside);
   }
 
-  /** This finds the binary of a runtime name or path; a name found once is remembered. @throws not_found, invalid_argument */
   async resolve(runtime: string): Promise<string> {
     const wanted = OWN_RUNTIMES.has(runtime) && this.options.defaultShim !== "" ? this.options.defaultShim : runtime;
     const known = this.#binaries.get(wanted);
@@ -81,15 +73,6 @@ export class LocalShimManager implements ShimManager, RuntimeInfoSource, AsyncDi
     return binary === this.options.defaultShim ? [] : await this.#allowedMounts.of(binary);
   }
 
-  /**
-   * This gives a bundle a shim: a place in a running one of ours, or a process of its own. It writes `shim-binary-path` and
-   * `bootstrap.json`, and returns the connection, which the caller disposes.
-   *
-   * The signal does not reach a `start` that runs: killed half way it could leave a shim that nobody knows. Its deadline does.
-   *
-   * @throws unknown - it did not start, with what it printed
-   * @throws deadline_exceeded - it took too long and was killed
-   */
   async start(bundle: Bundle, binary: string, start: StartOptions = {}): Promise<ShimConnection> {
     const { options, signal, alone = false } = start;
     await bundle.writeShimPath(binary);
@@ -124,7 +107,6 @@ export class LocalShimManager implements ShimManager, RuntimeInfoSource, AsyncDi
     return bundles;
   }
 
-  /** This runs `delete` of a binary for a bundle whose shim is dead; a few at a time, for a pool leaves many at once. */
   async runDelete(bundle: Bundle, binary: string, limits: CallOptions & { timeoutMs: number }): Promise<ShimOutput> {
     using _turn = await this.#deletes.acquire();
     return await this.#run(bundle, binary, {
