@@ -45,13 +45,28 @@ const LATE_HTTP2 = {
   },
 };
 
+/** Large, and needed by few commands: in files of their own, so that the snapshot of all others stays small. By the package that has them. */
+const APART = { undici: "remotes", zod: "remotes" };
+
+const LATE_PACKAGES = {
+  name: "late-packages",
+  setup({ onLoad, onResolve }) {
+    const names = new RegExp(`^(${Object.keys(APART).join("|")})$`);
+    onResolve({ filter: names }, ({ path }) => ({ path, namespace: "apart" }));
+    onLoad({ filter: /.*/, namespace: "apart" }, ({ path }) => ({
+      // Not the bundle's own require, which in a snapshot knows Node's modules only.
+      contents: `module.exports = process.getBuiltinModule("node:module").createRequire(globalThis.__fileUrl)("./${path}.cjs");`,
+    }));
+  },
+};
+
 /** One CommonJS file: a command lives for milliseconds, and 20 modules cost 10 of them. */
 const AS_ONE_FILE = {
   format: "cjs",
   outExtension: { ".js": ".cjs" },
   define: { "import.meta.url": "globalThis.__fileUrl" },
   banner: { js: 'globalThis.__fileUrl = "file://" + encodeURI(__filename);' },
-  plugins: [LATE_HTTP2],
+  plugins: [LATE_HTTP2, LATE_PACKAGES],
 };
 
 const wanted = process.argv.slice(2);
@@ -83,6 +98,7 @@ async function bundle(app) {
   });
   await writeFile(join(temporary, "meta.json"), JSON.stringify(metafile));
   await writeFile(join(temporary, "stale.sh"), staleTest(metafile));
+  if (app === "ctr") await bundleApart(temporary);
   if (app === "ctr") await makeSnapshot(join(temporary, "ctr.cjs"), join(temporary, "ctr.blob"));
   // A source that was written while this ran is newer than what was made of it.
   await Promise.all(Object.keys(ENTRIES[app]).map((name) => utimes(join(temporary, name + extension), begin, begin)));
@@ -91,6 +107,25 @@ async function bundle(app) {
   if (existsSync(output)) await rename(output, `${output}.old`);
   await rename(temporary, output);
   await rm(`${output}.old`, { recursive: true, force: true });
+}
+
+async function bundleApart(output) {
+  for (const [name, owner] of Object.entries(APART)) {
+    await build({
+      stdin: {
+        contents: `module.exports = require(${JSON.stringify(name)});`,
+        resolveDir: join(root, "packages", owner),
+      },
+      outfile: join(output, `${name}.cjs`),
+      bundle: true,
+      format: "cjs",
+      platform: "node",
+      target: "node24",
+      minify: true,
+      legalComments: "none",
+      logLevel: "warning",
+    });
+  }
 }
 
 /** A part of a shell function, for the launcher: whether a source is newer than $bundle, without starting a program. */

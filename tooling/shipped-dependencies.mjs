@@ -5,6 +5,9 @@ import { join } from "node:path";
 
 import { root } from "./lib/paths.mjs";
 
+/** How tooling/bundle.mjs names what it loads late: modules of Node, and packages in files of their own. */
+const NODES_OWN = "late:";
+const IN_A_FILE_OF_ITS_OWN = /^apart:/;
 const check = process.argv.includes("--check");
 const stale = [];
 
@@ -15,7 +18,7 @@ for (const app of ["daemon", "ctr", "shim"]) {
     const from = packageOf(file);
     for (const { path, external } of imports) {
       const name = external ? externalName(path) : packageOf(path);
-      if (!name || name === from || name.startsWith("@berth/")) continue;
+      if (!name || name === from || name.startsWith("@berth/") || name.startsWith(NODES_OWN)) continue;
       pulledBy.set(name, (pulledBy.get(name) ?? new Set()).add(from));
     }
   }
@@ -37,7 +40,7 @@ if (stale.length > 0) {
 function packageOf(file) {
   const own = /^(?:packages|apps)\/([^/]+)\//.exec(file);
   if (own) return `@berth/${own[1]}`;
-  const parts = file.split("node_modules/").at(-1).split("/");
+  const parts = file.replace(IN_A_FILE_OF_ITS_OWN, "").split("node_modules/").at(-1).split("/");
   return parts[0].startsWith("@") ? `${parts[0]}/${parts[1]}` : parts[0];
 }
 

@@ -60,8 +60,9 @@ export class CallContext implements HandlerContext {
     return this.#controller.signal;
   }
 
-  readonly timeoutMs = (): number | undefined =>
-    this.#deadlineMs === undefined ? undefined : this.#deadlineMs - Date.now();
+  timeoutMs(): number | undefined {
+    return this.#deadlineMs === undefined ? undefined : this.#deadlineMs - Date.now();
+  }
 
   get requestHeader(): Headers {
     return (this.#requestHeader ??= metadataOf(this.#headers));
@@ -122,7 +123,7 @@ export function deriveContext(
     protocolName: context.protocolName,
     requestMethod: context.requestMethod,
     url: context.url,
-    timeoutMs: context.timeoutMs,
+    timeoutMs: () => context.timeoutMs(),
     requestHeader: changed.header,
     signal: changed.signal,
     values: changed.contextValues,

@@ -10,6 +10,7 @@ import { switchProtocol } from "./protocol-switch.ts";
 const WINDOW_BYTES = 8 * 1024 * 1024;
 const SESSION_WINDOW_BYTES = 16 * 1024 * 1024;
 const FIRST_BYTES_DEADLINE_MS = 10_000;
+const ignore = (): void => {};
 
 /** What answers the requests of a connection. */
 export interface RequestTargets {
@@ -133,7 +134,7 @@ export class Connections {
     server.on("sessionError", (error) => log.debug("connection failed", { error: messageOf(error) }));
     server.on("stream", (stream, headers) => {
       // A reset stream also reports an error; what it means for a call is seen at its "close".
-      stream.on("error", () => {});
+      stream.on("error", ignore);
       targets.stream(stream, headers);
     });
     return server;

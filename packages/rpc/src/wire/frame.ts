@@ -26,6 +26,8 @@ export function encodeFrame(data: Uint8Array): Uint8Array {
 export class FrameReader {
   readonly #maxBytes: number;
   #chunks: Uint8Array[] = [];
+  /** Bytes of the first chunk that are used up: cutting it would make an object for each message. */
+  #start = 0;
   #buffered = 0;
   #compressed = false;
   #length = -1;
@@ -67,31 +69,40 @@ export class FrameReader {
   }
 
   #readPrefix(): void {
-    const prefix = this.#take(PREFIX_BYTES);
-    // The prefix is exactly five bytes: the indices are there.
-    const [flag, a, b, c, d] = prefix as unknown as [number, number, number, number, number];
+    const first = this.#chunks[0];
+    const isWhole = first !== undefined && first.length - this.#start >= PREFIX_BYTES;
+    const prefix = isWhole ? first : this.#take(PREFIX_BYTES);
+    const at = isWhole ? this.#start : 0;
+    const flag = prefix[at] ?? 0;
     if (flag > 1) throw internal(`message prefix has flags ${flag}, expected 0 or 1`);
-    const length = a * 0x1000000 + ((b << 16) | (c << 8) | d);
+    // The prefix is exactly five bytes: the indices are there.
+    const low = ((prefix[at + 2] ?? 0) << 16) | ((prefix[at + 3] ?? 0) << 8) | (prefix[at + 4] ?? 0);
+    const length = (prefix[at + 1] ?? 0) * 0x1000000 + low;
     if (length > this.#maxBytes) {
       throw resourceExhausted(`received message of ${length} bytes is larger than the limit of ${this.#maxBytes}`);
     }
+    if (isWhole) this.#skip(first, PREFIX_BYTES);
     this.#compressed = flag === 1;
     this.#length = length;
   }
 
   #take(size: number): Uint8Array {
-    this.#buffered -= size;
     const first = this.#chunks[0];
     if (first === undefined || size === 0) return new Uint8Array(0);
-    if (first.length > size) {
-      this.#chunks[0] = first.subarray(size);
-      return ownBytes(first, size);
-    }
-    if (first.length === size) {
-      this.#chunks.shift();
-      return ownBytes(first, size);
-    }
-    return this.#gather(size);
+    if (first.length - this.#start < size) return this.#gather(size);
+    const data = ownBytes(first, this.#start, size);
+    this.#skip(first, size);
+    return data;
+  }
+
+  /** This gives up bytes of the first chunk. */
+  #skip(first: Uint8Array, size: number): void {
+    this.#buffered -= size;
+    this.#start += size;
+    if (this.#start < first.length) return;
+    this.#start = 0;
+    if (this.#chunks.length === 1) this.#chunks.length = 0;
+    else this.#chunks.shift();
   }
 
   #gather(size: number): Uint8Array {
@@ -100,24 +111,26 @@ export class FrameReader {
     const out = new Uint8Array(buffer);
     let filled = 0;
     let used = 0;
+    let from = this.#start;
     for (const chunk of this.#chunks) {
-      const part = Math.min(chunk.length, size - filled);
-      out.set(part === chunk.length ? chunk : chunk.subarray(0, part), filled);
+      const part = Math.min(chunk.length - from, size - filled);
+      out.set(from === 0 && part === chunk.length ? chunk : chunk.subarray(from, from + part), filled);
       filled += part;
-      if (part < chunk.length) {
-        this.#chunks[used] = chunk.subarray(part);
-        break;
-      }
+      from += part;
+      if (from < chunk.length) break;
+      from = 0;
       used++;
       if (filled === size) break;
     }
     this.#chunks.splice(0, used);
+    this.#start = from;
+    this.#buffered -= size;
     return out;
   }
 }
 
 /** Views of a big read buffer are copied: a short field kept by a handler would otherwise pin the whole buffer. */
-function ownBytes(chunk: Uint8Array, size: number): Uint8Array {
-  const view = new Uint8Array(chunk.buffer, chunk.byteOffset, size);
+function ownBytes(chunk: Uint8Array, start: number, size: number): Uint8Array {
+  const view = new Uint8Array(chunk.buffer, chunk.byteOffset + start, size);
   return size * 2 < chunk.buffer.byteLength ? view.slice() : view;
 }
