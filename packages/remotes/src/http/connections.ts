@@ -37,8 +37,9 @@ export class Connections implements AsyncDisposable {
   }
 }
 
-function openPool({ tls, proxy, dialTimeoutMs }: RegistryHost): Dispatcher {
-  const secure = tls === undefined ? {} : tlsOptions(tls);
+function openPool(host: RegistryHost): Dispatcher {
+  const { proxy, dialTimeoutMs } = host;
+  const secure = tlsOptions(host);
   const options = {
     connect: { timeout: dialTimeoutMs ?? DIAL_TIMEOUT_MS, ...secure },
     // What a proxy tunnels is connected to with the host's certificates, not the proxy's.
@@ -52,14 +53,24 @@ function openPool({ tls, proxy, dialTimeoutMs }: RegistryHost): Dispatcher {
   return proxy === undefined ? new EnvHttpProxyAgent(options) : new ProxyAgent({ ...options, uri: proxy });
 }
 
-function tlsOptions({ authorities, clientCertificates, skipVerify }: NonNullable<RegistryHost["tls"]>) {
+function tlsOptions({ tls, scheme, triesTls }: RegistryHost) {
+  const { authorities = [], clientCertificates = [], skipVerify = false } = tls ?? {};
+  // Reading those of the system takes a while, which a host without TLS does not cost.
+  const isSecure = scheme === "https" || triesTls === true;
   return {
     rejectUnauthorized: !skipVerify,
-    // Given authorities replace those of Node: the system's stay trusted beside them.
-    ...(authorities.length > 0 && { ca: [...getCACertificates("default"), ...authorities] }),
+    ...(isSecure && { ca: [...knownAuthorities(), ...authorities] }),
     ...(clientCertificates.length > 0 && {
       cert: clientCertificates.map(({ certificate }) => certificate),
       key: clientCertificates.map(({ key }) => key),
     }),
   };
+}
+
+let known: readonly string[] | undefined;
+
+/** Node knows the authorities that it was built with; an operator adds to those of the system. */
+function knownAuthorities(): readonly string[] {
+  known ??= [...new Set([...getCACertificates("default"), ...getCACertificates("system")])];
+  return known;
 }
