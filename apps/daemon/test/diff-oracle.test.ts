@@ -56,7 +56,8 @@ function changeBase(root: string): void {
   put(root, `${"r".repeat(98)}/${"q".repeat(60)}`, "cut at a slash");
   put(root, "größe/名前", "unicode");
   put(root, "old-time", "x");
-  utimesSync(join(root, "old-time"), -1000.5, -1000.5);
+  // As a date: Node takes a negative number for the present.
+  utimesSync(join(root, "old-time"), new Date(-1_000_500), new Date(-1_000_500));
   chownSync(join(root, "usr/bin/b"), 3_000_000, 12);
   chmodSync(join(root, "usr/bin/b"), 0o6755);
   lutimesSync(join(root, "time"), SECONDS, SECONDS + 9.5);
