@@ -2,7 +2,7 @@ import { constants, fstatSync, openSync, readdirSync, readFileSync, readSync, rm
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { messageOf, systemErrorCode, unknown } from "@berth/errors";
+import { systemErrorCode, unknown } from "@berth/errors";
 import { closeFd } from "@berth/linux/files";
 import { readable } from "@berth/linux/process";
 
@@ -72,9 +72,8 @@ export async function deletePlain(container: RuncContainer): Promise<boolean> {
     for (const cgroup of state.cgroups) await removeCgroup(cgroup);
     rmSync(state.directory, { recursive: true, force: true });
     return true;
-  } catch (error) {
-    // runc says it better, if it fares no better
-    void messageOf(error);
+  } catch {
+    // runc is asked next, and says it better if it fares no better
     return false;
   }
 }

@@ -68,8 +68,8 @@ function withoutFlags(words: readonly string[], flags: Flags): readonly string[]
     const word = words[at] ?? "";
     if (word === "--") return words.slice(at + 1);
     if (!/^-./.test(word)) return words.slice(at);
-    const takesValue = !word.includes("=") && flagOf(word.replace(/^--?/, ""), flags)?.kind !== "boolean";
-    if (takesValue && flagOf(word.replace(/^--?/, ""), flags) !== undefined) at += 1;
+    const flag = word.includes("=") ? undefined : flagOf(word.replace(/^--?/, ""), flags);
+    if (flag !== undefined && flag.kind !== "boolean") at += 1;
     if (at === words.length) return undefined;
   }
   return [];
