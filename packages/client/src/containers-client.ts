@@ -63,7 +63,8 @@ class RemoteContainerStore implements ContainerStore {
   }
 }
 
-function toProtoContainer(container: ContainerSpec) {
+/** This makes the message of a container; its times are the peer's to set. */
+export function toProtoContainer(container: ContainerSpec) {
   const { runtime, spec } = container;
   const extensions: Record<string, ReturnType<typeof toProtoAny>> = Object.create(null);
   for (const [name, value] of container.extensions) extensions[name] = toProtoAny(value);

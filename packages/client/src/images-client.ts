@@ -70,7 +70,8 @@ function epoch(options: ImageWriteOptions | undefined) {
   return time === undefined ? {} : { sourceDateEpoch: toProtoTimestamp(time) };
 }
 
-function toProtoImage({ name, labels, target }: ImageSpec) {
+/** This makes the message of an image; its times are the peer's to set. */
+export function toProtoImage({ name, labels, target }: ImageSpec) {
   return { name, labels: toProtoLabels(labels), target: toProtoDescriptor(target) };
 }
 

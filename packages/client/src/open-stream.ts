@@ -16,6 +16,8 @@ export interface OpenStream extends Disposable {
   /** By which requests name it. */
   readonly id: string;
   send(message: AnyValue): void;
+  /** This tells the daemon that nothing follows; it may still send. */
+  end(): void;
   /** The messages of the daemon, to its end of the stream. */
   readonly messages: AsyncIterable<AnyValue>;
 }
@@ -35,6 +37,7 @@ export async function openStream(transport: Transport): Promise<OpenStream> {
   return {
     id,
     send: (message) => queue.push(message),
+    end: () => queue.end(),
     messages: messages(),
     [Symbol.dispose]: () => {
       queue.end();

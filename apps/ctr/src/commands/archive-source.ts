@@ -14,7 +14,7 @@ export interface ArchiveSource extends AsyncDisposable {
 
 /** This opens a file, or standard input for `-`. @throws not_found, permission_denied - the file; invalid_argument - a directory */
 export async function openArchiveSource(path: string): Promise<ArchiveSource> {
-  if (path === "-") return { chunks: process.stdin, [Symbol.asyncDispose]: async () => {} };
+  if (path === "-") return { chunks: process.stdin, [Symbol.asyncDispose]: async () => void process.stdin.destroy() };
   try {
     await using undo = new AsyncDisposableStack();
     const file = undo.use(await open(path));

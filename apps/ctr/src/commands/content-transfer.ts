@@ -6,7 +6,7 @@ import { requireArgument } from "../cli/arguments.ts";
 import { defineCommand } from "../cli/command.ts";
 import { integerFlag, stringFlag } from "../cli/flags.ts";
 import { isOutputClosed, printAndWait } from "../output/print.ts";
-import { ProgressLine } from "../output/progress.ts";
+import { ProgressLines } from "../output/progress.ts";
 import { formatBinarySize } from "../output/size.ts";
 import { endOnSignals } from "../process/interrupts.ts";
 
@@ -46,7 +46,7 @@ export const ingest = defineCommand({
       ...(known === undefined ? {} : { expected: known }),
     });
     if ((await writer.status({ signal })).offset > 0) await writer.truncate(0, { signal });
-    using progress = new ProgressLine();
+    using progress = new ProgressLines();
     let received = 0;
     for await (const chunk of process.stdin) {
       await writer.write(chunk, { signal });

@@ -2,17 +2,18 @@ import type { Client } from "@berth/client";
 import { startEarlyUnpack, unpackImage, type UnpackImageOptions } from "@berth/client/import";
 import type { EarlyUnpack, ImportOptions, ImportResult } from "@berth/images";
 import { importArchive } from "@berth/images";
+import { invalidArgument } from "@berth/errors";
 import type { PlatformMatcher } from "@berth/oci";
 import { allPlatforms, hostPlatform, only, onlyStrict, parsePlatform } from "@berth/oci";
 
 import { parseLabels, requireArgument } from "../cli/arguments.ts";
 import { defineCommand } from "../cli/command.ts";
 import type { FlagValues } from "../cli/flags.ts";
-import { booleanFlag, integerFlag, listFlag, stringFlag, unsupportedFlag } from "../cli/flags.ts";
+import { booleanFlag, integerFlag, listFlag, stringFlag } from "../cli/flags.ts";
 import { chooseSnapshotter } from "../cli/namespace-defaults.ts";
 import { snapshotterFlag } from "../cli/shared-flags.ts";
 import { print } from "../output/print.ts";
-import { ProgressLine } from "../output/progress.ts";
+import { formatBar, ProgressLines } from "../output/progress.ts";
 import { formatBinarySize } from "../output/size.ts";
 import { endOnSignals } from "../process/interrupts.ts";
 import { type ArchiveSource, openArchiveSource } from "./archive-source.ts";
@@ -25,7 +26,7 @@ const FLAGS = {
   "all-platforms": booleanFlag("import and unpack every platform"),
   platform: stringFlag("import and unpack this platform, e.g. linux/arm64, instead of the host's"),
   "no-unpack": booleanFlag("do not unpack"),
-  local: booleanFlag("import through this program; it always does"),
+  local: booleanFlag("import through this program, not in the daemon"),
   "discard-unpacked-layers": booleanFlag("leave compressed layers to the garbage collector once unpacked"),
   "sync-fs": booleanFlag("answer only when what was unpacked has reached the disk"),
   "unpack-concurrency": integerFlag(
@@ -33,7 +34,7 @@ const FLAGS = {
   ),
   snapshotter: snapshotterFlag,
   label: listFlag("label of the images, key=value"),
-  "compress-blobs": unsupportedFlag("blobs are stored as the archive has them", "boolean"),
+  "compress-blobs": booleanFlag("have the daemon compress layers that are not"),
 };
 
 type ImportFlags = FlagValues<typeof FLAGS>;
@@ -49,23 +50,74 @@ export const importImages = defineCommand({
     await using archive = await openArchiveSource(path);
     using _signals = endOnSignals(session);
     const client = await session.client();
-    const { signal } = session;
-    const platform = platformOf(flags);
-    await client.withLease(async (leased) => {
-      const unpacking = flags["no-unpack"] ? undefined : await unpackOptions(leased, flags, { platform, signal });
-      await using early = unpacking && (await startEarlyUnpack(leased, archive.lookAhead, unpacking));
-      const { images } = await importWithProgress(archive, {
-        ...importOptions(flags, platform),
-        content: leased.content,
-        images: leased.images,
-        signal,
-        onBlob: (digest) => early?.stored(digest),
-      });
-      if (unpacking === undefined) for (const { name } of images) print(`${name}\n`);
-      else await unpackAll(leased, images, { ...unpacking, early });
-    });
+    const order: ImportOrder = { client, archive, flags, signal: session.signal };
+    await ((await isForDaemon(order)) ? importByDaemon(order) : importHere(order));
   },
 });
+
+interface ImportOrder {
+  readonly client: Client;
+  readonly archive: ArchiveSource;
+  readonly flags: ImportFlags;
+  readonly signal: AbortSignal;
+}
+
+/** The daemon imports, unless a flag asks for what only this program does, or it cannot. */
+async function isForDaemon({ client, flags, signal }: ImportOrder): Promise<boolean> {
+  const { local, "sync-fs": syncFs, "discard-unpacked-layers": discard, "unpack-concurrency": concurrency } = flags;
+  if (local || syncFs || discard || concurrency !== 0) {
+    if (!flags["compress-blobs"]) return false;
+    throw invalidArgument("--compress-blobs is done by the daemon: leave out --local and what implies it");
+  }
+  const { hasTransferService } = await import("@berth/client/transfer");
+  return await hasTransferService(client, { signal });
+}
+
+async function importByDaemon({ client, archive, flags, signal }: ImportOrder): Promise<void> {
+  const { importInDaemon } = await import("@berth/client/transfer");
+  const started = performance.now();
+  const wanted = flags.platform === "" ? hostPlatform() : parsePlatform(flags.platform);
+  const snapshotter = await chooseSnapshotter(client, flags.snapshotter, signal);
+  using progress = new ProgressLines();
+  let read = 0;
+  const chunks = counted(archive, progress, (bytes) => (read = bytes));
+  await importInDaemon(client, chunks, {
+    platforms: flags["all-platforms"] ? [] : [wanted],
+    labels: parseLabels(flags.label),
+    unpacks: flags["no-unpack"] ? [] : [{ platform: wanted, snapshotter }],
+    compressLayers: flags["compress-blobs"],
+    baseName: flags["base-name"] === "" ? `import-${new Date().toISOString().slice(0, 10)}` : flags["base-name"],
+    onlyBaseName: flags["base-name"] !== "",
+    signal,
+    ...(flags.digests && { digestNames: flags["skip-digest-for-named"] ? "unnamed" : "all" }),
+    ...(flags["index-name"] !== "" && { indexName: flags["index-name"] }),
+    onProgress: ({ event, name, descriptor }) => {
+      if (event !== "saved" || descriptor === undefined) return;
+      progress.clear();
+      print(flags["no-unpack"] ? `${name}\n` : `${name} saved: ${descriptor.digest}\n`);
+    },
+  });
+  progress.clear();
+  if (!flags["no-unpack"])
+    print(`elapsed: ${((performance.now() - started) / 1000).toFixed(1)} s\ttotal: ${formatBinarySize(read)}\n`);
+}
+
+async function importHere({ client, archive, flags, signal }: ImportOrder): Promise<void> {
+  const platform = platformOf(flags);
+  await client.withLease(async (leased) => {
+    const unpacking = flags["no-unpack"] ? undefined : await unpackOptions(leased, flags, { platform, signal });
+    await using early = unpacking && (await startEarlyUnpack(leased, archive.lookAhead, unpacking));
+    const { images } = await importWithProgress(archive, {
+      ...importOptions(flags, platform),
+      content: leased.content,
+      images: leased.images,
+      signal,
+      onBlob: (digest) => early?.stored(digest),
+    });
+    if (unpacking === undefined) for (const { name } of images) print(`${name}\n`);
+    else await unpackAll(leased, images, { ...unpacking, early });
+  });
+}
 
 function platformOf(flags: ImportFlags): PlatformMatcher {
   if (flags["all-platforms"]) return allPlatforms;
@@ -86,19 +138,28 @@ function importOptions(flags: ImportFlags, platform: PlatformMatcher): Omit<Impo
   };
 }
 
-async function importWithProgress({ chunks, size }: ArchiveSource, options: ImportOptions): Promise<ImportResult> {
-  using progress = new ProgressLine();
+async function importWithProgress(archive: ArchiveSource, options: ImportOptions): Promise<ImportResult> {
+  using progress = new ProgressLines();
+  return await importArchive(counted(archive, progress), options);
+}
+
+/** The archive's bytes; how many have been taken is shown. */
+async function* counted(
+  { chunks, size }: ArchiveSource,
+  progress: ProgressLines,
+  onRead?: (bytes: number) => void,
+): AsyncGenerator<Uint8Array, void, undefined> {
   let read = 0;
-  async function* counted(): AsyncIterable<Uint8Array> {
-    for await (const chunk of chunks) {
-      read += chunk.length;
-      progress.update(
-        () => `importing ${formatBinarySize(read)}${size === undefined ? "" : ` of ${formatBinarySize(size)}`}`,
-      );
-      yield chunk;
-    }
+  for await (const chunk of chunks) {
+    read += chunk.length;
+    onRead?.(read);
+    progress.update(() =>
+      size === undefined
+        ? `importing ${formatBinarySize(read)}`
+        : `importing ${formatBar(read, size)} ${formatBinarySize(read)}/${formatBinarySize(size)}`,
+    );
+    yield chunk;
   }
-  return await importArchive(counted(), options);
 }
 
 async function unpackOptions(
@@ -123,7 +184,7 @@ async function unpackAll(
 ): Promise<void> {
   for (const { name, target } of images) {
     print(`unpacking ${name} (${target.digest})...`);
-    using progress = new ProgressLine();
+    using progress = new ProgressLines();
     // What was begun while the archive was read.
     await early?.finish();
     let layers = 0;

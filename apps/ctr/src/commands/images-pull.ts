@@ -50,7 +50,7 @@ export const pull = defineCommand({
     const client = await session.client();
     const { signal } = session;
     const snapshotter = await chooseSnapshotter(client, flags.snapshotter, signal);
-    using progress = new TransferProgress("pulling");
+    using progress = new TransferProgress("downloading");
     const unpacking = !flags["no-unpack"] && !flags["all-platforms"];
     const order: PullOrder = { client, name, flags, platform, progress, signal, ...(unpacking && { snapshotter }) };
     const target = (await isForDaemon(order)) ? await pullByDaemon(order) : await pullHere(order);
@@ -78,21 +78,21 @@ async function isForDaemon({ client, flags, signal }: PullOrder): Promise<boolea
   if (flags.local || flags["all-platforms"] || flags["sync-fs"] || flags["max-concurrent-downloads"] !== 3)
     return false;
   if (flags.platform.length > 1 || needsOwnConnection(flags)) return false;
-  const { hasTransferService } = await import("@berth/client/pull-in-daemon");
+  const { hasTransferService } = await import("@berth/client/transfer");
   return await hasTransferService(client, { signal });
 }
 
 async function pullByDaemon({ client, name, flags, progress, snapshotter, signal }: PullOrder): Promise<Descriptor> {
-  const { pullInDaemon } = await import("@berth/client/pull-in-daemon");
-  const [platform] = flags.platform.map(parsePlatform);
+  const { pullInDaemon } = await import("@berth/client/transfer");
+  const platform = flags.platform.map(parsePlatform)[0] ?? hostPlatform();
   await pullInDaemon(client, name, {
-    platforms: [platform ?? hostPlatform()],
+    platforms: [platform],
     labels: parseLabels(flags.label),
     credentials: await credentialsOf(flags),
     plainHttp: flags["plain-http"],
     signal,
     ...(flags["hosts-dir"] !== "" && { hostDirectory: resolve(flags["hosts-dir"]) }),
-    ...(snapshotter !== undefined && { snapshotter }),
+    ...(snapshotter !== undefined && { unpacks: [{ platform, snapshotter }] }),
     onProgress: ({ event, descriptor, progress: bytes }) => {
       if (descriptor === undefined) return;
       if (event === "fetching image content") print(`${name} resolved: ${descriptor.digest}\n`);

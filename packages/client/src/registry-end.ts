@@ -1,0 +1,54 @@
+import {
+  AuthRequestSchema,
+  AuthResponseSchema,
+  AuthType,
+  OCIRegistrySchema,
+} from "@berth/api/containerd/types/transfer/registry";
+import type { AnyValue } from "@berth/core/any";
+import type { CredentialSource } from "@berth/remotes";
+import { fromBinary } from "@bufbuild/protobuf";
+
+import type { Client } from "./client.ts";
+import type { OpenStream } from "./open-stream.ts";
+import { openStream, packMessage } from "./open-stream.ts";
+
+/** How the daemon is to reach a registry. */
+export interface RegistryEndOptions {
+  /** Asked when the registry wants to know who asks. */
+  readonly credentials?: CredentialSource;
+  /** Directory with a directory for each registry, on the daemon's machine. */
+  readonly hostDirectory?: string;
+  readonly plainHttp?: boolean;
+}
+
+/** A registry as one end of a transfer, until it is disposed. */
+export interface RegistryEnd extends Disposable {
+  readonly value: AnyValue;
+}
+
+/** This makes an end of a transfer of a reference; while it is open, the daemon is told the credentials that it asks for. */
+export async function openRegistryEnd(
+  { transport }: Client,
+  reference: string,
+  { credentials, hostDirectory = "", plainHttp = false }: RegistryEndOptions,
+): Promise<RegistryEnd> {
+  const auth = credentials && (await openStream(transport));
+  // It ends with its stream; what goes wrong there shows in the call.
+  if (auth !== undefined && credentials !== undefined) void answer(auth, credentials).catch(() => {});
+  const resolver = { authStream: auth?.id ?? "", hostDir: hostDirectory, defaultScheme: plainHttp ? "http" : "" };
+  return {
+    value: packMessage(OCIRegistrySchema, { reference, resolver }),
+    [Symbol.dispose]: () => auth?.[Symbol.dispose](),
+  };
+}
+
+async function answer(stream: OpenStream, credentials: CredentialSource): Promise<void> {
+  for await (const { value } of stream.messages) {
+    const { host } = fromBinary(AuthRequestSchema, value);
+    const known = await credentials(host);
+    const authType =
+      known === undefined ? AuthType.NONE : known.username === "" ? AuthType.REFRESH : AuthType.CREDENTIALS;
+    const { username = "", secret = "" } = known ?? {};
+    stream.send(packMessage(AuthResponseSchema, { authType, username, secret }));
+  }
+}

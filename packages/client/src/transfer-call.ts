@@ -1,0 +1,60 @@
+import { Transfer } from "@berth/api/containerd/services/transfer/v1/transfer";
+import type { Progress } from "@berth/api/containerd/types/transfer/progress";
+import { ProgressSchema } from "@berth/api/containerd/types/transfer/progress";
+import type { AnyValue, CallOptions } from "@berth/core/any";
+import type { Descriptor } from "@berth/oci";
+import { fromBinary } from "@bufbuild/protobuf";
+import { createClient } from "@connectrpc/connect";
+
+import type { Client } from "./client.ts";
+import type { OpenStream } from "./open-stream.ts";
+import { openStream } from "./open-stream.ts";
+import { fromProtoDescriptor, fromProtoInt } from "./wire-values.ts";
+
+/** A step of a transfer, in the words of the transfer service. */
+export interface TransferStep {
+  readonly event: string;
+  /** An image, or the ref of a blob. */
+  readonly name: string;
+  /** What it belongs to. */
+  readonly parents: readonly string[];
+  /** Bytes that have moved, and how many there are. */
+  readonly progress: number;
+  readonly total: number;
+  readonly descriptor?: Descriptor;
+}
+
+/** Options of everything that the transfer service does. */
+export interface WatchOptions extends CallOptions {
+  /** Told of each step; must not throw. */
+  readonly onProgress?: (step: TransferStep) => void;
+}
+
+/** This has the daemon move something, and returns when it is there and its last step has been told. */
+export async function callTransfer(
+  client: Client,
+  { source, destination }: { readonly source: AnyValue; readonly destination: AnyValue },
+  { signal, onProgress }: WatchOptions,
+): Promise<void> {
+  using progress = onProgress && (await openStream(client.transport));
+  // It ends with its stream; what goes wrong there shows in the call.
+  const watching = progress && watch(progress, onProgress).catch(() => {});
+  const call = { source, destination, ...(progress && { options: { progressStream: progress.id } }) };
+  await createClient(Transfer, client.transport).transfer(call, signal === undefined ? {} : { signal });
+  await watching;
+}
+
+async function watch({ messages }: OpenStream, onProgress: (step: TransferStep) => void): Promise<void> {
+  for await (const { value } of messages) onProgress(stepOf(fromBinary(ProgressSchema, value)));
+}
+
+function stepOf({ event, name, parents, progress, total, desc }: Progress): TransferStep {
+  return {
+    event,
+    name,
+    parents,
+    progress: fromProtoInt(progress),
+    total: fromProtoInt(total),
+    ...(desc && { descriptor: fromProtoDescriptor(desc) }),
+  };
+}
