@@ -8,11 +8,12 @@ import { internal } from "@berth/errors";
 import { mkfifo } from "@berth/linux/files";
 import { type SeededRandom, seededRandom } from "@berth/testing";
 
-import { residentBytes, type ShimState, shimState } from "./shim-state.ts";
+import { residentBytes, runtimesOf, type ShimState, shimState } from "./shim-state.ts";
 import { ShimFixture } from "./shim-fixture.ts";
 
 const MAIN = "main";
 const SIGKILL = 9;
+const LONGEST_CREATE_MS = 60;
 
 /** What a shim held before and after, and how much its memory grew. */
 export interface CyclesResult {
@@ -84,7 +85,7 @@ export class ShimCycles implements AsyncDisposable {
 
   async #cycle(): Promise<void> {
     const id = `n${(this.#count += 1)}`;
-    const kind = this.#random.below(12);
+    const kind = this.#random.below(13);
     if (kind < 4) await this.#exec(id, ["true"]);
     else if (kind === 4) await this.#exec(id, ["echo", id], { read: true });
     else if (kind === 5) await this.#exec(id, ["echo", id], { read: false });
@@ -93,7 +94,8 @@ export class ShimCycles implements AsyncDisposable {
     else if (kind === 8) await this.#exec(id, ["sleep", "1000"], { killed: true });
     else if (kind === 9) await this.#execNeverStarted(id);
     else if (kind === 10) await this.#container(id, this.#random.pick([["true"], ["sleep", "1000"]]));
-    else await this.#containerThatFails(id);
+    else if (kind === 11) await this.#containerThatFails(id);
+    else await this.#containerCutShort(id);
   }
 
   async #exec(execId: string, args: readonly string[], how: ExecShape = {}): Promise<void> {
@@ -147,6 +149,19 @@ export class ShimCycles implements AsyncDisposable {
       () => true,
     );
     if (!failed) throw internal(`container ${id} was made`);
+    rmSync(bundle, { recursive: true });
+  }
+
+  /** The runtime is killed somewhere in the middle of it, or has just ended. */
+  async #containerCutShort(id: string): Promise<void> {
+    const bundle = this.#fixture.bundle(id, ["true"]);
+    const making = this.#client.create({ id, bundle }).then(
+      () => true,
+      () => false,
+    );
+    await sleep(this.#random.below(LONGEST_CREATE_MS));
+    for (const pid of runtimesOf(bundle)) process.kill(pid, "SIGKILL");
+    if (await making) await this.#client.delete({ id });
     rmSync(bundle, { recursive: true });
   }
 

@@ -36,13 +36,31 @@ export function residentBytes(pid: number): number {
   return Number(kib) * 1024;
 }
 
+/** Processes of a runtime that makes the container of a bundle. */
+export function runtimesOf(bundle: string): number[] {
+  const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+  return pids.map(Number).filter((pid) => {
+    const words = wordsOf(pid);
+    return words.includes("create") && words.includes(bundle);
+  });
+}
+
+function wordsOf(pid: number): readonly string[] {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
+  } catch {
+    return [];
+  }
+}
+
 function childrenOf(pid: number): string[] {
   return readdirSync(`/proc/${pid}/task`)
     .flatMap((task) => readFileSync(`/proc/${pid}/task/${task}/children`, "utf8").trim().split(" "))
     .filter((child) => child !== "");
 }
 
-function cgroupsOfTests(): string[] {
+/** Cgroups of containers of this test's process. */
+export function cgroupsOfTests(): string[] {
   const root = "/sys/fs/cgroup";
   const hierarchies = existsSync(join(root, "cgroup.controllers"))
     ? [root]

@@ -1,5 +1,6 @@
 import { existsSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { createClient } from "@connectrpc/connect";
@@ -8,10 +9,12 @@ import { Sandbox } from "@berth/api/containerd/runtime/sandbox/v1/sandbox";
 import { BootstrapParamsSchema, BootstrapResultSchema } from "@berth/api/containerd/runtime/bootstrap/v1/bootstrap";
 import { DeleteResponseSchema } from "@berth/api/containerd/task/v2/task";
 import { RuntimeInfoSchema } from "@berth/api/containerd/types/introspection";
+import { debianPath, debianTool, temporaryDirectory } from "@berth/testing";
 import { createTtrpcTransport } from "@berth/ttrpc";
 import { afterEach, describe, expect, it } from "vitest";
 
 import { ended, isAlive, ShimFixture } from "./shim-fixture.ts";
+import { cgroupsOfTests, runtimesOf } from "./shim-state.ts";
 
 describe("containerd-shim-berth-v2", { timeout: 60_000 }, () => {
   let fixture: ShimFixture;
@@ -176,6 +179,38 @@ describe("containerd-shim-berth-v2", { timeout: 60_000 }, () => {
     expect(isAlive(pid)).toBe(true);
     await sandbox.shutdownSandbox({ sandboxId: "pod" });
     expect(await ended(pid)).toBe(true);
+  });
+
+  it("killed while it makes a container, leaves what its delete action removes, whenever that is", async () => {
+    await using slow = await temporaryDirectory("slow-runc");
+    const late = `case " $* " in *" create "*) sleep 1;; esac`;
+    writeFileSync(join(slow.path, "runc"), `#!/bin/sh\n${late}\nexec ${debianTool("runc")} "$@"\n`, { mode: 0o755 });
+    // the runtime outlives its shim, and would make the container after all has been removed
+    await open({ PATH: `${slow.path}:${debianPath()}` });
+    for (const delayMs of [0, 1000, 1020, 1040]) {
+      const id = `cut${delayMs}`;
+      const bundle = fixture.bundle(id, ["sleep", "1000"]);
+      const address = await fixture.start(id);
+      const pid = await shimPid(address, id);
+      let isMade = false;
+      const making = fixture
+        .client(address)
+        .create({ id, bundle })
+        .then(
+          () => (isMade = true),
+          () => {},
+        );
+      await expect.poll(() => isMade || runtimesOf(bundle).length > 0, { interval: 1 }).toBe(true);
+      await sleep(delayMs);
+      process.kill(pid, "SIGKILL");
+      await making;
+      const { code } = await fixture.run(id, "delete", { flags: ["-bundle", bundle] });
+      expect(code).toBe(0);
+      expect(runtimesOf(bundle)).toEqual([]);
+      await sleep(Math.max(0, 1200 - delayMs));
+      expect(cgroupsOfTests()).toEqual([]);
+      expect(existsSync(join(fixture.directory, "runc", "test", id))).toBe(false);
+    }
   });
 
   it("describes itself", async () => {

@@ -9,6 +9,8 @@ export interface BundleFacts {
   readonly privatePidNamespace: boolean;
   /** The sandbox that the container belongs to, by its annotations or by what the daemon wrote. */
   readonly sandboxId: string | undefined;
+  /** As the specification has it. */
+  readonly cgroupsPath: string | undefined;
 }
 
 const SANDBOX_ANNOTATIONS = ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
@@ -18,7 +20,12 @@ export function readBundleFacts(bundle: string): BundleFacts {
   try {
     const spec: unknown = JSON.parse(readFileSync(join(bundle, "config.json"), "utf8"));
     const privatePidNamespace = namespacesOf(spec).some((namespace) => isPrivatePid(namespace));
-    return { privatePidNamespace, sandboxId: readSandboxFile(bundle) ?? sandboxOf(spec) };
+    const cgroupsPath = field(field(spec, "linux"), "cgroupsPath");
+    return {
+      privatePidNamespace,
+      sandboxId: readSandboxFile(bundle) ?? sandboxOf(spec),
+      cgroupsPath: typeof cgroupsPath === "string" ? cgroupsPath : undefined,
+    };
   } catch (error) {
     throw invalidArgument(`read ${bundle}/config.json: ${messageOf(error)}`, { cause: error });
   }

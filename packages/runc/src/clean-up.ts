@@ -6,6 +6,7 @@ import { messageOf } from "@berth/errors";
 import { unmountRecursive } from "@berth/linux/mount";
 import { ChildReaper } from "@berth/linux/process";
 
+import { Creation } from "./creation.ts";
 import type { ProcessExitRecord } from "./tasks-context.ts";
 import { RuncDriver } from "./runc-driver.ts";
 import { readRuncOptions, runcRoot } from "./runtime-options.ts";
@@ -33,7 +34,10 @@ export async function cleanUpContainer(
   const attempt = async (message: string, work: Promise<void>): Promise<void> => {
     await work.catch((error: unknown) => log.warn(message, { id, error: messageOf(error) }));
   };
+  const creation = Creation.find({ id, bundle });
+  await creation?.endRuntime(log);
   await attempt("container not deleted", driver.delete(id, { force: true }));
+  await creation?.undo(driver, log);
   await attempt("rootfs not unmounted", unmountRecursive(join(bundle, "rootfs")));
   return { pid: readInitPid(bundle), exitStatus: SIGKILLED, exitedAt: new Date() };
 }

@@ -12,10 +12,11 @@ import { type Cgroup, cgroupOf } from "@berth/linux/cgroups";
 import { mountAll, unmountRecursive } from "@berth/linux/mount";
 
 import { readBundleFacts } from "./bundle.ts";
+import { Creation } from "./creation.ts";
 import { ExecProcesses } from "./exec-processes.ts";
 import { ExitNews } from "./exit-news.ts";
 import { OomWatch } from "./oom-watch.ts";
-import type { CheckpointArguments, RuncDriver } from "./runc-driver.ts";
+import type { CreateOptions, RuncDriver } from "./runc-driver.ts";
 import { DRAIN_TIMEOUT_MS, ShimProcess } from "./shim-process.ts";
 import { ProcessStdio, type StdioRequest } from "./stdio/process-stdio.ts";
 import type { RuncTasksContext } from "./tasks-context.ts";
@@ -49,6 +50,7 @@ export class Container {
   /** The sandbox it belongs to, if any. */
   readonly sandboxId: string | undefined;
   readonly #privatePids: boolean;
+  readonly #cgroupsPath: string | undefined;
   readonly #initEnded = new AbortController();
   #state: Running = "created";
   #oom: OomWatch | undefined;
@@ -63,6 +65,7 @@ export class Container {
     const facts = readBundleFacts(settings.bundle);
     this.#privatePids = facts.privatePidNamespace;
     this.sandboxId = facts.sandboxId;
+    this.#cgroupsPath = facts.cgroupsPath;
     this.#news = new ExitNews(settings, context);
     const openStdio = (request: StdioRequest): ProcessStdio => this.#openStdio(request);
     this.execs = new ExecProcesses({ ...settings, driver, context, news: this.#news, openStdio });
@@ -217,21 +220,32 @@ export class Container {
     this.#settings.onCreated(this.init.pid);
   }
 
-  async #createInit(): Promise<void> {
+  #createInit(): Promise<void> {
+    return this.#makeInit((options) => this.driver.create(this.id, options));
+  }
+
+  #restore(imagePath: string): Promise<void> {
+    const workPath = this.#settings.options.criuWorkPath || join(this.bundle, "work");
+    return this.#makeInit((options) =>
+      this.driver.restore(this.id, { ...options, checkpoint: { imagePath, workPath } }),
+    );
+  }
+
+  async #makeInit(make: (options: CreateOptions) => Promise<number>): Promise<void> {
     const { init, bundle } = this;
     const { noPivotRoot, noNewKeyring } = this.#settings.options;
     await init.stdio.start(async (stdio, consoleSocket) => {
       const pidFile = join(bundle, "init.pid");
-      init.pid = await this.driver.create(this.id, {
-        bundle,
-        pidFile,
-        stdio,
-        consoleSocket,
-        noPivotRoot,
-        noNewKeyring,
-      });
+      const creation = Creation.begin({ id: this.id, bundle }, this.#cgroupsPath, this.driver);
+      try {
+        init.pid = await make({ bundle, pidFile, stdio, consoleSocket, noPivotRoot, noNewKeyring });
+      } catch (error) {
+        await creation.undo(this.driver, this.#context.log);
+        throw error;
+      }
       // before anything else can fail: the process is a child of this one from now on
       this.#news.watch(init, (status) => this.#onInitExit(status));
+      creation.finish();
     });
     this.#watchCgroup();
   }
@@ -244,19 +258,6 @@ export class Container {
     } catch (error) {
       log.debug("no OOM events", { id: this.id, error: messageOf(error) });
     }
-  }
-
-  async #restore(imagePath: string): Promise<void> {
-    const { init, bundle } = this;
-    const { noPivotRoot, noNewKeyring, criuWorkPath } = this.#settings.options;
-    const checkpoint: CheckpointArguments = { imagePath, workPath: criuWorkPath || join(bundle, "work") };
-    await init.stdio.start(async (stdio, consoleSocket) => {
-      const pidFile = join(bundle, "init.pid");
-      const common = { bundle, pidFile, stdio, consoleSocket, noPivotRoot, noNewKeyring };
-      init.pid = await this.driver.restore(this.id, { ...common, checkpoint });
-      this.#news.watch(init, (status) => this.#onInitExit(status));
-    });
-    this.#watchCgroup();
   }
 
   #checkAlive(): void {

@@ -87,6 +87,11 @@ export class RuncDriver {
     return this.#options.command || "runc";
   }
 
+  /** Where the runtime keeps its state of a container. */
+  stateOf(id: string): string {
+    return join(this.#options.root, id);
+  }
+
   /** This makes a container whose process waits for {@link start}, and returns the process id. */
   async create(id: string, options: CreateOptions): Promise<number> {
     const { bundle } = options;

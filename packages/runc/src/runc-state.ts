@@ -1,14 +1,12 @@
-import { constants, fstatSync, openSync, readdirSync, readFileSync, readSync, rmdirSync, rmSync } from "node:fs";
+import { constants, fstatSync, openSync, readFileSync, readSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 
 import { systemErrorCode, unknown } from "@berth/errors";
 import { closeFd } from "@berth/linux/files";
 import { readable } from "@berth/linux/process";
 
-const CGROUPS = "/sys/fs/cgroup/";
-/** Processes that have just ended may still be in a cgroup. */
-const BUSY_PAUSES_MS = [1, 2, 4, 8, 16, 32];
+import { CGROUPS } from "./cgroups/cgroup-directories.ts";
+import { removeCgroup } from "./cgroups/remove-cgroup.ts";
 
 /** What runc keeps of a container, as far as it matters here. */
 interface RuncState {
@@ -108,7 +106,7 @@ function readState({ root, id, initPid }: RuncContainer): RuncState | undefined 
 
 /** A directory of its own below a hierarchy, not the hierarchy itself. */
 function isOwnCgroup(path: string): boolean {
-  if (!path.startsWith(CGROUPS) || path.includes("/../")) return false;
+  if (!path.startsWith(`${CGROUPS}/`) || path.includes("/../")) return false;
   const parts = path.slice(CGROUPS.length).split("/").filter(Boolean);
   return parts.length > 1 && parts.every((part) => part !== "..");
 }
@@ -139,25 +137,6 @@ function hasByte(fifo: number): boolean {
   } catch (error) {
     if (systemErrorCode(error) === "EAGAIN") return false;
     throw error;
-  }
-}
-
-/** A container may have made further ones below its own. @throws EBUSY - a process stays in one */
-async function removeCgroup(directory: string): Promise<void> {
-  for (const pause of [...BUSY_PAUSES_MS, 0]) {
-    try {
-      rmdirSync(directory);
-      return;
-    } catch (error) {
-      const code = systemErrorCode(error);
-      if (code === "ENOENT") return;
-      if (code !== "EBUSY" || pause === 0) throw error;
-    }
-    // only if it is busy: most have none below them
-    for (const entry of readdirSync(directory, { withFileTypes: true })) {
-      if (entry.isDirectory()) await removeCgroup(join(directory, entry.name));
-    }
-    await sleep(pause);
   }
 }
 

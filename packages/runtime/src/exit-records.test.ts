@@ -1,4 +1,4 @@
-import { access, writeFile } from "node:fs/promises";
+import { access, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import { parseNamespace } from "@berth/core/namespaces";
@@ -43,6 +43,9 @@ it("readExitRecords tells which exits were sent", async () => {
   await writeFile(join(bundle.path, "exits", "exec.e2.json.tmp"), "{");
   await writeFile(join(bundle.path, "exits", "exec.e3.json"), JSON.stringify({ ...init, execId: "e3" }));
   await markExitSent(bundle, "e1");
+  // Deleted by its shim before its exit was heard of: thousands of those must not fill the bundle.
+  await markExitSent(bundle, "gone");
+  expect(await readdir(join(bundle.path, "exits"))).not.toContain("exec.gone.sent");
   const records = await readExitRecords(bundle);
   expect(records.map(({ execId, sent }) => [execId, sent]).toSorted()).toEqual([
     ["", true],

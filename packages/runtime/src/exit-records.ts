@@ -1,4 +1,4 @@
-import { access, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { access, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import type { ExitStatus } from "@berth/core/runtime";
@@ -57,9 +57,13 @@ export async function readExitRecords(bundle: Bundle): Promise<readonly ExitReco
   return records;
 }
 
-/** This notes that the exit event of a process was published, for later daemons; a bundle that is gone needs no note. */
+/**
+ * This notes that the exit event of a process was published, for later daemons; a bundle that is gone needs no note, and neither does
+ * an exec that its shim keeps no record of, or no longer: it may have been deleted before its exit was heard of.
+ */
 export async function markExitSent(bundle: Bundle, execId: string): Promise<void> {
   const directory = join(bundle.path, EXITS);
+  if (execId !== "") return await markExecExitSent(directory, execId);
   try {
     // Only berth's shim makes it by itself.
     await mkdir(directory, { mode: 0o700 }).catch((error: unknown) => {
@@ -71,12 +75,29 @@ export async function markExitSent(bundle: Bundle, execId: string): Promise<void
   }
 }
 
-/** This tells whether the exit of init was published, by this daemon or an earlier one. */
-export async function isInitExitSent(bundle: Bundle): Promise<boolean> {
-  return access(join(bundle.path, EXITS, markName(""))).then(
+async function markExecExitSent(directory: string, execId: string): Promise<void> {
+  const record = join(directory, `exec.${execId}.json`);
+  const mark = join(directory, markName(execId));
+  if (!(await exists(record))) return;
+  try {
+    await writeFile(mark, "");
+  } catch (error) {
+    if (systemErrorCode(error) !== "ENOENT") throw error;
+  }
+  // The shim removes first the record, then the mark: a mark that comes later is this function's to remove.
+  if (!(await exists(record))) await rm(mark, { force: true });
+}
+
+function exists(path: string): Promise<boolean> {
+  return access(path).then(
     () => true,
     () => false,
   );
+}
+
+/** This tells whether the exit of init was published, by this daemon or an earlier one. */
+export async function isInitExitSent(bundle: Bundle): Promise<boolean> {
+  return exists(join(bundle.path, EXITS, markName("")));
 }
 
 function markName(execId: string): string {

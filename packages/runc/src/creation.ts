@@ -1,0 +1,124 @@
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+
+import type { Logger } from "@berth/core/log";
+import { messageOf, systemErrorCode } from "@berth/errors";
+
+import { cgroupDirectories, cgroupProcesses, cgroupTree } from "./cgroups/cgroup-directories.ts";
+import { killCgroup } from "./cgroups/remove-cgroup.ts";
+import type { RuncDriver } from "./runc-driver.ts";
+
+const NOTE = "creating.json";
+const END_TRIES = 100;
+const END_PAUSE_MS = 20;
+
+/** What a runtime was about to make. */
+export interface CreationSubject {
+  readonly id: string;
+  readonly bundle: string;
+}
+
+/** Which of the places where a runtime leaves something were free before it began; the others are another's. */
+interface CreationNote {
+  readonly stateWasFree: boolean;
+  readonly freeCgroups: readonly string[];
+}
+
+/**
+ * One run of the runtime that makes a container, noted in the bundle as long as it lasts. A runtime that is killed in the middle of it
+ * leaves a process in the container's cgroup, on v1 a frozen one, of which it has no record itself.
+ */
+export class Creation {
+  readonly #subject: CreationSubject;
+  readonly #note: CreationNote;
+
+  private constructor(subject: CreationSubject, note: CreationNote) {
+    this.#subject = subject;
+    this.#note = note;
+  }
+
+  /** This looks at what is there already, which is another's, and notes what is not. */
+  static begin(subject: CreationSubject, cgroupsPath: string | undefined, driver: RuncDriver): Creation {
+    const cgroups = cgroupDirectories(cgroupsPath);
+    const isFree = cgroups.flatMap(cgroupTree).every((directory) => cgroupProcesses(directory).length === 0);
+    const stateWasFree = !existsSync(driver.stateOf(subject.id));
+    const note: CreationNote = { stateWasFree, freeCgroups: isFree ? cgroups : [] };
+    writeFileSync(join(subject.bundle, NOTE), JSON.stringify(note), { mode: 0o600 });
+    return new Creation(subject, note);
+  }
+
+  /** This finds a creation that nobody finished; `undefined` where there is none. */
+  static find(subject: CreationSubject): Creation | undefined {
+    try {
+      const note: unknown = JSON.parse(readFileSync(join(subject.bundle, NOTE), "utf8"));
+      // written by this class alone, below a directory of root's
+      return new Creation(subject, note as CreationNote);
+    } catch (error) {
+      // a writer that was killed had not started the runtime yet
+      if (systemErrorCode(error) === "ENOENT" || error instanceof SyntaxError) return undefined;
+      throw error;
+    }
+  }
+
+  /** The container is there, or nothing of it. */
+  finish(): void {
+    rmSync(join(this.#subject.bundle, NOTE), { force: true });
+  }
+
+  /** This kills a runtime that goes on although its shim has died, and waits for its end. */
+  async endRuntime(log: Logger): Promise<void> {
+    const pids = runtimesOf(this.#subject.bundle);
+    for (const pid of pids) kill(pid);
+    for (let tries = 0; tries < END_TRIES && pids.some(isRunning); tries++) await sleep(END_PAUSE_MS);
+    if (pids.length > 0) log.warn("runtime killed that was making a container", { id: this.#subject.id, pids });
+  }
+
+  /** This removes what the runtime has left: its state, as far as it knows of it, and whatever is in the cgroup. */
+  async undo(driver: RuncDriver, log: Logger): Promise<void> {
+    const { id } = this.#subject;
+    const attempt = async (message: string, work: () => Promise<void>): Promise<void> => {
+      await work().catch((error: unknown) => log.warn(message, { id, error: messageOf(error) }));
+    };
+    const { stateWasFree, freeCgroups } = this.#note;
+    if (stateWasFree && existsSync(driver.stateOf(id)))
+      await attempt("container not deleted", () => driver.delete(id, { force: true }));
+    await attempt("cgroup not removed", () => killCgroup(freeCgroups));
+    this.finish();
+  }
+}
+
+/** This finds the commands of a runtime that make a container of a bundle. */
+function runtimesOf(bundle: string): readonly number[] {
+  const processes = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+  return processes.map(Number).filter((pid) => {
+    const words = commandLine(pid);
+    const at = words.indexOf("--bundle");
+    return pid !== process.pid && words[at + 1] === bundle && words.some((word) => /^(?:create|restore)$/.test(word));
+  });
+}
+
+function commandLine(pid: number): readonly string[] {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
+  } catch {
+    // it has ended
+    return [];
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    return !/^State:\s+[ZX]/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
+  } catch {
+    return false;
+  }
+}
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch (error) {
+    if (systemErrorCode(error) !== "ESRCH") throw error;
+  }
+}

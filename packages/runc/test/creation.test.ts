@@ -1,0 +1,104 @@
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { Code, codeOf } from "@berth/errors";
+import { silentLogger } from "@berth/core/log";
+import { cleanUpContainer } from "@berth/runc";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+
+import { TasksFixture } from "./container-fixture.ts";
+
+const ROOT = "/sys/fs/cgroup";
+const unified = existsSync(join(ROOT, "cgroup.controllers"));
+const hierarchies = unified ? [ROOT] : ["freezer", "memory"].map((name) => join(ROOT, name));
+const freeze = unified ? "echo 1 > $place/cgroup.freeze" : `echo FROZEN > ${ROOT}/freezer/$name/freezer.state`;
+
+const cgroupsOf = (id: string) => hierarchies.map((directory) => join(directory, `berth-test-${process.pid}-${id}`));
+const isRunning = (pid: number): boolean =>
+  existsSync(`/proc/${pid}`) && !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
+
+describe("a runtime that is cut short while it makes a container", { timeout: 30_000 }, () => {
+  let fixture: TasksFixture;
+  beforeAll(async () => {
+    fixture = await TasksFixture.open();
+  });
+  afterAll(() => fixture[Symbol.asyncDispose]());
+
+  /** Shell that does what runc does before it notes anything: a frozen process in the container's cgroup, a state directory. */
+  const halfMade = (id: string, then: string): string => {
+    const pidFile = join(fixture.directory, `${id}.left`);
+    const places = cgroupsOf(id).join(" ");
+    return `
+      case " $* " in *" create "*) ;; *) exec runc "$@";; esac
+      name=berth-test-${process.pid}-${id}
+      mkdir -p ${join(fixture.directory, "runc", "test", id)} ${places}
+      sleep 1000 <&- >&- 2>&- &
+      for place in ${places}; do echo $! > $place/cgroup.procs; done
+      echo $! > ${pidFile}
+      ${freeze}
+      ${then}`;
+  };
+  const leftOver = (id: string): number => Number(readFileSync(join(fixture.directory, `${id}.left`), "utf8"));
+  const stateOf = (id: string): string => join(fixture.directory, "runc", "test", id);
+
+  it("leaves no process, cgroup, state or note when it is killed", async () => {
+    const options = fixture.runtime("killed-runc", "", halfMade("killed", "kill -9 $$"));
+    const made = fixture.create("killed", { args: ["true"] }, { options });
+    expect(await made.then(() => undefined, codeOf)).toBe(Code.Unknown);
+    await expect.poll(() => isRunning(leftOver("killed"))).toBe(false);
+    expect(cgroupsOf("killed").filter((path) => existsSync(path))).toEqual([]);
+    expect(existsSync(stateOf("killed"))).toBe(false);
+    expect(readdirSync(join(fixture.directory, "killed"))).not.toContain("creating.json");
+    // the same id can be used again
+    await fixture.create("killed", { args: ["true"] });
+    await fixture.call("start", "killed");
+    await fixture.remove("killed");
+  });
+
+  it("leaves alone what was in the cgroup before, and a state that is another's", async () => {
+    for (const path of cgroupsOf("shared")) mkdirSync(path);
+    const script = halfMade("shared", "kill -9 $$");
+    const other = fixture.runtime("first-runc", "", script);
+    mkdirSync(stateOf("shared"), { recursive: true });
+    writeFileSync(join(stateOf("shared"), "mark"), "");
+    await fixture.create("other", { args: ["sleep", "1000"] });
+    const { pid } = await fixture.call("start", "other");
+    for (const path of cgroupsOf("shared")) writeFileSync(join(path, "cgroup.procs"), String(pid));
+    await expect(fixture.create("shared", { args: ["true"] }, { options: other })).rejects.toThrow();
+    expect(isRunning(pid)).toBe(true);
+    expect(existsSync(join(stateOf("shared"), "mark"))).toBe(true);
+    thaw("shared");
+    process.kill(leftOver("shared"), "SIGKILL");
+    await fixture.remove("other");
+    for (const path of cgroupsOf("shared")) await expect.poll(() => tryRemove(path)).toBe(true);
+  });
+
+  it("is ended itself, with what it left, after the death of its shim", async () => {
+    const options = fixture.runtime("hanging-create", "", halfMade("hangs", "sleep 1000"));
+    const failing = fixture.create("hangs", { args: ["true"] }, { options }).then(() => undefined, codeOf);
+    await expect.poll(() => existsSync(join(fixture.directory, "hangs.left"))).toBe(true);
+    await expect.poll(() => readdirSync(join(fixture.directory, "hangs"))).toContain("creating.json");
+    const bundle = join(fixture.directory, "hangs");
+    // as a second process would; that the first one lives here only means that it learns of its runtime's end
+    const runcRoot = join(fixture.directory, "runc");
+    await cleanUpContainer({ namespace: "test", id: "hangs", bundle, log: silentLogger, runcRoot });
+    expect(await failing).toBe(Code.Unknown);
+    await expect.poll(() => isRunning(leftOver("hangs"))).toBe(false);
+    expect(cgroupsOf("hangs").filter((path) => existsSync(path))).toEqual([]);
+    expect(existsSync(stateOf("hangs"))).toBe(false);
+  });
+});
+
+function thaw(id: string): void {
+  const [first = ""] = cgroupsOf(id);
+  writeFileSync(join(first, unified ? "cgroup.freeze" : "freezer.state"), unified ? "0" : "THAWED");
+}
+
+function tryRemove(path: string): boolean {
+  try {
+    rmdirSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
