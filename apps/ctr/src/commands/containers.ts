@@ -1,4 +1,6 @@
-import { createContainersClient } from "@berth/client/containers";
+import { OptionsSchema } from "@berth/api/containerd/runc/v1/options";
+import { ContainerSchema } from "@berth/api/containerd/services/containers/v1/containers";
+import { createContainersClient, toProtoContainer } from "@berth/client/containers";
 import type { Container } from "@berth/core/containers";
 
 import { requireArgument } from "../cli/arguments.ts";
@@ -9,30 +11,40 @@ import { anyOf, decodeJson } from "../output/any-json.ts";
 import { forEachTold } from "../output/complain.ts";
 import { formatJson } from "../output/json.ts";
 import { formatLabels } from "../output/label-list.ts";
+import type { Listing } from "../output/listing.ts";
+import { LISTING_FLAGS, printListing } from "../output/listing.ts";
+import { messageJson, timeField } from "../output/message-json.ts";
 import { print } from "../output/print.ts";
-import { formatTable, WIDE } from "../output/table.ts";
+import { WIDE } from "../output/table.ts";
 import { formatJsonTime } from "../output/time.ts";
 
 const NO_ID = "container id must be provided";
 
+const LISTING: Listing<Container> = {
+  style: WIDE,
+  header: ["CONTAINER", "IMAGE", "RUNTIME", ""],
+  row: ({ id, image, runtime }) => [id, image === "" ? "-" : image, runtime.name, ""],
+  name: ({ id }) => id,
+  json: (container) =>
+    messageJson(
+      ContainerSchema,
+      {
+        ...toProtoContainer(container),
+        ...timeField("createdAt", container.createdAt),
+        ...timeField("updatedAt", container.updatedAt),
+      },
+      [OptionsSchema],
+    ),
+};
+
 export const list = defineCommand({
   usage: "[<filter>, ...]",
   description: "Filters choose by id, image, runtime.name and labels, as in image~=busybox.",
-  flags: { quiet: booleanFlag("print only the ids", { aliases: ["q"] }) },
+  flags: LISTING_FLAGS,
   async run({ flags, args, session }) {
     const { signal } = session;
     const found = createContainersClient(session.transport()).list({ filters: args, signal });
-    if (flags.quiet) {
-      for await (const { id } of found) print(`${id}\n`);
-      return;
-    }
-    const rows = await Array.fromAsync(found, ({ id, image, runtime }) => [
-      id,
-      image === "" ? "-" : image,
-      runtime.name,
-      "",
-    ]);
-    print(formatTable([["CONTAINER", "IMAGE", "RUNTIME", ""], ...rows], WIDE));
+    await printListing(found, flags, LISTING);
   },
 });
 

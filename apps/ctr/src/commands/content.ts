@@ -1,37 +1,49 @@
+import { InfoSchema, StatusSchema } from "@berth/api/containerd/services/content/v1/content";
 import { createContentClient } from "@berth/client/content";
+import { toProtoLabels } from "@berth/core/labels";
 import { parseDigest } from "@berth/oci";
 import { invalidArgument } from "@berth/errors";
 
 import { requireArgument } from "../cli/arguments.ts";
 import { defineCommand } from "../cli/command.ts";
-import { booleanFlag, durationFlag, stringFlag } from "../cli/flags.ts";
+import { durationFlag, stringFlag } from "../cli/flags.ts";
 import { parseLabelChange } from "../cli/label-arguments.ts";
 import { forEachTold } from "../output/complain.ts";
 import { formatAge } from "../output/duration.ts";
 import { formatLabels } from "../output/label-list.ts";
+import { formatFlag, LISTING_FLAGS, printListing } from "../output/listing.ts";
+import { messageJson, timeField } from "../output/message-json.ts";
 import { print } from "../output/print.ts";
 import { formatDecimalSize } from "../output/size.ts";
-import { formatTable, TABBED } from "../output/table.ts";
+import { TABBED } from "../output/table.ts";
 
 export const list = defineCommand({
   usage: "[<filter>, ...]",
   description: "Filters choose by digest, size and labels, as in size==405.",
-  flags: { quiet: booleanFlag("print only the digests", { aliases: ["q"] }) },
+  flags: LISTING_FLAGS,
   async run({ flags, args, session }) {
     const { signal } = session;
     const blobs = createContentClient(session.transport()).list({ filters: args, signal });
-    if (flags.quiet) {
-      for await (const { digest } of blobs) print(`${digest}\n`);
-      return;
-    }
     const now = Date.now();
-    const rows = await Array.fromAsync(blobs, ({ digest, size, createdAt, labels }) => [
-      digest,
-      formatDecimalSize(size),
-      formatAge(now - createdAt),
-      formatLabels(labels, "-"),
-    ]);
-    print(formatTable([["DIGEST", "SIZE", "AGE", "LABELS"], ...rows], TABBED));
+    await printListing(blobs, flags, {
+      style: TABBED,
+      header: ["DIGEST", "SIZE", "AGE", "LABELS"],
+      row: ({ digest, size, createdAt, labels }) => [
+        digest,
+        formatDecimalSize(size),
+        formatAge(now - createdAt),
+        formatLabels(labels, "-"),
+      ],
+      name: ({ digest }) => digest,
+      json: ({ digest, size, labels, createdAt, updatedAt }) =>
+        messageJson(InfoSchema, {
+          digest,
+          size: BigInt(size),
+          labels: toProtoLabels(labels),
+          ...timeField("createdAt", createdAt),
+          ...timeField("updatedAt", updatedAt),
+        }),
+    });
   },
 });
 
@@ -44,20 +56,28 @@ export const active = defineCommand({
       env: "CONTAINERD_FETCH_TIMEOUT",
     }),
     root: stringFlag("without effect, as in containerd's ctr", { initial: "/tmp/content" }),
+    format: formatFlag,
   },
-  async run({ args, session }) {
+  async run({ flags, args, session }) {
     const { signal } = session;
     const [pattern] = args;
     const content = createContentClient(session.transport());
     const filters = pattern === undefined ? [] : [`ref~=${JSON.stringify(pattern)}`];
     const now = Date.now();
-    const rows = await Array.fromAsync(content.listStatuses({ filters, signal }), ({ ref, offset, startedAt }) => [
-      ref,
-      formatDecimalSize(offset),
-      formatAge(now - startedAt),
-      "",
-    ]);
-    print(formatTable([["REF", "SIZE", "AGE", ""], ...rows], TABBED));
+    await printListing(content.listStatuses({ filters, signal }), flags, {
+      style: TABBED,
+      header: ["REF", "SIZE", "AGE", ""],
+      row: ({ ref, offset, startedAt }) => [ref, formatDecimalSize(offset), formatAge(now - startedAt), ""],
+      json: ({ ref, offset, total, expected = "", startedAt, updatedAt }) =>
+        messageJson(StatusSchema, {
+          ref,
+          offset: BigInt(offset),
+          total: BigInt(total),
+          expected,
+          ...timeField("startedAt", startedAt),
+          ...timeField("updatedAt", updatedAt),
+        }),
+    });
   },
 });
 

@@ -1,30 +1,23 @@
-import { invalidArgument } from "@berth/errors";
+import { DeprecationWarningSchema } from "@berth/api/containerd/services/introspection/v1/introspection";
 
 import { defineCommand } from "../cli/command.ts";
-import { stringFlag } from "../cli/flags.ts";
-import { formatJson } from "../output/json.ts";
-import { print } from "../output/print.ts";
-import { formatTable, NARROW } from "../output/table.ts";
+import { formatFlag, printListing } from "../output/listing.ts";
+import { messageJson, timeField } from "../output/message-json.ts";
+import { NARROW } from "../output/table.ts";
 import { formatJsonTime } from "../output/time.ts";
 
 export const list = defineCommand({
   usage: "",
-  flags: { format: stringFlag("json, or nothing for a table") },
+  flags: { format: formatFlag },
   async run({ flags, session }) {
-    if (flags.format !== "" && flags.format !== "json") {
-      throw invalidArgument(`unknown format ${JSON.stringify(flags.format)}: expected json`);
-    }
     const { deprecations } = await session.server();
-    const rows = deprecations.map(({ id, message, lastOccurrence }) => ({
-      id,
-      message,
-      time: formatJsonTime(lastOccurrence),
-    }));
-    if (flags.format === "json") {
-      print(`${formatJson(rows.map(({ id, message, time }) => ({ id, message, lastOccurrence: time })))}\n`);
-    } else if (rows.length > 0) {
-      const cells = rows.map(({ id, message, time }) => [id, time, message, ""]);
-      print(formatTable([["ID", "LAST OCCURRENCE", "MESSAGE", ""], ...cells], NARROW));
-    }
+    await printListing(deprecations, flags, {
+      style: NARROW,
+      header: ["ID", "LAST OCCURRENCE", "MESSAGE", ""],
+      row: ({ id, message, lastOccurrence }) => [id, formatJsonTime(lastOccurrence), message, ""],
+      silentWhenEmpty: true,
+      json: ({ id, message, lastOccurrence }) =>
+        messageJson(DeprecationWarningSchema, { id, message, ...timeField("lastOccurrence", lastOccurrence) }),
+    });
   },
 });

@@ -10,14 +10,16 @@ import { defineCommand } from "../cli/command.ts";
 import { booleanFlag } from "../cli/flags.ts";
 import { chooseSnapshotter } from "../cli/namespace-defaults.ts";
 import { snapshotterFlag } from "../cli/shared-flags.ts";
-import { print } from "../output/print.ts";
+import type { Listing } from "../output/listing.ts";
+import { LISTING_FLAGS, printListing } from "../output/listing.ts";
 import { formatBinarySize } from "../output/size.ts";
-import { formatTable, NARROW } from "../output/table.ts";
+import { NARROW } from "../output/table.ts";
 
 export const check = defineCommand({
   usage: "[<filter>, ...]",
   description: "Looks for everything that the host's platform needs. Filters are those of `ctr images list`.",
   flags: {
+    ...LISTING_FLAGS,
     quiet: booleanFlag("print only the names of images that are complete", { aliases: ["q"] }),
     snapshotter: snapshotterFlag,
   },
@@ -25,27 +27,65 @@ export const check = defineCommand({
     const client = await session.client();
     const { signal } = session;
     const snapshotter = client.snapshotter(await chooseSnapshotter(client, flags.snapshotter, signal));
-    const rows = [["REF", "TYPE", "DIGEST", "STATUS", "SIZE", "UNPACKED", ""]];
-    for await (const image of client.images.list({ filters: args, signal })) {
-      const { isComplete, row } = await checkOne(client, snapshotter, image, signal);
-      if (flags.quiet && isComplete) print(`${image.name}\n`);
-      rows.push(row);
-    }
-    if (!flags.quiet) print(formatTable(rows, NARROW));
+    const images = client.images.list({ filters: args, signal });
+    await printListing(checkAll(client, snapshotter, images, { onlyComplete: flags.quiet, signal }), flags, LISTING);
   },
 });
 
-async function checkOne(client: Client, snapshotter: Snapshotter, { name, target }: Image, signal: AbortSignal) {
+interface CheckedImage extends Pick<Image, "name" | "target"> {
+  readonly status: "complete" | "incomplete" | "unavailable";
+  readonly present: readonly Descriptor[];
+  /** Absent where the documents that tell it are missing. */
+  readonly required?: readonly Descriptor[];
+  readonly unpacked: boolean;
+}
+
+const LISTING: Listing<CheckedImage> = {
+  style: NARROW,
+  header: ["REF", "TYPE", "DIGEST", "STATUS", "SIZE", "UNPACKED", ""],
+  row: ({ name, target, status, present, required, unpacked }) => [
+    name,
+    target.mediaType,
+    target.digest,
+    `${status} (${present.length}/${required?.length ?? "?"})`,
+    `${formatBinarySize(sizeOf(present))}/${required === undefined ? "?" : formatBinarySize(sizeOf(required))}`,
+    String(unpacked),
+  ],
+  name: ({ name }) => name,
+  json: ({ name, target, status, present, required, unpacked }) => ({
+    name,
+    target: { mediaType: target.mediaType, digest: target.digest, size: String(target.size) },
+    status,
+    presentBytes: String(sizeOf(present)),
+    ...(required !== undefined && { requiredBytes: String(sizeOf(required)) }),
+    unpacked,
+  }),
+};
+
+async function* checkAll(
+  client: Client,
+  snapshotter: Snapshotter,
+  images: AsyncIterable<Image>,
+  { onlyComplete, signal }: { readonly onlyComplete: boolean; readonly signal: AbortSignal },
+): AsyncGenerator<CheckedImage, void, undefined> {
+  for await (const image of images) {
+    const checked = await checkOne(client, snapshotter, image, signal);
+    if (!onlyComplete || checked.status === "complete") yield checked;
+  }
+}
+
+async function checkOne(
+  client: Client,
+  snapshotter: Snapshotter,
+  { name, target }: Image,
+  signal: AbortSignal,
+): Promise<CheckedImage> {
   const platform = only(hostPlatform());
   try {
     const { available, required, present, missing } = await checkImage(client.content, target, platform, { signal });
-    const unpacked = available && (await isUnpackedHere());
-    const state = missing.length > 0 ? "incomplete" : "complete";
-    const [status, size] = available
-      ? [`${state} (${present.length}/${required.length})`, `${sizeOf(present)}/${sizeOf(required)}`]
-      : [`unavailable (${present.length}/?)`, `${sizeOf(present)}/?`];
-    const row = [name, target.mediaType, target.digest, status, size, String(unpacked)];
-    return { isComplete: available && missing.length === 0, row };
+    if (!available) return { name, target, status: "unavailable", present, unpacked: false };
+    const status = missing.length > 0 ? "incomplete" : "complete";
+    return { name, target, status, present, required, unpacked: await isUnpackedHere() };
   } catch (error) {
     throw wrapError(error, `check ${name}`);
   }
@@ -61,6 +101,6 @@ async function checkOne(client: Client, snapshotter: Snapshotter, { name, target
   }
 }
 
-function sizeOf(descriptors: readonly Descriptor[]): string {
-  return formatBinarySize(descriptors.reduce((sum, { size }) => sum + size, 0));
+function sizeOf(descriptors: readonly Descriptor[]): number {
+  return descriptors.reduce((sum, { size }) => sum + size, 0);
 }

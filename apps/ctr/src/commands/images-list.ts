@@ -1,5 +1,6 @@
+import { ImageSchema } from "@berth/api/containerd/services/images/v1/images";
 import { createContentClient } from "@berth/client/content";
-import { createImagesClient } from "@berth/client/images";
+import { createImagesClient, toProtoImage } from "@berth/client/images";
 import type { ContentStore } from "@berth/core/content";
 import type { Image } from "@berth/core/images";
 import { isNotFound } from "@berth/errors";
@@ -7,30 +8,37 @@ import { imagePlatforms, imageSize } from "@berth/images";
 import { formatPlatform, hostPlatform, only } from "@berth/oci";
 
 import { defineCommand } from "../cli/command.ts";
-import { booleanFlag } from "../cli/flags.ts";
 import { formatLabels } from "../output/label-list.ts";
-import { print } from "../output/print.ts";
+import { LISTING_FLAGS, printListing } from "../output/listing.ts";
+import { messageJson, timeField } from "../output/message-json.ts";
 import { formatBinarySize } from "../output/size.ts";
-import { formatTable, NARROW } from "../output/table.ts";
+import { NARROW } from "../output/table.ts";
 
 export const list = defineCommand({
   usage: "[<filter>, ...]",
   description: "Filters choose by name, target.digest, target.mediatype and labels, as in name~=busybox.",
-  flags: { quiet: booleanFlag("print only the names", { aliases: ["q"] }) },
+  flags: LISTING_FLAGS,
   async run({ flags, args, session }) {
     const transport = session.transport();
     const { signal } = session;
-    const images = await Array.fromAsync(createImagesClient(transport).list({ filters: args, signal }));
-    if (flags.quiet) {
-      for (const { name } of images) print(`${name}\n`);
-      return;
-    }
     const content = createContentClient(transport);
-    const rows = [["REF", "TYPE", "DIGEST", "SIZE", "PLATFORMS", "LABELS", ""]];
-    for (const image of images) rows.push(await rowOf(content, image, signal));
-    print(formatTable(rows, NARROW));
+    await printListing(createImagesClient(transport).list({ filters: args, signal }), flags, {
+      style: NARROW,
+      header: ["REF", "TYPE", "DIGEST", "SIZE", "PLATFORMS", "LABELS", ""],
+      row: (image) => rowOf(content, image, signal),
+      name: ({ name }) => name,
+      json: imageJson,
+    });
   },
 });
+
+function imageJson(image: Image): Promise<unknown> {
+  return messageJson(ImageSchema, {
+    ...toProtoImage(image),
+    ...timeField("createdAt", image.createdAt),
+    ...timeField("updatedAt", image.updatedAt),
+  });
+}
 
 async function rowOf(content: ContentStore, { name, labels, target }: Image, signal: AbortSignal): Promise<string[]> {
   const size = await orDash(async () =>

@@ -1,6 +1,9 @@
 import { randomBytes } from "node:crypto";
 
+import { LeaseSchema } from "@berth/api/containerd/services/leases/v1/leases";
 import { createLeasesClient } from "@berth/client/leases";
+import { toProtoLabels } from "@berth/core/labels";
+import type { Lease } from "@berth/core/leases";
 import { LeaseLabel } from "@berth/core/leases";
 
 import { parseLabels, requireArgument } from "../cli/arguments.ts";
@@ -8,28 +11,30 @@ import { defineCommand } from "../cli/command.ts";
 import { booleanFlag, durationFlag, stringFlag } from "../cli/flags.ts";
 import { forEachTold } from "../output/complain.ts";
 import { formatLabels } from "../output/label-list.ts";
+import type { Listing } from "../output/listing.ts";
+import { LISTING_FLAGS, printListing } from "../output/listing.ts";
+import { messageJson, timeField } from "../output/message-json.ts";
 import { print } from "../output/print.ts";
-import { formatTable, NARROW } from "../output/table.ts";
+import { NARROW } from "../output/table.ts";
 import { formatSecond } from "../output/time.ts";
 
 const DAY_MS = 24 * 3_600_000;
 
+const LISTING: Listing<Lease> = {
+  style: NARROW,
+  header: ["ID", "CREATED AT", "LABELS", ""],
+  row: ({ id, createdAt, labels }) => [id, formatSecond(createdAt), formatLabels(labels, "-"), ""],
+  name: ({ id }) => id,
+  json: ({ id, createdAt, labels }) =>
+    messageJson(LeaseSchema, { id, labels: toProtoLabels(labels), ...timeField("createdAt", createdAt) }),
+};
+
 export const list = defineCommand({
   usage: "[<filter>, ...]",
-  flags: { quiet: booleanFlag("print only the ids", { aliases: ["q"] }) },
+  flags: LISTING_FLAGS,
   async run({ flags, args, session }) {
     const { signal } = session;
-    const leases = await Array.fromAsync(createLeasesClient(session.transport()).list({ filters: args, signal }));
-    if (flags.quiet) for (const { id } of leases) print(`${id}\n`);
-    else {
-      const rows = leases.map(({ id, createdAt, labels }) => [
-        id,
-        formatSecond(createdAt),
-        formatLabels(labels, "-"),
-        "",
-      ]);
-      print(formatTable([["ID", "CREATED AT", "LABELS", ""], ...rows], NARROW));
-    }
+    await printListing(createLeasesClient(session.transport()).list({ filters: args, signal }), flags, LISTING);
   },
 });
 

@@ -1,4 +1,6 @@
+import { NamespaceSchema } from "@berth/api/containerd/services/namespaces/v1/namespaces";
 import { createNamespacesClient } from "@berth/client/namespaces";
+import { toProtoLabels } from "@berth/core/labels";
 import { parseNamespace } from "@berth/core/namespaces";
 import { isNotFound, wrapError } from "@berth/errors";
 
@@ -7,8 +9,10 @@ import { defineCommand } from "../cli/command.ts";
 import { booleanFlag } from "../cli/flags.ts";
 import { forEachTold } from "../output/complain.ts";
 import { formatLabels } from "../output/label-list.ts";
+import { LISTING_FLAGS, printListing } from "../output/listing.ts";
+import { messageJson } from "../output/message-json.ts";
 import { print } from "../output/print.ts";
-import { formatTable, NARROW } from "../output/table.ts";
+import { NARROW } from "../output/table.ts";
 
 const NO_NAME = "please specify a namespace";
 
@@ -25,15 +29,16 @@ export const create = defineCommand({
 
 export const list = defineCommand({
   usage: "",
-  flags: { quiet: booleanFlag("print only the names", { aliases: ["q"] }) },
+  flags: LISTING_FLAGS,
   async run({ flags, session }) {
     const { signal } = session;
-    const records = await Array.fromAsync(createNamespacesClient(session.transport()).listRecords({ signal }));
-    if (flags.quiet) for (const { name } of records) print(`${name}\n`);
-    else {
-      const rows = records.map(({ name, labels }) => [name, formatLabels(labels), ""]);
-      print(formatTable([["NAME", "LABELS", ""], ...rows], NARROW));
-    }
+    await printListing(createNamespacesClient(session.transport()).listRecords({ signal }), flags, {
+      style: NARROW,
+      header: ["NAME", "LABELS", ""],
+      row: ({ name, labels }) => [name, formatLabels(labels), ""],
+      name: ({ name }) => name,
+      json: ({ name, labels }) => messageJson(NamespaceSchema, { name, labels: toProtoLabels(labels) }),
+    });
   },
 });
 

@@ -1,7 +1,8 @@
 import { readFile } from "node:fs/promises";
 
+import { SandboxSchema } from "@berth/api/containerd/types/sandbox";
 import { createSandboxControllerClient } from "@berth/client/sandbox-controller";
-import { createSandboxesClient } from "@berth/client/sandboxes";
+import { createSandboxesClient, toProtoSandbox } from "@berth/client/sandboxes";
 import type { SandboxStatus } from "@berth/core/sandbox-controller";
 import type { Sandbox } from "@berth/core/sandboxes";
 import { parseNamespace } from "@berth/core/namespaces";
@@ -15,8 +16,11 @@ import type { Session } from "../cli/session.ts";
 import { anyOf, decodeJson } from "../output/any-json.ts";
 import { complain, forEachTold } from "../output/complain.ts";
 import { formatJson } from "../output/json.ts";
+import type { Listing } from "../output/listing.ts";
+import { formatFlag, printListing } from "../output/listing.ts";
+import { messageJson, timeField } from "../output/message-json.ts";
 import { print } from "../output/print.ts";
-import { formatTable, NARROW } from "../output/table.ts";
+import { NARROW } from "../output/table.ts";
 import { formatInstant, formatJsonTime } from "../output/time.ts";
 
 /** Type of the JSON of a runtime spec. */
@@ -48,19 +52,28 @@ export const run = defineCommand({
   },
 });
 
+const LISTING: Listing<Sandbox> = {
+  style: NARROW,
+  header: ["ID", "CREATED", "RUNTIME", ""],
+  row: ({ id, createdAt, runtime }) => [id, formatInstant(BigInt(createdAt) * 1_000_000n), runtime.name, ""],
+  json: (sandbox) =>
+    messageJson(SandboxSchema, {
+      ...toProtoSandbox(sandbox),
+      ...timeField("createdAt", sandbox.createdAt),
+      ...timeField("updatedAt", sandbox.updatedAt),
+    }),
+};
+
 export const list = defineCommand({
   usage: "",
-  flags: { filters: listFlag("show only sandboxes that any of these filters matches, as in labels.a==b") },
+  flags: {
+    filters: listFlag("show only sandboxes that any of these filters matches, as in labels.a==b"),
+    format: formatFlag,
+  },
   async run({ flags, session }) {
     const { signal } = session;
     const found = createSandboxesClient(session.transport()).list({ filters: flags.filters, signal });
-    const rows = await Array.fromAsync(found, ({ id, createdAt, runtime }) => [
-      id,
-      formatInstant(BigInt(createdAt) * 1_000_000n),
-      runtime.name,
-      "",
-    ]);
-    print(formatTable([["ID", "CREATED", "RUNTIME", ""], ...rows], NARROW));
+    await printListing(found, flags, LISTING);
   },
 });
 

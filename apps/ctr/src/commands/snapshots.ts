@@ -1,4 +1,6 @@
+import { InfoSchema, Kind, UsageResponseSchema } from "@berth/api/containerd/services/snapshots/v1/snapshots";
 import type { Client } from "@berth/client";
+import { toProtoLabels } from "@berth/core/labels";
 import type { SnapshotInfo, SnapshotKind, Snapshotter } from "@berth/core/snapshots";
 
 import { requireArgument } from "../cli/arguments.ts";
@@ -8,12 +10,36 @@ import { chooseSnapshotter } from "../cli/namespace-defaults.ts";
 import type { Session } from "../cli/session.ts";
 import { snapshotterFlag } from "../cli/shared-flags.ts";
 import { formatJson } from "../output/json.ts";
+import type { Listing } from "../output/listing.ts";
+import { formatFlag, printListing } from "../output/listing.ts";
+import { messageJson, timeField } from "../output/message-json.ts";
 import { print } from "../output/print.ts";
 import { formatBinarySize } from "../output/size.ts";
-import { formatTable, NARROW } from "../output/table.ts";
+import { NARROW } from "../output/table.ts";
 import { formatJsonTime } from "../output/time.ts";
 
 const KINDS: Readonly<Record<SnapshotKind, string>> = { view: "View", active: "Active", committed: "Committed" };
+
+const WIRE_KINDS: Readonly<Record<SnapshotKind, Kind>> = {
+  view: Kind.VIEW,
+  active: Kind.ACTIVE,
+  committed: Kind.COMMITTED,
+};
+
+const LISTING: Listing<SnapshotInfo> = {
+  style: NARROW,
+  header: ["KEY", "PARENT", "KIND", ""],
+  row: ({ name, parent, kind }) => [name, parent, KINDS[kind], ""],
+  json: ({ name, parent, kind, labels, createdAt, updatedAt }) =>
+    messageJson(InfoSchema, {
+      name,
+      parent,
+      kind: WIRE_KINDS[kind],
+      labels: toProtoLabels(labels),
+      ...timeField("createdAt", createdAt),
+      ...timeField("updatedAt", updatedAt),
+    }),
+};
 
 /** This opens the snapshotter that a flag names. */
 export async function openSnapshotter(
@@ -26,16 +52,10 @@ export async function openSnapshotter(
 
 export const list = defineCommand({
   usage: "",
-  flags: { snapshotter: snapshotterFlag },
+  flags: { snapshotter: snapshotterFlag, format: formatFlag },
   async run({ flags, session }) {
     const { snapshotter } = await openSnapshotter(session, flags.snapshotter);
-    const rows = await Array.fromAsync(snapshotter.list({ signal: session.signal }), ({ name, parent, kind }) => [
-      name,
-      parent,
-      KINDS[kind],
-      "",
-    ]);
-    print(formatTable([["KEY", "PARENT", "KIND", ""], ...rows], NARROW));
+    await printListing(snapshotter.list({ signal: session.signal }), flags, LISTING);
   },
 });
 
@@ -78,19 +98,28 @@ export const usage = defineCommand({
   flags: {
     b: booleanFlag("print sizes in bytes"),
     snapshotter: snapshotterFlag,
+    format: formatFlag,
   },
   async run({ flags, args, session }) {
     const { snapshotter } = await openSnapshotter(session, flags.snapshotter);
     const { signal } = session;
     const keys = args.length > 0 ? args : await Array.fromAsync(snapshotter.list({ signal }), ({ name }) => name);
-    const rows = [["KEY", "SIZE", "INODES", ""]];
-    for (const key of keys) {
-      const { size, inodes } = await snapshotter.usage(key, { signal });
-      rows.push([key, flags.b ? String(size) : formatBinarySize(size), String(inodes), ""]);
-    }
-    print(formatTable(rows, NARROW));
+    await printListing(usagesOf(snapshotter, keys, signal), flags, {
+      style: NARROW,
+      header: ["KEY", "SIZE", "INODES", ""],
+      row: ({ key, size, inodes }) => [key, flags.b ? String(size) : formatBinarySize(size), String(inodes), ""],
+      json: async ({ key, size, inodes }) => ({
+        key,
+        // The message has no key: it answers for one.
+        ...Object(await messageJson(UsageResponseSchema, { size: BigInt(size), inodes: BigInt(inodes) })),
+      }),
+    });
   },
 });
+
+async function* usagesOf(snapshotter: Snapshotter, keys: readonly string[], signal: AbortSignal) {
+  for (const key of keys) yield { key, ...(await snapshotter.usage(key, { signal })) };
+}
 
 /** This writes each snapshot below its parent. One whose parent is not in the list stands at the edge, so that it is not lost. */
 export function formatTree(snapshots: readonly Pick<SnapshotInfo, "name" | "parent">[]): string {

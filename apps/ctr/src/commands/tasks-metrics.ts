@@ -5,11 +5,11 @@ import type { Metrics as MetricsV1 } from "@berth/api/io/containerd/cgroups/v1/m
 import { MetricsSchema as MetricsV1Schema } from "@berth/api/io/containerd/cgroups/v1/metrics";
 import type { Metrics as MetricsV2 } from "@berth/api/io/containerd/cgroups/v2/metrics";
 import { MetricsSchema as MetricsV2Schema } from "@berth/api/io/containerd/cgroups/v2/metrics";
-import { invalidArgument, notFound, unimplemented } from "@berth/errors";
+import { notFound, unimplemented } from "@berth/errors";
 
 import { requireArgument } from "../cli/arguments.ts";
 import { defineCommand } from "../cli/command.ts";
-import { stringFlag } from "../cli/flags.ts";
+import { formatFlag, isJsonFormat } from "../output/listing.ts";
 import { print } from "../output/print.ts";
 import { formatAny } from "../output/proto-json.ts";
 import { formatTable, WIDE } from "../output/table.ts";
@@ -17,18 +17,16 @@ import { formatInstant } from "../output/time.ts";
 
 export const metrics = defineCommand({
   usage: "CONTAINER",
-  flags: { format: stringFlag("table or json", { initial: "table" }) },
+  flags: { format: formatFlag },
   async run({ flags, args, session }) {
     const id = requireArgument(args, 0, "container id must be provided");
-    if (flags.format !== "table" && flags.format !== "json") {
-      throw invalidArgument(`unknown format ${JSON.stringify(flags.format)}: expected table or json`);
-    }
+    const isJson = isJsonFormat(flags.format);
     const tasks = createTasksClient(session.transport());
     const { signal } = session;
     await tasks.get(id, { signal });
     const [found] = await tasks.metrics([`id==${id}`], { signal });
     if (found === undefined) throw notFound(`metrics of task ${id}`);
-    if (flags.format === "json") print(`${formatAny(found.data, [MetricsV1Schema, MetricsV2Schema], "  ")}\n`);
+    if (isJson) print(`${formatAny(found.data, [MetricsV1Schema, MetricsV2Schema], "  ")}\n`);
     else print(formatMetrics(found));
   },
 });

@@ -1,47 +1,75 @@
+import { ProcessDetailsSchema } from "@berth/api/containerd/runc/v1/options";
+import { ProcessInfoSchema, ProcessSchema, Status } from "@berth/api/containerd/v1/types/task";
 import { createTasksClient } from "@berth/client/tasks";
-import type { ProcessInfo } from "@berth/core/runtime";
+import type { ProcessInfo, ProcessState, ProcessStatus } from "@berth/core/runtime";
 
 import { requireArgument } from "../cli/arguments.ts";
 import { defineCommand } from "../cli/command.ts";
-import { booleanFlag } from "../cli/flags.ts";
-import { print } from "../output/print.ts";
-import { formatTable, WIDE } from "../output/table.ts";
+import type { Listing } from "../output/listing.ts";
+import { formatFlag, LISTING_FLAGS, printListing } from "../output/listing.ts";
+import { messageJson, timeNsField } from "../output/message-json.ts";
+import { WIDE } from "../output/table.ts";
 
 const NO_ID = "container id must be provided";
 
+const WIRE_STATUS: Readonly<Record<ProcessStatus, Status>> = {
+  unknown: Status.UNKNOWN,
+  created: Status.CREATED,
+  running: Status.RUNNING,
+  stopped: Status.STOPPED,
+  paused: Status.PAUSED,
+  pausing: Status.PAUSING,
+};
+
+const TASKS: Listing<ProcessState> = {
+  style: WIDE,
+  header: ["TASK", "PID", "STATUS", ""],
+  row: ({ id, pid, status }) => [id, String(pid), status.toUpperCase()],
+  name: ({ id }) => id,
+  json: ({ id, pid, status, stdin, stdout, stderr, terminal, exitStatus, exitedAtNs }) =>
+    messageJson(ProcessSchema, {
+      id,
+      pid,
+      status: WIRE_STATUS[status],
+      stdin,
+      stdout,
+      stderr,
+      terminal,
+      exitStatus,
+      ...timeNsField("exitedAt", exitedAtNs),
+    }),
+};
+
+const PROCESSES: Listing<ProcessInfo> = {
+  style: WIDE,
+  header: ["PID", "INFO"],
+  row: async (process) => [String(process.pid), await describe(process)],
+  json: ({ pid, info }) => messageJson(ProcessInfoSchema, { pid, ...(info && { info }) }, [ProcessDetailsSchema]),
+};
+
 export const list = defineCommand({
   usage: "",
-  flags: { quiet: booleanFlag("print only the ids", { aliases: ["q"] }) },
+  flags: LISTING_FLAGS,
   async run({ flags, session }) {
-    const tasks = await Array.fromAsync(createTasksClient(session.transport()).list({ signal: session.signal }));
-    if (flags.quiet) for (const { id } of tasks) print(`${id}\n`);
-    else {
-      const rows = tasks.map(({ id, pid, status }) => [id, String(pid), status.toUpperCase()]);
-      print(formatTable([["TASK", "PID", "STATUS", ""], ...rows], WIDE));
-    }
+    await printListing(createTasksClient(session.transport()).list({ signal: session.signal }), flags, TASKS);
   },
 });
 
 export const ps = defineCommand({
   usage: "CONTAINER",
   description: "The pids are those of the host.",
-  flags: {},
-  async run({ args, session }) {
+  flags: { format: formatFlag },
+  async run({ flags, args, session }) {
     const id = requireArgument(args, 0, NO_ID);
     const processes = await createTasksClient(session.transport()).task(id).pids({ signal: session.signal });
-    const rows: string[][] = [["PID", "INFO"]];
-    for (const process of processes) rows.push([String(process.pid), await describe(process)]);
-    print(formatTable(rows, WIDE));
+    await printListing(processes, flags, PROCESSES);
   },
 });
 
 /** Processes that an exec has started tell its id. */
 async function describe({ info }: ProcessInfo): Promise<string> {
   if (info === undefined) return "-";
-  const [{ formatAny }, { ProcessDetailsSchema }] = await Promise.all([
-    import("../output/proto-json.ts"),
-    import("@berth/api/containerd/runc/v1/options"),
-  ]);
+  const { formatAny } = await import("../output/proto-json.ts");
   return formatAny(info, [ProcessDetailsSchema]);
 }
 
