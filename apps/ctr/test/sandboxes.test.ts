@@ -5,6 +5,11 @@ import type { PeerDaemon } from "@berth/testing";
 import { BUSYBOX_IMAGE, busyboxImage, launcher, runProgram, startBerthd, temporaryDirectory } from "@berth/testing";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
+async function parentOf(pid: number): Promise<number> {
+  const [, parent] = /^PPid:\s*(\d+)$/m.exec(await readFile(`/proc/${pid}/status`, "utf8")) ?? [];
+  return Number(parent);
+}
+
 describe("sandboxes and runtimes", { timeout: 60_000 }, () => {
   const stack = new AsyncDisposableStack();
   let daemon: PeerDaemon;
@@ -41,6 +46,34 @@ describe("sandboxes and runtimes", { timeout: 60_000 }, () => {
     expect((await ctr("sandboxes", "run", await config("{}"), "pod1")).stderr).toContain("pod1");
     expect(await ctr("sandboxes", "rm", "pod1")).toMatchObject({ code: 0, stderr: "" });
     expect((await ctr("sandboxes", "ls")).stdout.trim().split("\n")).toHaveLength(1);
+  });
+
+  it("run --sandbox: containers run in the process of their sandbox, and end with it", async () => {
+    await daemon.ctr(["image", "import", "-"], { input: (await busyboxImage()).archive });
+    await ctr("sandboxes", "run", await config("{}"), "pod3");
+    const { Pid: shim } = JSON.parse((await ctr("sandboxes", "info", "pod3")).stdout).Status;
+    for (const id of ["in1", "in2"]) {
+      const ran = await ctr("run", "-d", "--sandbox", "pod3", BUSYBOX_IMAGE, id, "sleep", "1000");
+      expect(ran).toEqual({ code: 0, stdout: "", stderr: "" });
+    }
+    expect(JSON.parse((await ctr("container", "info", "in1")).stdout)).toMatchObject({ SandboxID: "pod3" });
+    const pidOf = async (id: string) => JSON.parse((await ctr("shim", "--id", id, "state")).stdout).pid as number;
+    for (const id of ["in1", "in2"]) expect(await parentOf(await pidOf(id))).toBe(shim);
+    // one without a sandbox is not put there
+    await ctr("run", "-d", BUSYBOX_IMAGE, "out", "sleep", "1000");
+    expect(await parentOf(await pidOf("out"))).not.toBe(shim);
+    expect(await ctr("run", "--rm", "--sandbox", "pod3", BUSYBOX_IMAGE, "in3", "sh", "-c", "exit 7")).toMatchObject({
+      code: 7,
+    });
+    await ctr("sandboxes", "rm", "pod3");
+    const listed = await ctr("task", "ls");
+    expect(listed.stdout).toMatch(/^in1 .*STOPPED/m);
+    expect(listed.stdout).toMatch(/^out .*RUNNING/m);
+    await ctr("task", "kill", "-s", "SIGKILL", "out");
+    for (const id of ["in1", "in2", "out"]) {
+      await ctr("task", "rm", "-f", id);
+      expect(await ctr("container", "rm", id)).toMatchObject({ code: 0 });
+    }
   });
 
   it.each([

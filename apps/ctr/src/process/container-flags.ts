@@ -39,7 +39,7 @@ export const CONTAINER_FLAGS = {
   "rootfs-propagation": stringFlag("how mounts travel: private, shared, slave, rprivate, rshared or rslave"),
   device: listFlag("device of the host, a directory of devices, or a CDI device, vendor.com/class=name"),
   "runtime-config-path": unsupportedFlag("runtimes other than runc's take no options here"),
-  sandbox: unsupportedFlag("there are no sandboxes yet"),
+  sandbox: stringFlag("id of the sandbox whose shim runs the container; see ctr sandboxes run"),
   gpus: listFlag("GPU by its number, or all; of the first vendor with a CDI specification"),
   seccomp: booleanFlag("set the default seccomp profile"),
   "apparmor-default-profile": unsupportedFlag(

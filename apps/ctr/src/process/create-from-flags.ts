@@ -56,6 +56,7 @@ export async function createFromFlags(
     labels: parseLabels(flags.label),
     snapshotLabels: parseLabels(flags["snapshotter-label"]),
     runtime: { name: runtime, ...(options === undefined ? {} : { options }) },
+    sandboxId: flags.sandbox,
     signal,
     ...(await sourceOptions(client, flags, args, signal)),
   });
