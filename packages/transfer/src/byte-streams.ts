@@ -5,8 +5,8 @@ import { invalidArgument, unavailable } from "@berth/errors";
 
 import { packMessage, unpackMessage } from "./messages.ts";
 
-/** The most bytes of one message: what containerd's clients are used to. */
-const CHUNK_BYTES = 32 * 1024;
+/** The most bytes of one message; clients that want smaller ones have smaller windows. */
+const CHUNK_BYTES = 256 * 1024;
 /** So much may be on its way to us; more is asked for when less than half of it is left. */
 const WINDOW_BYTES = 1 << 20;
 /** A window that would grow beyond this is a mistake of the other side. */
