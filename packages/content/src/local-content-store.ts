@@ -36,9 +36,10 @@ import {
 } from "./ingest-directory.ts";
 import { KeyedLock } from "@berth/core/keyed-lock";
 import { listDigests } from "./list-digests.ts";
-import { LocalReader } from "./local-reader.ts";
+import { KeptReader, LocalReader } from "./local-reader.ts";
 import { LocalWriter } from "./local-writer.ts";
 import { LostBlobs } from "./lost-blobs.ts";
+import { SmallBlobs } from "./small-blobs.ts";
 import { RefLocks } from "@berth/core/ref-locks";
 
 /** Options of {@link createLocalContentStore}. */
@@ -81,10 +82,13 @@ export class LocalContentStore implements ContentStore {
   readonly #paths: StorePaths;
   readonly #context: StoreContext;
   readonly #locks = new RefLocks();
+  readonly #small = new SmallBlobs();
 
   constructor(context: StoreContext) {
     this.#paths = context.paths;
     this.#context = context;
+    // as long-lived as the store
+    context.lost.watch((digest) => this.#small.forget(digest));
   }
 
   async info(digest: Digest, options: CallOptions = {}): Promise<ContentInfo> {
@@ -116,13 +120,19 @@ export class LocalContentStore implements ContentStore {
       await unlink(blobPath(this.#paths, digest));
     } catch (error) {
       throw systemErrorCode(error) === "ENOENT" ? notFound(`content ${digest}`) : fromSystemError(error);
+    } finally {
+      this.#small.forget(digest);
     }
   }
 
   async reader(digest: Digest, options: CallOptions = {}): Promise<ContentReader> {
     options.signal?.throwIfAborted();
+    const path = blobPath(this.#paths, digest);
+    const kept = this.#small.find(digest);
+    if (kept !== undefined) return new KeptReader(kept, path);
+    const { age } = this.#small;
     try {
-      return await LocalReader.open(blobPath(this.#paths, digest));
+      return await LocalReader.open(path, (bytes) => this.#small.keep(digest, bytes, age));
     } catch (error) {
       throw systemErrorCode(error) === "ENOENT" ? notFound(`content ${digest}`) : fromSystemError(error);
     }

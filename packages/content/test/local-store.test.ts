@@ -23,6 +23,40 @@ async function codeFrom(promise: Promise<unknown>): Promise<Code | "resolved"> {
   return promise.then(() => "resolved" as const, codeOf);
 }
 
+describe("a small blob that was read before", () => {
+  async function storeWithBlob() {
+    const subject = await openStore();
+    await using writer = await subject.store.writer("ref");
+    await writer.write(pattern(100));
+    const { digest } = await writer.commit();
+    const path = join(subject.root, "blobs", ...digest.split(":"));
+    const read = async () => {
+      await using reader = await subject.store.reader(digest);
+      return { bytes: await reader.readAt(0, 1000), end: await reader.readAt(90, 1000), localPath: reader.localPath };
+    };
+    return { ...subject, digest, path, read };
+  }
+
+  it("is read again without its file, and the bytes are the caller's own", async () => {
+    await using subject = await storeWithBlob();
+    const first = await subject.read();
+    first.bytes.fill(0);
+    await rm(subject.path);
+    expect(await subject.read()).toEqual({
+      bytes: pattern(100),
+      end: pattern(100).slice(90),
+      localPath: subject.path,
+    });
+  });
+
+  it("is gone once it is deleted", async () => {
+    await using subject = await storeWithBlob();
+    await subject.read();
+    await subject.store.delete(subject.digest);
+    expect(await codeFrom(subject.store.reader(subject.digest))).toBe(Code.NotFound);
+  });
+});
+
 describe("layout on disk", () => {
   it("is containerd's while a ref is written", async () => {
     await using subject = await openStore();
