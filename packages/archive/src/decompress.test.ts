@@ -120,3 +120,26 @@ describe("decompress", () => {
     await expect(Array.fromAsync(decompress(broken()))).rejects.toThrow("the disk is gone");
   });
 });
+
+describe("decompress, transient", () => {
+  const bytes = randomBytes(3_000_000);
+
+  it.each([
+    ["none", bytes],
+    ["gzip", gzipSync(bytes)],
+    ["zstd", zstdCompressSync(bytes)],
+  ])("%s: gives the same bytes, and frees each chunk when the next one is asked for", async (_kind, packed) => {
+    async function* own(): AsyncGenerator<Uint8Array> {
+      for await (const piece of pieces(packed, 700_000)) yield Uint8Array.from(piece);
+    }
+    const seen: Uint8Array[] = [];
+    const copies: Buffer[] = [];
+    for await (const chunk of decompress(own(), { isTransient: true })) {
+      expect(chunk.length).toBeGreaterThan(0);
+      copies.push(Buffer.from(chunk));
+      seen.push(chunk);
+    }
+    expect(Buffer.concat(copies).equals(bytes)).toBe(true);
+    expect(seen.filter(({ length }) => length > 0).length).toBeLessThan(seen.length / 2);
+  });
+});

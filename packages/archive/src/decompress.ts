@@ -5,13 +5,16 @@ import { dataLoss, invalidArgument, resourceExhausted } from "@berth/errors";
 
 import { DEFAULT_DECOMPRESSION_BUDGETS, type DecompressionBudgets } from "./budgets.ts";
 import { type Compression, COMPRESSION_MAGIC_BYTES, detectCompression } from "./compression.ts";
-import { through } from "./stream-through.ts";
+import { releaseBytes } from "./release-bytes.ts";
+import { through, type ThroughOptions } from "./stream-through.ts";
 import { splitZstdFrames } from "./zstd-frames.ts";
 
 export interface DecompressOptions {
   /** How the source is compressed; found out by its first bytes when left out. */
   readonly compression?: Compression | undefined;
   readonly budgets?: Partial<DecompressionBudgets> | undefined;
+  /** A chunk is valid only until the next one is asked for, and the chunks of the source are given away: each is freed at once. */
+  readonly isTransient?: boolean | undefined;
 }
 
 /** So large that a chunk's way through the event loop is cheap beside its bytes. */
@@ -34,14 +37,24 @@ export async function* decompress(
   const meter = new Meter({ ...DEFAULT_DECOMPRESSION_BUDGETS, ...options.budgets });
   const { compression, stream } = await identify(source, options.compression);
   const counted = meter.countInput(stream);
-  if (compression === "none") yield* meter.countOutput(counted, compression);
-  else if (compression === "gzip")
-    yield* meter.countOutput(unpacked(counted, createGunzip(streamOptions), compression), compression);
-  else
-    yield* meter.countOutput(
-      unpacked(splitZstdFrames(counted), createZstdDecompress(streamOptions), compression),
-      compression,
-    );
+  yield* meter.countOutput(uncompressed(counted, compression, options), compression);
+}
+
+function uncompressed(
+  source: AsyncIterable<Uint8Array>,
+  compression: Compression,
+  options: ThroughOptions,
+): AsyncIterable<Uint8Array> {
+  if (compression === "none") return options.isTransient === true ? released(source) : source;
+  if (compression === "gzip") return unpacked(source, createGunzip(streamOptions), compression, options);
+  return unpacked(splitZstdFrames(source), createZstdDecompress(streamOptions), compression, options);
+}
+
+async function* released(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  for await (const chunk of source) {
+    yield chunk;
+    releaseBytes(chunk);
+  }
 }
 
 const streamOptions = { chunkSize: CHUNK_BYTES, readableHighWaterMark: READ_AHEAD_BYTES };
@@ -117,9 +130,10 @@ async function* unpacked(
   source: AsyncIterable<Uint8Array>,
   stream: Transform,
   kind: Compression,
+  options: ThroughOptions,
 ): AsyncGenerator<Uint8Array> {
   try {
-    yield* through(source, stream);
+    yield* through(source, stream, options);
   } catch (error) {
     throw classify(error, kind);
   }

@@ -9,6 +9,7 @@ export { compress } from "./compress.ts";
 export { decompress, type DecompressOptions } from "./decompress.ts";
 export { readTar, type TarEntry } from "./read-tar.ts";
 export { type RandomAccess, scanTar, type TarLocation } from "./scan-tar.ts";
+export { releaseBytes } from "./release-bytes.ts";
 export type { TarEntryType, TarHeader, TarTime } from "./tar-header.ts";
 export type { TarHandlers } from "./tar-handlers.ts";
 export { createTarReader, TarReader } from "./tar-reader.ts";

@@ -42,7 +42,7 @@ async function pour(job: UncompressedFrom, take: (bytes: Uint8Array) => void): P
   }
   const bytes = chunksOf(source);
   const known = compression === "none" ? "none" : undefined;
-  for await (const chunk of decompress(bytes, { compression: known, budgets })) take(chunk);
+  for await (const chunk of decompress(bytes, { compression: known, budgets, isTransient: true })) take(chunk);
 }
 
 function chunksOf(source: LayerSource): AsyncIterable<Uint8Array> {

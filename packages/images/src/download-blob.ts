@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
+import { releaseBytes } from "@berth/archive";
 import type { CallOptions } from "@berth/core/any";
 import type { ContentStore, ContentWriter } from "@berth/core/content";
 import type { Labels } from "@berth/core/labels";
@@ -7,7 +8,7 @@ import { isAlreadyExists, isFailedPrecondition, isNotFound, isUnavailable } from
 import type { Descriptor } from "@berth/oci";
 import { isConfigType, isIndexType, isLayerType, isManifestType } from "@berth/oci";
 
-/** Gives the bytes of a descriptor's content from an offset to its end. */
+/** Gives the bytes of a descriptor's content from an offset to its end. The chunks are given away: each is freed once it is stored. */
 export type FetchContent = (
   descriptor: Descriptor,
   options: { readonly offset: number; readonly signal?: AbortSignal | undefined },
@@ -87,6 +88,7 @@ async function receive(
     for await (const chunk of fetch(descriptor, { offset: from, signal })) {
       await writer.write(chunk, { signal });
       offset += chunk.length;
+      releaseBytes(chunk);
       onProgress?.(descriptor, offset);
     }
   }

@@ -30,7 +30,7 @@ describe("fetchImage", () => {
       fetched.push([digest, offset]);
       const bytes = image.blobs.get(digest);
       if (bytes === undefined) throw notFound(digest);
-      for (let at = offset; at < bytes.length; at += 10_000) yield bytes.subarray(at, at + 10_000);
+      for (let at = offset; at < bytes.length; at += 10_000) yield Uint8Array.from(bytes.subarray(at, at + 10_000));
     },
     ...more,
   });

@@ -4,6 +4,7 @@ import { internal } from "@berth/errors";
 import type { Dispatcher } from "undici";
 import { request } from "undici";
 
+import { bodyChunks } from "./body-chunks.ts";
 import { toTransportError } from "./transport-error.ts";
 
 const MAX_REDIRECTS = 10;
@@ -98,13 +99,9 @@ function toResponse(answer: Dispatcher.ResponseData, url: URL, signal: AbortSign
   };
 }
 
-async function* readBody(
-  body: AsyncIterable<Uint8Array>,
-  url: URL,
-  signal: AbortSignal | undefined,
-): AsyncIterable<Uint8Array> {
+async function* readBody(body: Readable, url: URL, signal: AbortSignal | undefined): AsyncIterable<Uint8Array> {
   try {
-    yield* body;
+    yield* bodyChunks(body);
   } catch (error) {
     throw toTransportError(error, `read ${printable(url)}`, signal);
   }

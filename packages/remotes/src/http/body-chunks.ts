@@ -1,0 +1,44 @@
+import type { Readable } from "node:stream";
+
+/** So much of a body may wait for its reader; then the connection waits. */
+const READ_AHEAD_BYTES = 1 << 20;
+
+/**
+ * This yields the chunks of a body as they came: a stream that is iterated copies what has come meanwhile into one new piece for each step.
+ * Leaving the loop closes the body.
+ */
+export async function* bodyChunks(body: Readable): AsyncGenerator<Uint8Array, void, undefined> {
+  const chunks: Uint8Array[] = [];
+  let waiting = 0;
+  let outcome: { readonly error?: unknown } | undefined;
+  let wake = (): void => {};
+  const end = (error?: unknown): void => {
+    outcome ??= error === undefined ? {} : { error };
+    wake();
+  };
+  body.once("end", () => end());
+  body.once("close", () => end(body.readableEnded ? undefined : (body.errored ?? new Error("the body was cut off"))));
+  // Stays to the end: whoever leaves the loop is told of nothing any more.
+  body.on("error", end);
+  body.on("data", (chunk: Uint8Array) => {
+    chunks.push(chunk);
+    waiting += chunk.length;
+    if (waiting >= READ_AHEAD_BYTES) body.pause();
+    wake();
+  });
+  try {
+    for (;;) {
+      for (let chunk = chunks.shift(); chunk !== undefined; chunk = chunks.shift()) {
+        // Before it is given away, with which it loses its length.
+        waiting -= chunk.length;
+        yield chunk;
+        if (body.isPaused() && waiting < READ_AHEAD_BYTES / 2) body.resume();
+      }
+      if (outcome?.error !== undefined) throw outcome.error;
+      if (outcome !== undefined) return;
+      await new Promise<void>((resolve) => (wake = resolve));
+    }
+  } finally {
+    body.destroy();
+  }
+}
