@@ -12,9 +12,9 @@ const UNIT_MS: Readonly<Record<string, number>> = {
 export function parseDuration(text: string): number | undefined {
   const [, sign = "", body = ""] = /^([+-]?)(.*)$/s.exec(text) ?? [];
   if (body === "0") return 0;
-  if (!/^((\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h))+$/.test(body)) return undefined;
+  if (!/^((\d+\.?\d*|\.\d+)(ns|us|\u00b5s|ms|s|m|h))+$/.test(body)) return undefined;
   let total = 0;
-  for (const [, amount = "", unit = ""] of body.matchAll(/([\d.]+)(ns|us|µs|ms|s|m|h)/g)) {
+  for (const [, amount = "", unit = ""] of body.matchAll(/([\d.]+)(ns|us|\u00b5s|ms|s|m|h)/g)) {
     total += Number(amount) * (UNIT_MS[unit] ?? 0);
   }
   return sign === "-" ? -total : total;
