@@ -58,6 +58,24 @@ it("Bundle.delete unmounts, removes both directories, and is safe to repeat", as
   expect(await readdir(join(test.rootDir, "n"))).toEqual([]);
 });
 
+it("Bundle.delete takes away what an earlier one left half removed", async () => {
+  await using test = await setUp();
+  const left = [join(test.stateDir, "n", ".c1", "exits"), join(test.rootDir, "n", ".c1", "old")];
+  for (const path of left) await mkdir(path, { recursive: true });
+  const bundle = await Bundle.create(test.roots, test.name, spec("{}"));
+  await bundle.delete();
+  expect(await readdir(join(test.stateDir, "n"))).toEqual([]);
+  expect(await readdir(join(test.rootDir, "n"))).toEqual([]);
+});
+
+it("Bundle.create that fails leaves nothing", async () => {
+  await using test = await setUp();
+  await mkdir(test.rootDir, { recursive: true });
+  await writeFile(join(test.rootDir, "n"), "no directory");
+  await expect(Bundle.create(test.roots, test.name, spec("{}"))).rejects.toThrow();
+  expect(await readdir(join(test.stateDir, "n"))).toEqual([]);
+});
+
 it("Bundle.delete leaves files of a root file system alone, and what a foreign work link leads to", async () => {
   await using test = await setUp();
   const bundle = await Bundle.create(test.roots, test.name, spec("{}"));

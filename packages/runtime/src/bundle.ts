@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import type { AnyValue, CallOptions } from "@berth/core/any";
 import { type Namespace, validateIdentifier } from "@berth/core/namespaces";
 import type { ShimEndpoint } from "@berth/core/shims";
-import { alreadyExists, systemErrorCode, wrapError } from "@berth/errors";
+import { alreadyExists, isAlreadyExists, systemErrorCode, wrapError } from "@berth/errors";
 import { unmountRecursive } from "@berth/linux/mount";
 
 import { formatEndpoint, parseEndpoint } from "./shim-endpoint.ts";
@@ -59,20 +59,24 @@ export class Bundle {
     await mkdir(dirname(bundle.path), { recursive: true, mode: 0o711 });
     await makeDirectory(bundle.path, 0o700);
     undo.defer(() => rm(bundle.path, { recursive: true, force: true }));
-    const gid = spec && mappedRootGid(spec.value);
-    if (gid !== undefined) {
-      await chown(bundle.path, -1, gid);
-      await chmod(bundle.path, 0o710);
-    }
-    await makeDirectory(join(bundle.path, "rootfs"), 0o711);
-    await mkdir(dirname(bundle.workPath), { recursive: true, mode: 0o711 });
-    await rm(bundle.workPath, { recursive: true, force: true });
-    await makeDirectory(bundle.workPath, 0o711);
     undo.defer(() => rm(bundle.workPath, { recursive: true, force: true }));
-    await symlink(bundle.workPath, join(bundle.path, "work"));
-    if (spec !== undefined) await writeFile(join(bundle.path, "config.json"), spec.value, { mode: 0o666 });
+    // Each call is a turn of the thread pool, and a container waits for the longest row of them.
+    await allDone([
+      makeDirectory(join(bundle.path, "rootfs"), 0o711),
+      makeFreshDirectory(bundle.workPath),
+      symlink(bundle.workPath, join(bundle.path, "work")),
+      ...(spec === undefined ? [] : [bundle.#writeSpec(spec)]),
+    ]);
     undo.move();
     return bundle;
+  }
+
+  async #writeSpec({ value }: AnyValue): Promise<void> {
+    await writeFile(join(this.path, "config.json"), value, { mode: 0o666 });
+    const gid = mappedRootGid(value);
+    if (gid === undefined) return;
+    await chown(this.path, -1, gid);
+    await chmod(this.path, 0o710);
   }
 
   /** This notes how to talk to the shim, for the next start of the daemon. */
@@ -127,22 +131,48 @@ export class Bundle {
       throw wrapError(error, `delete bundle ${this.path}`);
     }
     const work = await readlink(join(this.path, "work")).catch(() => this.workPath);
-    await removeAtomically(this.path);
     // A link that leads elsewhere was not made by us.
-    if (work === this.workPath) await removeAtomically(work);
+    await allDone([removeAtomically(this.path), ...(work === this.workPath ? [removeAtomically(work)] : [])]);
   }
 }
 
 /** This removes a directory so that a half removed one never goes by its name. */
 export async function removeAtomically(path: string): Promise<void> {
   const hidden = join(dirname(path), `.${path.slice(dirname(path).length + 1)}`);
-  await rm(hidden, { recursive: true, force: true });
   try {
-    await rename(path, hidden);
+    await renameOver(path, hidden);
   } catch (error) {
     return ignoreMissing(error);
   }
   await rm(hidden, { recursive: true, force: true });
+}
+
+/** The target may be there, half removed when an earlier daemon ended. */
+async function renameOver(path: string, target: string): Promise<void> {
+  try {
+    await rename(path, target);
+  } catch (error) {
+    if (!["ENOTEMPTY", "EEXIST"].includes(systemErrorCode(error) ?? "")) throw error;
+    await rm(target, { recursive: true, force: true });
+    await rename(path, target);
+  }
+}
+
+/** This makes an empty directory, whatever was there, and those above it. */
+async function makeFreshDirectory(path: string): Promise<void> {
+  try {
+    await makeDirectory(path, 0o711);
+  } catch (error) {
+    if (isAlreadyExists(error)) await rm(path, { recursive: true, force: true });
+    else if (systemErrorCode(error) === "ENOENT") await mkdir(dirname(path), { recursive: true, mode: 0o711 });
+    else throw error;
+    await makeDirectory(path, 0o711);
+  }
+}
+
+/** This waits for all, also when one fails: what is undone then must not be going on. */
+async function allDone(work: readonly Promise<void>[]): Promise<void> {
+  for (const result of await Promise.allSettled(work)) if (result.status === "rejected") throw result.reason;
 }
 
 /** `mkdir` with a mode that the umask does not reduce. @throws already_exists */

@@ -83,6 +83,25 @@ describe("ShimConnections", () => {
     expect(third).not.toBe(first);
   });
 
+  it("keeps a connection that its holders have let go of, until the shim ends or it is disposed", async () => {
+    await using test = await setUp();
+    test.server.register(TaskV3, { connect: async () => ({ shimPid: 7 }) });
+    const endpoint = { version: 3, address: test.address, protocol: "ttrpc" } as const;
+    const first = await test.connections.connect(endpoint, namespace, 1000);
+    test.connections.keep(first);
+    test.connections.keep(first);
+    await first[Symbol.asyncDispose]();
+    expect(first.isClosed).toBe(false);
+    const second = await test.connections.connect(endpoint, namespace, 1000);
+    expect(second).toBe(first);
+    await second[Symbol.asyncDispose]();
+    await test.connections[Symbol.asyncDispose]();
+    expect(first.isClosed).toBe(true);
+    await using third = await test.connections.connect(endpoint, namespace, 1000);
+    await test.server.close();
+    await third.closed;
+  });
+
   it.each([
     ["nobody there", "unix:///nowhere/s", "unavailable"],
     ["another transport", "vsock://2:1024", "unimplemented"],

@@ -96,10 +96,12 @@ interface Opening {
   readonly connection: Promise<ShimConnection>;
 }
 
-/** Connections by address: tasks in one shim process share one. */
-export class ShimConnections {
+/** Connections by address: tasks in one shim process share one. Disposing it lets go of those it keeps. */
+export class ShimConnections implements AsyncDisposable {
   readonly #log: Logger;
   readonly #open = new Map<string, Opening>();
+  readonly #kept = new Set<ShimConnection>();
+  #isDisposed = false;
 
   constructor(log: Logger) {
     this.#log = log;
@@ -135,6 +137,19 @@ export class ShimConnections {
       if (connection !== undefined && !connection.isClosed) return connection.share();
     }
     return undefined;
+  }
+
+  /** This keeps a connection for tasks to come, until it ends. Its shim must be one that ends by itself when it has no task. */
+  keep(connection: ShimConnection): void {
+    if (this.#isDisposed || this.#kept.has(connection)) return;
+    this.#kept.add(connection.share());
+    void connection.closed.then(() => this.#kept.delete(connection));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isDisposed = true;
+    for (const connection of this.#kept) await connection[Symbol.asyncDispose]();
+    this.#kept.clear();
   }
 
   #forget(key: string, opening: Opening): void {

@@ -75,22 +75,37 @@ export class LocalShimManager implements ShimManager, ShimStarter, RuntimeInfoSo
 
   async start(bundle: Bundle, binary: string, start: StartOptions = {}): Promise<ShimConnection> {
     const { options, signal, alone = false } = start;
+    if (!alone && this.#isPooled(binary)) return await this.#startPooled(bundle, binary, { options, signal });
     await bundle.writeShimPath(binary);
     signal?.throwIfAborted();
-    if (alone || !this.#isPooled(binary)) return await this.#startProcess(bundle, binary, { options, alone });
+    return await this.#startProcess(bundle, binary, { options, alone });
+  }
+
+  async #startPooled(bundle: Bundle, binary: string, start: StartOptions): Promise<ShimConnection> {
+    const { options, signal } = start;
+    signal?.throwIfAborted();
+    const noted = bundle.writeShimPath(binary);
+    await using writing = new AsyncDisposableStack();
+    // whatever fails, nothing writes to a bundle that is then taken away
+    writing.defer(() => noted.catch(() => {}));
     // One `start` at a time for a namespace's pools: those who come meanwhile find room in what it made.
     const key = `${bundle.namespace}/${poolGroup(0, options)}`;
     for (;;) {
       const joined = await joinPool(this, bundle, { options, signal });
       if (joined !== undefined) {
+        await using undo = new AsyncDisposableStack();
+        undo.use(joined);
+        await noted;
         await bundle.writeEndpoint(joined.endpoint);
+        this.connections.keep(joined);
+        undo.move();
         return joined;
       }
       const running = this.#poolStarts.get(key);
       if (running === undefined) break;
       await running.catch(() => undefined);
     }
-    const starting = this.#startProcess(bundle, binary, { options });
+    const starting = noted.then(() => this.#startProcess(bundle, binary, { options }));
     this.#poolStarts.set(key, starting);
     try {
       return await starting;
@@ -118,6 +133,7 @@ export class LocalShimManager implements ShimManager, ShimStarter, RuntimeInfoSo
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.connections[Symbol.asyncDispose]();
     this.#reaper[Symbol.dispose]();
   }
 

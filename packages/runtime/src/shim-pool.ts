@@ -1,5 +1,4 @@
 import { createHash } from "node:crypto";
-import { access } from "node:fs/promises";
 import { join } from "node:path";
 
 import { Pool } from "@berth/api/berth/shim/v1/shim";
@@ -45,7 +44,6 @@ export async function joinPool(
   for (let index = 0; index < MAX_POOLS; index++) {
     const group = poolGroup(index, options);
     const path = groupSocketPath(socketDir, manager.options.grpcAddress, bundle.namespace, group);
-    if (!(await exists(path))) return undefined;
     await using undo = new AsyncDisposableStack();
     const connection = await connectPool(manager, path, bundle);
     if (connection === undefined) return undefined;
@@ -66,7 +64,7 @@ async function connectPool(
   try {
     return await manager.connections.connect(endpoint, namespace, TIMEOUT_MS);
   } catch {
-    // The socket of a dead shim: `start` takes it away and makes a new one.
+    // There is no such pool, or only the socket of a dead shim: `start` takes that away and makes a new one.
     return undefined;
   }
 }
@@ -90,11 +88,4 @@ function shimCgroup(options: AnyValue | undefined): string {
   } catch {
     return "";
   }
-}
-
-async function exists(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
 }

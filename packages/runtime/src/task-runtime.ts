@@ -199,13 +199,20 @@ export class ShimTaskRuntime implements TaskRuntime, AsyncDisposable {
     task.isRemoved = true;
     if (exit !== undefined) await this.#ledger.settleBeforeShutdown(task, exit);
     this.#unregister(task);
+    const ended = this.#endShim(task);
+    // A shim of others may still write into the bundle.
+    if (task.binary === undefined || !this.#shims.isOwn(task.binary)) await ended;
+    await this.#deleteBundle(task.bundle);
+    await ended;
+    if (exit === undefined) throw failure;
+    return exit;
+  }
+
+  async #endShim(task: ShimTask): Promise<void> {
     await task
       .shutdown({ timeoutMs: this.#shims.timeouts.shutdownMs })
       .catch((error: unknown) => this.#log.debug("shim shutdown", { id: task.id, error }));
     await task.resources.disposeAsync();
-    await this.#deleteBundle(task.bundle);
-    if (exit === undefined) throw failure;
-    return exit;
   }
 
   async #removeEnded(task: EndedTask, options: CallOptions): Promise<ExitStatus> {
