@@ -17,6 +17,7 @@ import {
   sandboxStorePlugin,
 } from "@berth/metadata/plugin";
 import { erofsHandlerPlugin, loopHandlerPlugin, mountManagerPlugin, mountsServicePlugin } from "@berth/mounts/plugin";
+import { nriPlugin } from "@berth/nri/plugin";
 import type { Plugin } from "@berth/plugin-core";
 import {
   cgroupsMonitorPlugin,
@@ -66,6 +67,11 @@ export function daemonPlugins(config: DaemonConfig): readonly Plugin[] {
     metadataPlugin,
     gcPlugin,
     mountManagerPlugin,
+    nriPlugin({
+      defaultSocketPath: join(config.state, "nri", "nri.sock"),
+      runtimeName: "containerd",
+      runtimeVersion: VERSION,
+    }),
     createErofsPlugin({ processors: streamProcessors(config) }),
     createWalkingPlugin({
       temporaryDirectory: join(config.root, "tmpmounts"),

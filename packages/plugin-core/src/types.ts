@@ -6,6 +6,7 @@ import type { LeaseManager } from "@berth/core/leases";
 import type { MetadataStore, NamespaceOptions } from "@berth/core/metadata";
 import type { MountHandler, MountManager } from "@berth/core/mount";
 import type { Namespace } from "@berth/core/namespaces";
+import type { Nri } from "@berth/core/nri";
 import type { TaskRuntime } from "@berth/core/runtime";
 import type { SandboxController } from "@berth/core/sandbox-controller";
 import type { SandboxStore } from "@berth/core/sandboxes";
@@ -80,6 +81,8 @@ export const ImageVerifierPlugin = pluginType<ImageVerifier>("io.containerd.imag
 export const ContainerMonitorPlugin = pluginType<AsyncDisposable>("io.containerd.monitor.container.v1");
 /** Watches tasks for their metrics. */
 export const TaskMonitorPlugin = pluginType<TaskMonitor>("io.containerd.monitor.task.v1");
+/** Tells plugins in other processes of pods and containers. */
+export const NriPlugin = pluginType<Nri>("io.containerd.nri.v1");
 export const WarningPlugin = pluginType<DeprecationLog>("io.containerd.warning.v1");
 /** Services of the daemon's gRPC socket. */
 export const GrpcPlugin = pluginType<readonly ServiceRegistration[]>("io.containerd.grpc.v1");

@@ -1,0 +1,2 @@
+export type { NriOptions } from "./nri-runtime.ts";
+export { LocalNri } from "./nri-runtime.ts";

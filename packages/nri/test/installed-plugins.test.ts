@@ -1,0 +1,72 @@
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+
+import { expect, it } from "vitest";
+
+import { installPlugin, startNri, writeExecutable } from "./nri-setup.ts";
+
+const isAlive = (pid: number): boolean => existsSync(`/proc/${pid}`);
+
+it("starts what is installed, with name, index and configuration, and ends it", { timeout: 60_000 }, async () => {
+  let output = "";
+  const setup = await startNri({}, async (directory) => {
+    output = join(directory, "output");
+    await installPlugin(directory, "10-logger", output);
+  });
+  // Events wait for plugins that are being started.
+  await setup.nri.notify("removeContainer", { container: { id: "c1" } });
+  const [plugin] = setup.nri.plugins;
+  expect(plugin).toMatchObject({ index: "10", name: "logger", preInstalled: true });
+  const pid = plugin?.pid ?? 0;
+  expect(isAlive(pid)).toBe(true);
+  await expect.poll(() => readFile(output, "utf8")).toContain("removed");
+  const lines = (await readFile(output, "utf8"))
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as object);
+  expect(lines).toEqual([
+    { pid, environment: ["logger", "10", "3"], runtimeName: "test", runtimeVersion: "1.2.3" },
+    { pods: 0, containers: 0 },
+    { removed: "c1" },
+  ]);
+  await setup[Symbol.asyncDispose]();
+  expect(isAlive(pid)).toBe(false);
+});
+
+it("leaves out what is no plugin, and goes on without those that fail", { timeout: 60_000 }, async () => {
+  let directory = "";
+  let output = "";
+  await using setup = await startNri({ registrationTimeoutMs: 10_000 }, async (path) => {
+    directory = path;
+    output = join(path, "output");
+    const plugins = join(path, "plugins");
+    await installPlugin(path, "20-good", output);
+    await mkdir(join(plugins, "05-directory"));
+    await writeFile(join(plugins, "06-not-executable"), "#!/bin/sh\n");
+    await writeExecutable(join(plugins, "badly-named"), "#!/bin/sh\n");
+    await writeExecutable(join(plugins, "01-ends"), "#!/bin/sh\nexit 3\n");
+    await writeExecutable(join(plugins, "02-missing-interpreter"), "#!/nonexistent/program\n");
+    await writeExecutable(join(plugins, "03-wasm"), "\0asm\x01\0\0\0");
+    await writeExecutable(
+      join(plugins, "04-says-nothing"),
+      `#!/bin/sh\necho $$ > ${path}/silent.pid\nexec sleep 1000 3>&-\n`,
+    );
+  });
+  await setup.nri.notify("stopPodSandbox", {});
+  expect(setup.nri.plugins.map(({ name }) => name)).toEqual(["good"]);
+  const silent = Number(await readFile(join(directory, "silent.pid"), "utf8"));
+  await expect.poll(() => isAlive(silent), { timeout: 10_000 }).toBe(false);
+});
+
+it("sends a plugin away that dies, and leaves no zombie", { timeout: 60_000 }, async () => {
+  await using setup = await startNri({}, (directory) =>
+    installPlugin(directory, "10-logger", join(directory, "output")),
+  );
+  await setup.nri.notify("stopPodSandbox", {});
+  const pid = setup.nri.plugins[0]?.pid ?? 0;
+  process.kill(pid, "SIGKILL");
+  await expect.poll(() => setup.nri.plugins.length, { timeout: 10_000 }).toBe(0);
+  await expect.poll(() => isAlive(pid), { timeout: 10_000 }).toBe(false);
+  await setup.nri.notify("stopPodSandbox", {});
+});
