@@ -14,6 +14,8 @@ export interface RandomAccess {
 export interface TarLocation {
   readonly header: TarHeader;
   readonly offset: number;
+  /** Where its content and what fills that up end, and all that belongs to the next entry begins. */
+  readonly end: number;
 }
 
 /**
@@ -31,8 +33,8 @@ export async function* scanTar(
     const block = await source.readAt(offset, BLOCK_SIZE);
     reader.write(block);
     offset += block.length;
-    for (const header of found.splice(0)) yield { header, offset };
     const { skippable } = reader;
+    for (const header of found.splice(0)) yield { header, offset, end: offset + skippable };
     if (offset + skippable > source.size) break;
     reader.skip();
     offset += skippable;

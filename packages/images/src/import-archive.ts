@@ -5,20 +5,20 @@ import type { ImageSpec, ImageStore } from "@berth/core/images";
 import type { Labels } from "@berth/core/labels";
 import { noLabels } from "@berth/core/labels";
 import { invalidArgument, isNotFound, notFound } from "@berth/errors";
-import type { Descriptor, Digest, PlatformMatcher } from "@berth/oci";
-import { hostPlatform, MediaType, only } from "@berth/oci";
+import type { Descriptor, PlatformMatcher } from "@berth/oci";
+import { hostPlatform, only } from "@berth/oci";
 
 import { convertDockerArchive, IMAGE_NAME_ANNOTATION, REF_NAME_ANNOTATION } from "./docker-archive.ts";
 import { labelChildren, SUBJECT_ANNOTATION } from "./gc-labels.ts";
 import { children } from "./image-children.ts";
 import { digestName, translateReference } from "./image-names.ts";
-import type { ArchiveContents } from "./read-archive.ts";
-import { readArchive } from "./read-archive.ts";
+import type { ArchiveContents, ArchiveWatcher } from "./read-archive.ts";
+import { layoutIndex, readArchive } from "./read-archive.ts";
 import type { ChildrenHandler } from "./walk.ts";
 import { filterPlatforms, walk } from "./walk.ts";
 
 /** Options of {@link importArchive}. */
-export interface ImportOptions extends CallOptions {
+export interface ImportOptions extends CallOptions, ArchiveWatcher {
   /** Where the blobs go; the caller holds a lease for them. */
   readonly content: ContentStore;
   /** Where the names go; absent: they are only returned. */
@@ -39,8 +39,6 @@ export interface ImportOptions extends CallOptions {
   readonly discardLayers?: boolean;
   /** Pass over manifests that the archive does not hold. */
   readonly skipMissing?: boolean;
-  /** Called for each blob when it is stored. */
-  readonly onBlob?: ((digest: Digest) => void) | undefined;
   readonly budgets?: Partial<TarBudgets>;
 }
 
@@ -86,7 +84,7 @@ async function indexOf(contents: ArchiveContents, options: ImportOptions): Promi
     throw invalidArgument(`unsupported version ${JSON.stringify(version)} of OCI layout`);
   const index = files.get("index.json");
   if (index === undefined) throw invalidArgument("OCI layout without index.json");
-  return { mediaType: MediaType.ociIndex, digest: index.digest, size: index.size };
+  return layoutIndex(index);
 }
 
 function layoutVersion(layout: Uint8Array): unknown {

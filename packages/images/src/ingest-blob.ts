@@ -14,6 +14,10 @@ export interface BlobToIngest extends CallOptions {
   readonly expected?: Digest | undefined;
   readonly body: AsyncIterable<Uint8Array>;
   readonly labels?: Labels;
+  /** Called with the writer that takes the bytes, before the first. */
+  readonly onWriter?: ((writer: ContentWriter) => void) | undefined;
+  /** Called with the count of bytes that the writer has. */
+  readonly onProgress?: ((offset: number) => void) | undefined;
 }
 
 /** Chunks are handed on in pieces of this size: each may cost a round trip. */
@@ -42,6 +46,7 @@ export async function ingestBlob(
   try {
     await using writer = await content.writer(ref, { total: size, signal, ...(expected ? { expected } : {}) });
     if ((await writer.status({ signal })).offset > 0) await writer.truncate(0, { signal });
+    blob.onWriter?.(writer);
     await copyBody(writer, blob);
     const digest = expected ?? (await writer.digest({ signal }));
     await commit(writer, digest, blob);
@@ -61,13 +66,14 @@ async function commit(writer: ContentWriter, digest: Digest, { size, labels, sig
   }
 }
 
-async function copyBody(writer: ContentWriter, { body, ref, size, signal }: BlobToIngest): Promise<void> {
+async function copyBody(writer: ContentWriter, { body, ref, size, signal, onProgress }: BlobToIngest): Promise<void> {
   let received = 0;
   for await (const piece of inPieces(body)) {
     signal?.throwIfAborted();
     received += piece.length;
     if (received > size) break;
     await writer.write(piece, { signal });
+    onProgress?.(received);
   }
   if (received !== size) throw dataLoss(`${ref}: ${received} bytes came, not ${size}`);
 }

@@ -3,10 +3,10 @@ import { posix } from "node:path";
 import type { TarBudgets, TarEntry } from "@berth/archive";
 import { decompress, readTar } from "@berth/archive";
 import type { CallOptions } from "@berth/core/any";
-import type { ContentStore } from "@berth/core/content";
+import type { ContentStore, ContentWriter } from "@berth/core/content";
 import { invalidArgument, resourceExhausted } from "@berth/errors";
-import type { Digest } from "@berth/oci";
-import { isDigest } from "@berth/oci";
+import type { Descriptor, Digest } from "@berth/oci";
+import { isDigest, MediaType } from "@berth/oci";
 
 import { MAX_JSON_BYTES } from "./image-children.ts";
 import { ingestBlob, ingestPrefix } from "./ingest-blob.ts";
@@ -26,18 +26,29 @@ export interface ArchiveContents {
   readonly dockerManifest: Uint8Array | undefined;
 }
 
-/** Options of {@link readArchive}. */
-export interface ReadArchiveOptions extends CallOptions {
-  readonly content: ContentStore;
-  readonly budgets?: Partial<TarBudgets>;
+/** Who wants to know of an archive's files while it is read. */
+export interface ArchiveWatcher {
+  /** Called for a blob that has its digest for a name, when its bytes begin to come; not for one that is there already. */
+  readonly onWriter?: ((blob: StoredFile, writer: ContentWriter) => void) | undefined;
+  /** Called with the count of bytes that are there of such a blob. */
+  readonly onProgress?: ((blob: StoredFile, offset: number) => void) | undefined;
   /** Called for each file when it is stored. */
   readonly onBlob?: ((digest: Digest) => void) | undefined;
+  /** Called when the index of an OCI layout is stored, whatever it holds. */
+  readonly onIndex?: ((index: Descriptor) => Promise<void>) | undefined;
+}
+
+/** Options of {@link readArchive}. */
+export interface ReadArchiveOptions extends CallOptions, ArchiveWatcher {
+  readonly content: ContentStore;
+  readonly budgets?: Partial<TarBudgets>;
 }
 
 /** An image has dozens of files, not millions; each costs a commit. */
 const MAX_ENTRIES = 100_000;
 const LAYOUT = "oci-layout";
 const DOCKER_MANIFEST = "manifest.json";
+const INDEX = "index.json";
 
 /**
  * This streams every file of an image archive, compressed or not, into the content store. Names are only names here:
@@ -83,6 +94,7 @@ class ArchiveReading {
       const file = await this.#ingest(name, header.size, content);
       this.#addFile(name, file);
       this.#options.onBlob?.(file.digest);
+      if (name === INDEX) await this.#options.onIndex?.(layoutIndex(file));
     }
   }
 
@@ -98,13 +110,18 @@ class ArchiveReading {
   }
 
   #ingest(name: string, size: number, body: AsyncIterable<Uint8Array>): Promise<StoredFile> {
-    const { content, signal } = this.#options;
+    const { content, signal, onWriter, onProgress } = this.#options;
+    const expected = digestOfPath(name);
     return ingestBlob(content, {
       ref: `tar-${this.#prefix}-${name.slice(-128)}`,
       size,
-      expected: digestOfPath(name),
+      expected,
       body,
       signal,
+      ...(expected && {
+        onWriter: (writer) => onWriter?.({ digest: expected, size }, writer),
+        onProgress: (offset) => onProgress?.({ digest: expected, size }, offset),
+      }),
     });
   }
 
@@ -119,6 +136,11 @@ class ArchiveReading {
     if (earlier !== undefined && Buffer.compare(earlier, bytes) !== 0) throw duplicate(name);
     this.#documents.set(name, bytes);
   }
+}
+
+/** This returns the descriptor of an OCI layout's index. */
+export function layoutIndex({ digest, size }: StoredFile): Descriptor {
+  return { mediaType: MediaType.ociIndex, digest, size };
 }
 
 function duplicate(name: string): Error {

@@ -7,6 +7,8 @@ import { raceSignal } from "@berth/core/race-signal";
 import { dataLoss, systemErrorCode } from "@berth/errors";
 import type { Descriptor, Digest } from "@berth/oci";
 
+type Blob = Pick<Descriptor, "digest" | "size">;
+
 /** A blob whose bytes are coming. */
 interface Incoming {
   readonly path: string;
@@ -17,7 +19,7 @@ interface Incoming {
 }
 
 /**
- * Blobs of one pull, readable while they are being downloaded: a reader that has come to the end of what is there waits for more. The bytes
+ * Blobs of one pull or import, readable while they are coming: a reader that has come to the end of what is there waits for more. The bytes
  * are read from the file that they are written to, so that a slow reader holds nothing up, and nothing is kept in memory. What has been
  * read before {@link IncomingBlobs.stored} resolves is not verified: nothing may be made of it for good.
  */
@@ -25,18 +27,19 @@ export class IncomingBlobs implements ContentProvider {
   readonly #content: ContentProvider;
   readonly #incoming = new Map<Digest, Incoming>();
   readonly #outcomes = new Map<Digest, PromiseWithResolvers<void>>();
+  #failure: { readonly error: unknown } | undefined;
 
   constructor(content: ContentProvider) {
     this.#content = content;
   }
 
   /** Says that the bytes of a blob go to a file, so many of which are there. */
-  begin({ digest, size }: Descriptor, path: string, offset: number): void {
+  begin({ digest, size }: Blob, path: string, offset: number): void {
     this.#incoming.set(digest, { path, size, offset, more: newMore() });
   }
 
   /** Says that so many bytes are there by now. */
-  reached({ digest }: Descriptor, offset: number): void {
+  reached({ digest }: Pick<Blob, "digest">, offset: number): void {
     const blob = this.#incoming.get(digest);
     if (blob === undefined) return;
     blob.offset = offset;
@@ -50,8 +53,9 @@ export class IncomingBlobs implements ContentProvider {
     this.#outcomeOf(digest).resolve();
   }
 
-  /** Says that nothing comes any more: readers of what is incomplete fail. */
+  /** Says that nothing comes any more: readers of what is incomplete fail, also those who come later. */
   fail(error: unknown): void {
+    this.#failure = { error };
     for (const [digest, { more }] of this.#incoming) {
       this.#outcomeOf(digest).reject(error);
       more.reject(error);
@@ -100,6 +104,7 @@ export class IncomingBlobs implements ContentProvider {
     const outcome = Promise.withResolvers<void>();
     // Who waits for it is told; that nobody does is no failure.
     outcome.promise.catch(() => {});
+    if (this.#failure !== undefined) outcome.reject(this.#failure.error);
     this.#outcomes.set(digest, outcome);
     return outcome;
   }

@@ -57,7 +57,7 @@ export class LocalTransfer implements ImageTransfers {
     options: TransferOptions = {},
   ): Promise<void> {
     await withLease(this.#options.metadata, namespace, options, (leased) =>
-      importImages(archive, to, leased, this.#options, options),
+      importImages(archive, { to, leased }, this.#options, this.#shared, options),
     );
   }
 

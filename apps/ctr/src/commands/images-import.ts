@@ -1,7 +1,7 @@
 import type { Client } from "@berth/client";
 import { startEarlyUnpack, unpackImage, type UnpackImageOptions } from "@berth/client/import";
 import type { EarlyUnpack, ImportOptions, ImportResult } from "@berth/images";
-import { importArchive } from "@berth/images";
+import { describedFirst, importArchive } from "@berth/images";
 import { invalidArgument } from "@berth/errors";
 import type { PlatformMatcher } from "@berth/oci";
 import { allPlatforms, hostPlatform, only, onlyStrict, parsePlatform } from "@berth/oci";
@@ -80,7 +80,9 @@ async function importByDaemon({ client, archive, flags, signal }: ImportOrder): 
   const snapshotter = await chooseSnapshotter(client, flags.snapshotter, signal);
   using progress = new ProgressLines();
   let read = 0;
-  const chunks = counted(archive, progress, (bytes) => (read = bytes));
+  // So that the daemon can unpack layers while they come.
+  const ordered = archive.lookAhead && (await describedFirst(archive.lookAhead, { signal }));
+  const chunks = counted({ ...archive, ...(ordered && { chunks: ordered }) }, progress, (bytes) => (read = bytes));
   await importInDaemon(client, chunks, {
     platforms: flags["all-platforms"] ? [] : [wanted],
     labels: parseLabels(flags.label),
