@@ -2,9 +2,9 @@
 // A process start is paid on every command, and one file loads several times faster than hundreds.
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdir, readdir, rename, rm, utimes, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm, utimes, writeFile } from "node:fs/promises";
 import http2 from "node:http2";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 
 import { build } from "esbuild";
@@ -60,6 +60,17 @@ const LATE_PACKAGES = {
   },
 };
 
+/** zod brings its messages in fifty languages, half of its text; berth speaks one. */
+const ONE_LANGUAGE = {
+  name: "one-language",
+  setup({ onLoad }) {
+    onLoad({ filter: /\/zod\/v4\/locales\/index\.js$/ }, ({ path }) => ({
+      contents: 'export { default as en } from "./en.js";',
+      resolveDir: dirname(path),
+    }));
+  },
+};
+
 /** One CommonJS file: a command lives for milliseconds, and 20 modules cost 10 of them. */
 const AS_ONE_FILE = {
   format: "cjs",
@@ -84,18 +95,22 @@ async function bundle(app) {
     outdir: temporary,
     bundle: true,
     ...form,
+    plugins: [ONE_LANGUAGE, ...(form.plugins ?? [])],
     platform: "node",
     target: "node24",
     conditions: ["@berth/source"],
     // Native modules find their binaries beside their own files.
     external: ["koffi", "lmdb"],
     sourcemap: "linked",
-    // Line breaks and names stay, for stack traces that can be read without the map.
+    // A running program holds its whole text. Names stay, and lines are short, for stack traces that can be read without the map.
     minifySyntax: true,
+    minifyWhitespace: true,
+    lineLimit: 120,
     legalComments: "none",
     metafile: true,
     logLevel: "warning",
   });
+  await Promise.all(Object.keys(metafile.outputs).map((file) => checkOneByte(join(root, file))));
   await writeFile(join(temporary, "meta.json"), JSON.stringify(metafile));
   await writeFile(join(temporary, "stale.sh"), staleTest(metafile));
   if (app === "ctr") await bundleApart(temporary);
@@ -109,6 +124,14 @@ async function bundle(app) {
   await rm(`${output}.old`, { recursive: true, force: true });
 }
 
+/** One character past ASCII, which esbuild leaves in a regular expression, and Node holds the whole file at two bytes a character. */
+async function checkOneByte(file) {
+  if (file.endsWith(".map")) return;
+  const text = await readFile(file, "utf8");
+  const found = text.search(/[^\0-\x7F]/);
+  if (found !== -1) throw new Error(`${file}: not ASCII, write an escape: …${text.slice(found - 40, found + 1)}`);
+}
+
 async function bundleApart(output) {
   for (const [name, owner] of Object.entries(APART)) {
     await build({
@@ -118,6 +141,7 @@ async function bundleApart(output) {
       },
       outfile: join(output, `${name}.cjs`),
       bundle: true,
+      plugins: [ONE_LANGUAGE],
       format: "cjs",
       platform: "node",
       target: "node24",

@@ -44,7 +44,7 @@ export async function pullImage(
   const { reference } = from;
   const { onProgress, signal } = options;
   const shown = `OCI Registry (${reference})`;
-  await using registry = openRegistry(from.access, settings);
+  await using registry = await openRegistry(from.access, settings);
   onProgress?.({ event: `Resolving from ${shown}`, name: reference });
   const { descriptor: target } = await registry.resolve(reference, signal === undefined ? {} : { signal });
   await verifyImage(reference, target, settings, { signal });

@@ -22,7 +22,7 @@ export async function pushImage(
   onProgress?.({ event: `Pushing to ${shown}`, name: reference });
   const { target } = await findOne(images, from, { signal });
   const [tag = ""] = parseReference(reference).object.split("@");
-  await using registry = openRegistry(to.access, settings);
+  await using registry = await openRegistry(to.access, settings);
   onProgress?.({ event: "pushing content", name: reference, descriptor: target });
   await pushContents(target, {
     content,

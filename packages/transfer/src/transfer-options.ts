@@ -3,7 +3,7 @@ import type { MetadataStore } from "@berth/core/metadata";
 import type { ImageVerifier, RegistryAccess } from "@berth/core/transfer";
 import type { Platform } from "@berth/oci";
 import type { DifferProvider } from "@berth/plugin-core/types";
-import { RegistryClient } from "@berth/remotes";
+import type { RegistryClient } from "@berth/remotes";
 
 /** What an unpacking needs to know of a snapshotter. */
 export interface UnpackChoice {
@@ -35,13 +35,14 @@ export interface LocalTransferOptions {
   readonly log?: Logger;
 }
 
-/** This makes the client for one transfer, which disposes it. */
-export function openRegistry(
+/** This makes the client for one transfer, which disposes it. What it is made of is large and loaded by the first transfer. */
+export async function openRegistry(
   access: RegistryAccess,
   { hostDirectories = [], log }: LocalTransferOptions,
-): RegistryClient {
+): Promise<RegistryClient> {
   const { credentials, hostDirectory, headers, plainHttp } = access;
-  return new RegistryClient({
+  const { RegistryClient: Client } = await import("@berth/remotes");
+  return new Client({
     hostDirectories: hostDirectory === undefined ? hostDirectories : [hostDirectory],
     ...(credentials && { credentials }),
     ...(headers && { headers }),
