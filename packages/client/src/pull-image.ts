@@ -1,8 +1,6 @@
-import type { CallOptions } from "@berth/core/any";
-import type { Image, ImageSpec, ImageStore } from "@berth/core/images";
+import type { Image } from "@berth/core/images";
 import type { Labels } from "@berth/core/labels";
 import { noLabels } from "@berth/core/labels";
-import { isAlreadyExists } from "@berth/errors";
 import type { FetchImageOptions, UnpackOptions } from "@berth/images";
 import { EarlyUnpack, fetchImage, unpack } from "@berth/images";
 import type { PlatformMatcher } from "@berth/oci";
@@ -11,11 +9,12 @@ import type { RegistryClient } from "@berth/remotes";
 
 import type { Client } from "./client.ts";
 import { optionsOfUnpack } from "./import-image.ts";
+import { storeImage } from "./store-image.ts";
 
 /** Options of {@link pullImage}. */
 export interface PullImageOptions extends Pick<
   FetchImageOptions,
-  "everyPlatform" | "concurrency" | "onProgress" | "onStored" | "signal"
+  "everyPlatform" | "concurrency" | "needsLayer" | "onProgress" | "onStored" | "signal"
 > {
   readonly platform?: PlatformMatcher;
   /** Of the image. */
@@ -69,16 +68,6 @@ export async function pullImage(
     if (unpackOptions !== undefined) await unpack(target, unpackOptions);
     return image;
   }, options);
-}
-
-/** A name that is taken stands for the new target from now on. */
-async function storeImage(images: ImageStore, image: ImageSpec, options: CallOptions): Promise<Image> {
-  try {
-    return await images.create(image, options);
-  } catch (error) {
-    if (!isAlreadyExists(error)) throw error;
-    return await images.update(image, options);
-  }
 }
 
 /** Where blobs come from: a push to the same registry has them taken over from there. */

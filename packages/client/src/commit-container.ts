@@ -1,0 +1,147 @@
+import type { CallOptions } from "@berth/core/any";
+import type { Container } from "@berth/core/containers";
+import type { Image } from "@berth/core/images";
+import type { Labels } from "@berth/core/labels";
+import { noLabels } from "@berth/core/labels";
+import { failedPrecondition, isNotFound } from "@berth/errors";
+import type { CommitImageOptions, ResolvedImage } from "@berth/images";
+import { commitImage, resolveImage } from "@berth/images";
+import type { Descriptor, Digest, PlatformMatcher } from "@berth/oci";
+import { hostPlatform, MediaType, only, parseDigest } from "@berth/oci";
+
+import type { Client } from "./client.ts";
+import { createDiff } from "./create-diff.ts";
+import { storeImage } from "./store-image.ts";
+
+/** Options of {@link commitContainer}. */
+export interface CommitContainerOptions
+  extends CallOptions, Pick<CommitImageOptions, "author" | "message" | "createdBy" | "changes"> {
+  /** Freeze a running task while its files are read; yes. */
+  readonly pause?: boolean;
+  /** Make one layer of all files, also of a container whose image is not here any more. */
+  readonly squash?: boolean;
+  /** Of the new layer; gzip. */
+  readonly compression?: CommitImageOptions["compression"];
+  /** By which the container's image is chosen from an index; the host's. */
+  readonly platform?: PlatformMatcher;
+  /** Stands in for now, and no file's time is later: the same files then give the same image. Milliseconds since 1970. */
+  readonly sourceDateEpoch?: number;
+  /** Of the image. */
+  readonly labels?: Labels;
+}
+
+const UNCOMPRESSED_LABEL = "containerd.io/uncompressed";
+const LAYER_TYPES = { none: MediaType.ociLayer, gzip: MediaType.ociLayerGzip, zstd: MediaType.ociLayerZstd };
+
+/**
+ * This makes an image of what a container has changed in its files, over the image that it was made from. Whatever the outcome, a task that was frozen for it runs on.
+ *
+ * @throws not_found - no such container
+ * @throws failed_precondition - it has no snapshot, or its snapshot does not stand on its image, which may be gone or stand for
+ * something else by now; `squash` needs none
+ * @throws invalid_argument - a change; as `createDiff`
+ */
+export async function commitContainer(
+  client: Client,
+  id: string,
+  name: string,
+  options: CommitContainerOptions = {},
+): Promise<Image> {
+  const { signal, sourceDateEpoch, compression = "gzip", squash = false, labels = noLabels } = options;
+  return await client.withLease(
+    async (leased) => {
+      const container = await leased.containers.get(id, { signal });
+      if (container.snapshotKey === "")
+        throw failedPrecondition(`container ${id} has no snapshot: its files are in a directory`);
+      const base = squash ? await findBase(leased, container, options) : await getBase(leased, container, options);
+      const layer = await diffOf(leased, container, { ...options, compression, squash });
+      const target = await commitImage({
+        ...options,
+        content: leased.content,
+        base,
+        isWhole: squash,
+        platform: hostPlatform(),
+        layer,
+        compression,
+        diffId: await diffIdOf(leased, layer, signal),
+        createdAt: sourceDateEpoch ?? Date.now(),
+      });
+      const epoch = sourceDateEpoch === undefined ? {} : { sourceDateEpoch };
+      return storeImage(leased.images, { name, target, labels }, { signal, ...epoch });
+    },
+    signal === undefined ? {} : { signal },
+  );
+}
+
+/** What the container's snapshot stands on. */
+async function getBase(leased: Client, container: Container, options: CommitContainerOptions): Promise<ResolvedImage> {
+  const { id, image, snapshotter, snapshotKey } = container;
+  const base = await findBase(leased, container, options);
+  if (base === undefined)
+    throw failedPrecondition(
+      `image ${JSON.stringify(image)} of container ${id} is not here: its files can be committed as one layer, with squash`,
+    );
+  const { parent } = await leased.snapshotter(snapshotter).stat(snapshotKey, { signal: options.signal });
+  if (parent === base.chainId) return base;
+  throw failedPrecondition(
+    `snapshot of container ${id} stands on ${JSON.stringify(parent)}, its image ${image} on ${JSON.stringify(base.chainId)}: its files can be committed as one layer, with squash`,
+  );
+}
+
+async function findBase(
+  leased: Client,
+  { image }: Container,
+  { platform = only(hostPlatform()), signal }: CommitContainerOptions,
+): Promise<ResolvedImage | undefined> {
+  if (image === "") return undefined;
+  try {
+    const { target } = await leased.images.get(image, { signal });
+    return await resolveImage(leased.content, target, platform, { signal });
+  } catch (error) {
+    if (isNotFound(error)) return undefined;
+    throw error;
+  }
+}
+
+async function diffOf(
+  leased: Client,
+  { id, snapshotter, snapshotKey }: Container,
+  options: CommitContainerOptions & Required<Pick<CommitContainerOptions, "compression" | "squash">>,
+): Promise<Descriptor> {
+  const { signal, sourceDateEpoch, squash, compression, pause = true } = options;
+  await using frozen = new AsyncDisposableStack();
+  if (pause) await freeze(leased, id, frozen, signal);
+  return await createDiff(leased, snapshotKey, {
+    snapshotter,
+    mediaType: LAYER_TYPES[compression],
+    signal,
+    ...(squash && { lower: "" }),
+    ...(sourceDateEpoch !== undefined && { sourceDateEpoch }),
+  });
+}
+
+/** Only what runs: who has paused it himself finds it paused. */
+async function freeze(
+  { tasks }: Client,
+  id: string,
+  frozen: AsyncDisposableStack,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const task = tasks.task(id);
+  try {
+    if ((await task.state({ signal })).status !== "running") return;
+  } catch (error) {
+    if (isNotFound(error)) return;
+    throw error;
+  }
+  // Without the caller's signal: nothing may stay frozen.
+  frozen.defer(() => task.resume());
+  await task.pause({ signal });
+}
+
+/** A tar that is not compressed has no label in containerd: it is its own. */
+async function diffIdOf(leased: Client, { digest }: Descriptor, signal: AbortSignal | undefined): Promise<Digest> {
+  const { labels } = await leased.content.info(digest, { signal });
+  const known = labels.get(UNCOMPRESSED_LABEL);
+  return known === undefined || known === "" ? digest : parseDigest(known);
+}
