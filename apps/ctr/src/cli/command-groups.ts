@@ -9,6 +9,11 @@ export const containers: Group = {
   summary: "Manage containers",
   commands: [
     {
+      name: "commit",
+      summary: "Make an image of what a container has changed",
+      load: async () => (await import("../commands/containers-commit.ts")).commit,
+    },
+    {
       name: "create",
       summary: "Create a container from an image or a directory",
       load: async () => (await import("../commands/containers-create.ts")).create,
@@ -28,35 +33,6 @@ export const containers: Group = {
   ],
 };
 
-export const content: Group = {
-  name: "content",
-  summary: "Manage the content store: blobs by digest",
-  commands: [
-    {
-      name: "active",
-      summary: "List writes under way",
-      load: async () => (await import("../commands/content.ts")).active,
-    },
-    { ...RM, summary: "Delete blobs", load: async () => (await import("../commands/content.ts")).remove },
-    {
-      name: "get",
-      summary: "Write a blob to standard output",
-      load: async () => (await import("../commands/content-transfer.ts")).get,
-    },
-    {
-      name: "ingest",
-      summary: "Store standard input as a blob",
-      load: async () => (await import("../commands/content-transfer.ts")).ingest,
-    },
-    { ...LS, summary: "List blobs", load: async () => (await import("../commands/content.ts")).list },
-    {
-      name: "label",
-      summary: "Set and clear labels of a blob",
-      load: async () => (await import("../commands/content.ts")).label,
-    },
-  ],
-};
-
 export const images: Group = {
   name: "images",
   aliases: ["image", "i"],
@@ -66,6 +42,11 @@ export const images: Group = {
       name: "check",
       summary: "Check that images are complete and unpacked",
       load: async () => (await import("../commands/images-check.ts")).check,
+    },
+    {
+      name: "convert",
+      summary: "Make another image of one: recompressed, renamed types, fewer platforms",
+      load: async () => (await import("../commands/images-convert.ts")).convert,
     },
     {
       name: "export",
@@ -87,6 +68,22 @@ export const images: Group = {
       summary: "Upload an image to a registry",
       load: async () => (await import("../commands/images-push.ts")).push,
     },
+    {
+      name: "inspect",
+      aliases: ["i"],
+      summary: "Show what an image consists of",
+      load: async () => (await import("../commands/images-inspect.ts")).inspect,
+    },
+    {
+      name: "mount",
+      summary: "Mount an image",
+      load: async () => (await import("../commands/images-mount.ts")).mount,
+    },
+    {
+      name: "unmount",
+      summary: "Unmount an image",
+      load: async () => (await import("../commands/images-mount.ts")).unmount,
+    },
     { ...LS, summary: "List images", load: async () => (await import("../commands/images-list.ts")).list },
     { ...RM, summary: "Delete images by name", load: async () => (await import("../commands/images.ts")).remove },
     { name: "tag", summary: "Give an image more names", load: async () => (await import("../commands/images.ts")).tag },
@@ -94,6 +91,11 @@ export const images: Group = {
       name: "label",
       summary: "Set and clear labels of an image",
       load: async () => (await import("../commands/images.ts")).label,
+    },
+    {
+      name: "usage",
+      summary: "Show what the layers of an image take on disk",
+      load: async () => (await import("../commands/images-usage.ts")).usage,
     },
   ],
 };

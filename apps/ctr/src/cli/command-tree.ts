@@ -1,5 +1,7 @@
-import { containers, content, images, leases, namespaces, plugins, snapshots, tasks } from "./command-groups.ts";
+import { containers, images, leases, namespaces, plugins, snapshots, tasks } from "./command-groups.ts";
 import type { Entry, Group } from "./command-entry.ts";
+import { content } from "./content-group.ts";
+import { pprof } from "./pprof-group.ts";
 import { inspectRuntime, sandboxes, shim } from "./runtime-groups.ts";
 
 /** Every command, in the order of the help. */
@@ -24,10 +26,16 @@ export const COMMAND_TREE: Group = {
     images,
     leases,
     namespaces,
+    pprof,
     { name: "run", summary: "Run a container", load: async () => (await import("../commands/run.ts")).run },
     sandboxes,
     snapshots,
     tasks,
+    {
+      name: "install",
+      summary: "Write the programs of an image to a directory of this machine",
+      load: async () => (await import("../commands/install.ts")).install,
+    },
     {
       name: "oci",
       summary: "Work with OCI runtime specifications",

@@ -1,6 +1,5 @@
 import { createDiff } from "@berth/client/create-diff";
 import { streamBlob } from "@berth/core/content";
-import { invalidArgument } from "@berth/errors";
 import { MediaType } from "@berth/oci";
 
 import { parseLabels, requireArgument } from "../cli/arguments.ts";
@@ -8,6 +7,7 @@ import { defineCommand } from "../cli/command.ts";
 import { booleanFlag, listFlag, stringFlag } from "../cli/flags.ts";
 import { chooseSnapshotter } from "../cli/namespace-defaults.ts";
 import { snapshotterFlag } from "../cli/shared-flags.ts";
+import { sourceDateEpoch } from "../cli/source-date-epoch.ts";
 import { isOutputClosed, printAndWait } from "../output/print.ts";
 import { formatSecond } from "../output/time.ts";
 import { endOnSignals } from "../process/interrupts.ts";
@@ -35,7 +35,7 @@ export const diff = defineCommand({
     const client = await session.client();
     const labels = parseLabels(flags.label);
     if (flags.keep) labels.set(GC_ROOT, formatSecond(Date.now()));
-    const sourceDateEpoch = epochOf(process.env["SOURCE_DATE_EPOCH"]);
+    const epoch = sourceDateEpoch();
     await client.withLease(async (leased) => {
       const { digest } = await createDiff(leased, key, {
         snapshotter: await chooseSnapshotter(client, flags.snapshotter, signal),
@@ -44,7 +44,7 @@ export const diff = defineCommand({
         signal,
         ...(lower === undefined ? {} : { lower }),
         ...(flags.ref === "" ? {} : { ref: flags.ref }),
-        ...(sourceDateEpoch === undefined ? {} : { sourceDateEpoch }),
+        ...epoch,
       });
       for await (const chunk of streamBlob(leased.content, digest, { signal })) {
         await printAndWait(chunk);
@@ -53,10 +53,3 @@ export const diff = defineCommand({
     });
   },
 });
-
-/** @see https://reproducible-builds.org/specs/source-date-epoch/ */
-function epochOf(text: string | undefined): number | undefined {
-  if (text === undefined || text === "") return undefined;
-  if (!/^\d{1,12}$/.test(text)) throw invalidArgument(`SOURCE_DATE_EPOCH ${JSON.stringify(text)} is not a time`);
-  return Number(text) * 1000;
-}

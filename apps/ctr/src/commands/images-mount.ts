@@ -1,0 +1,150 @@
+import { mkdtemp, realpath } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import type { Client } from "@berth/client";
+import type { Mount } from "@berth/core/mount";
+import { isAlreadyExists, isNotFound, isUnimplemented, notFound, wrapError } from "@berth/errors";
+import { resolveImage } from "@berth/images";
+import { hostPlatform, only, parsePlatform } from "@berth/oci";
+
+import { parseLabels, requireArgument } from "../cli/arguments.ts";
+import { defineCommand } from "../cli/command.ts";
+import { booleanFlag, durationFlag, listFlag, stringFlag } from "../cli/flags.ts";
+import { chooseSnapshotter } from "../cli/namespace-defaults.ts";
+import { REGISTRY_FLAGS } from "../cli/registry-flags.ts";
+import { snapshotterFlag } from "../cli/shared-flags.ts";
+import { print } from "../output/print.ts";
+import { endOnSignals } from "../process/interrupts.ts";
+
+const HOUR_MS = 60 * 60 * 1000;
+
+export const mount = defineCommand({
+  usage: "<ref> [<target>]",
+  description:
+    "Mounts an image's files at a directory, read-only unless told otherwise, and prints where; without a target, at a new directory. It is unpacked first where it is not. The snapshot has the name of the target.",
+  examples: ["ctr images mount example.org/app:1 /mnt", "ctr images unmount --rm /mnt"],
+  flags: {
+    ...REGISTRY_FLAGS,
+    snapshotter: snapshotterFlag,
+    label: listFlag("label of the snapshot, key=value"),
+    rw: booleanFlag("what is written is kept in the snapshot"),
+    platform: stringFlag("platform, e.g. linux/arm64, instead of the host's"),
+    "sync-fs": booleanFlag("mount only when what was unpacked has reached the disk"),
+    expiration: durationFlag("the snapshot may be collected after this time, once it is unmounted", {
+      aliases: ["x"],
+      initial: HOUR_MS,
+    }),
+  },
+  async run({ flags, args, session }) {
+    const name = requireArgument(args, 0, "no image given");
+    using _signals = endOnSignals(session);
+    const client = await session.client();
+    const { signal } = session;
+    const platform = only(flags.platform === "" ? hostPlatform() : parsePlatform(flags.platform));
+    const target = await targetOf(args[1]);
+    const snapshotter = await chooseSnapshotter(client, flags.snapshotter, signal);
+    await using undo = new AsyncDisposableStack();
+    const expire = new Date(Date.now() + flags.expiration).toISOString();
+    const lease = await leaseOf(client, target, new Map([["containerd.io/gc.expire", expire]]), signal, undo);
+    const leased = client.scoped({ lease });
+    const image = await leased.images.get(name, { signal });
+    const { unpackImage } = await import("@berth/client/import");
+    await unpackImage(leased, image.target, {
+      snapshotter,
+      platform,
+      signal,
+      ...(flags["sync-fs"] && { syncFs: true }),
+    });
+    const { chainId } = await resolveImage(leased.content, image.target, platform, { signal });
+    const make = flags.rw ? "prepare" : "view";
+    const service = leased.snapshotter(snapshotter);
+    const mounts = await service[make](target, chainId, { labels: parseLabels(flags.label), signal });
+    undo.defer(() => service.remove(target));
+    await mountHere(leased, mounts, target, signal);
+    undo.move();
+    print(`${target}\n`);
+  },
+});
+
+async function targetOf(given: string | undefined): Promise<string> {
+  if (given === undefined) return await mkdtemp(join(tmpdir(), "ctr-image-"));
+  try {
+    return await realpath(given);
+  } catch (error) {
+    throw wrapError(error, `mount at ${given}`);
+  }
+}
+
+/** The lease is named like the target, so that unmounting finds it; one of an earlier mount there goes on. */
+async function leaseOf(
+  client: Client,
+  id: string,
+  labels: ReadonlyMap<string, string>,
+  signal: AbortSignal,
+  undo: AsyncDisposableStack,
+): Promise<string> {
+  try {
+    await client.leases.create({ id, labels }, { signal });
+    undo.defer(() => client.leases.delete(id));
+  } catch (error) {
+    if (!isAlreadyExists(error)) throw error;
+  }
+  return id;
+}
+
+/** What the kernel alone cannot mount is made by the daemon first, and held by the lease. */
+async function mountHere(leased: Client, mounts: readonly Mount[], target: string, signal: AbortSignal): Promise<void> {
+  const { arePlain } = await import("@berth/core/mount");
+  const { mountAll } = await import("@berth/linux/mount");
+  await using undo = new AsyncDisposableStack();
+  let made = mounts;
+  if (!arePlain(mounts)) {
+    try {
+      made = (await leased.mounts.activate(target, mounts, { signal })).system;
+      undo.defer(() => leased.mounts.deactivate(target));
+    } catch (error) {
+      if (!isUnimplemented(error)) throw error;
+    }
+  }
+  try {
+    mountAll(made, target);
+  } catch (error) {
+    throw wrapError(error, `mount at ${target}`);
+  }
+  undo.move();
+}
+
+export const unmount = defineCommand({
+  usage: "<target>",
+  flags: {
+    ...REGISTRY_FLAGS,
+    snapshotter: snapshotterFlag,
+    label: listFlag("without effect, as in containerd's ctr"),
+    rm: booleanFlag("remove the snapshot too"),
+  },
+  async run({ flags, args, session }) {
+    const given = requireArgument(args, 0, "no target given: name the directory that the image is mounted at");
+    const target = await targetOf(given);
+    const client = await session.client();
+    const { signal } = session;
+    const { isMountPoint, unmountAll } = await import("@berth/linux/mount");
+    if (!isMountPoint(target)) {
+      if (!flags.rm) throw notFound(`nothing is mounted at ${target}`);
+    } else await unmountAll(target, { signal });
+    await orMissing(client.mounts.deactivate(target, { signal }));
+    if (flags.rm) {
+      const snapshotter = await chooseSnapshotter(client, flags.snapshotter, signal);
+      await client.snapshotter(snapshotter).remove(target, { signal });
+      await orMissing(client.leases.delete(target, { signal }));
+    }
+    print(`${target}\n`);
+  },
+});
+
+/** Only some mounts have been activated, and an older daemon activates none. */
+async function orMissing(work: Promise<unknown>): Promise<void> {
+  await work.catch((error: unknown) => {
+    if (!isNotFound(error) && !isUnimplemented(error)) throw error;
+  });
+}

@@ -1,0 +1,118 @@
+import { chmod, link, lstat, mkdir, mkdtemp, open, readdir, rename, rm, symlink } from "node:fs/promises";
+import { join } from "node:path";
+
+import type { TarEntry } from "@berth/archive";
+import { decompress, readTar } from "@berth/archive";
+import type { ContentStore } from "@berth/core/content";
+import { streamBlob } from "@berth/core/content";
+import { syncDirectory } from "@berth/core/durable-files";
+import { alreadyExists, invalidArgument, notFound, systemErrorCode, wrapError } from "@berth/errors";
+import { resolveManifest } from "@berth/images";
+import type { Descriptor } from "@berth/oci";
+import { hostPlatform, only } from "@berth/oci";
+
+/** What of an image is installed, and where. */
+export interface InstallOptions {
+  readonly directory: string;
+  /** Directories of the image, whose files, but no directories in them, are taken. */
+  readonly parts: readonly string[];
+  readonly replace: boolean;
+  readonly signal: AbortSignal;
+}
+
+const WHITEOUT = ".wh.";
+const OPAQUE = ".wh..wh..opq";
+
+/**
+ * This writes files of an image to a directory and returns their paths. They are gathered beside their place first, so that one that fails installs nothing; then each takes its place in one step.
+ * They belong to whoever installs them and get no special rights.
+ *
+ * @throws already_exists - a file is there, and is not to be replaced; not_found - there is nothing to install
+ */
+export async function installImage(
+  content: ContentStore,
+  target: Descriptor,
+  options: InstallOptions,
+): Promise<readonly string[]> {
+  const { directory, parts, signal } = options;
+  const { manifest } = await resolveManifest(content, target, only(hostPlatform()), { signal });
+  try {
+    await mkdir(directory, { recursive: true });
+    await using undo = new AsyncDisposableStack();
+    const staging = await mkdtemp(join(directory, ".install-"));
+    undo.defer(() => rm(staging, { recursive: true, force: true }));
+    for (const part of parts) await mkdir(join(staging, part));
+    for (const layer of manifest.layers) {
+      signal.throwIfAborted();
+      for await (const entry of readTar(decompress(streamBlob(content, layer.digest, { signal }))))
+        await stage(entry, staging, parts);
+    }
+    return await publish(staging, options);
+  } catch (error) {
+    throw wrapError(error, `install into ${directory}`);
+  }
+}
+
+/** A path of two parts below one of `parts`: nothing in an archive leads anywhere else. */
+function placeOf(path: string, parts: readonly string[]): { readonly part: string; readonly name: string } | undefined {
+  const [, part = "", name = ""] = /^(?:\.?\/)*([^/]+)\/([^/]+)\/?$/.exec(path) ?? [];
+  return parts.includes(part) && name !== "." && name !== ".." ? { part, name } : undefined;
+}
+
+async function stage(entry: TarEntry, staging: string, parts: readonly string[]): Promise<void> {
+  const { path, type, linkPath, mode } = entry.header;
+  const place = placeOf(path, parts);
+  if (place === undefined) return;
+  const { part, name } = place;
+  const file = join(staging, part, name);
+  if (name === OPAQUE) {
+    await rm(join(staging, part), { recursive: true });
+    await mkdir(join(staging, part));
+  } else if (name.startsWith(WHITEOUT)) {
+    const gone = placeOf(join(part, name.slice(WHITEOUT.length)), parts);
+    if (gone !== undefined) await rm(join(staging, part, gone.name), { force: true });
+  } else if (type === "file") {
+    await rm(file, { force: true });
+    await writeEntry(file, entry, mode & 0o777);
+  } else if (type === "symlink") {
+    await rm(file, { force: true });
+    await symlink(linkPath, file);
+  } else if (type === "link") {
+    const other = placeOf(linkPath, parts);
+    if (other === undefined) throw invalidArgument(`${path} is a link to ${linkPath}, which is not installed`);
+    await rm(file, { force: true });
+    await link(join(staging, other.part, other.name), file);
+  }
+}
+
+async function writeEntry(path: string, { content }: TarEntry, mode: number): Promise<void> {
+  // Never through something that is there already.
+  await using file = await open(path, "wx", 0o600);
+  for await (const chunk of content) await file.writeFile(chunk);
+  await file.sync();
+  await chmod(path, mode);
+}
+
+async function publish(staging: string, { directory, parts, replace }: InstallOptions): Promise<readonly string[]> {
+  const found: string[] = [];
+  for (const part of parts) for (const name of await readdir(join(staging, part))) found.push(join(part, name));
+  if (found.length === 0) throw notFound(`the image has nothing in ${parts.join(" and ")}`);
+  if (!replace) {
+    for (const path of found)
+      if (await isThere(join(directory, path))) throw alreadyExists(`${path} is there (--replace replaces it)`);
+  }
+  for (const part of parts) await mkdir(join(directory, part), { recursive: true });
+  for (const path of found) await rename(join(staging, path), join(directory, path));
+  for (const part of parts) await syncDirectory(join(directory, part));
+  return found.map((path) => join(directory, path));
+}
+
+async function isThere(path: string): Promise<boolean> {
+  try {
+    await lstat(path);
+    return true;
+  } catch (error) {
+    if (systemErrorCode(error) === "ENOENT") return false;
+    throw error;
+  }
+}
