@@ -51,12 +51,17 @@ export interface ResolvedReference {
 
 /**
  * Speaks to registries, Docker's and those of the OCI distribution specification, for one user. Calls may overlap. Disposing it cuts its connections.
+ *
+ * What `hosts.toml` says of a registry is read once, and so is which of its hosts speak no TLS: a client is for one transfer, or a few, not for good.
  */
 export class RegistryClient implements AsyncDisposable {
   readonly #options: RegistryOptions;
   readonly #connections = new Connections();
   readonly #authorizer: Authorizer;
   readonly #limit: RateLimit | undefined;
+  readonly #hosts = new Map<string, Promise<readonly RegistryHost[]>>();
+  /** By the names of repositories, registry included. */
+  readonly #requests = new Map<string, RegistryRequests>();
 
   constructor(options: RegistryOptions = {}) {
     this.#options = options;
@@ -117,6 +122,13 @@ export class RegistryClient implements AsyncDisposable {
       throw invalidArgument(`reference ${JSON.stringify(name)}: ${JSON.stringify(repository)} is not a repository`);
     if (tag !== undefined && tag !== "" && !TAG.test(tag))
       throw invalidArgument(`reference ${JSON.stringify(name)}: ${JSON.stringify(tag)} is not a tag`);
+    return { reference, requests: this.#requestsFor(registry, repository), hosts: await this.#hostsOf(registry) };
+  }
+
+  #requestsFor(registry: string, repository: string): RegistryRequests {
+    const key = `${registry}/${repository}`;
+    const known = this.#requests.get(key);
+    if (known !== undefined) return known;
     const requests = new RegistryRequests({
       registry,
       repository,
@@ -124,10 +136,21 @@ export class RegistryClient implements AsyncDisposable {
       authorizer: this.#authorizer,
       userAgent: this.#options.userAgent ?? "containerd/2.4.0+berth",
     });
-    return { reference, requests, hosts: await this.#hosts(registry) };
+    this.#requests.set(key, requests);
+    return requests;
   }
 
-  async #hosts(registry: string): Promise<readonly RegistryHost[]> {
+  #hostsOf(registry: string): Promise<readonly RegistryHost[]> {
+    const known = this.#hosts.get(registry);
+    if (known !== undefined) return known;
+    const hosts = this.#readHosts(registry);
+    this.#hosts.set(registry, hosts);
+    // Whoever has put it right is not to be told of it again.
+    hosts.catch(() => this.#hosts.delete(registry));
+    return hosts;
+  }
+
+  async #readHosts(registry: string): Promise<readonly RegistryHost[]> {
     const { hostDirectories = [], plainHttp, tls, headers, log = silentLogger } = this.#options;
     const configured = await hostsFromDirectory(hostDirectories, registry, log);
     const hosts = configured ?? [withOptions(defaultHost(registry), { plainHttp, tls })];

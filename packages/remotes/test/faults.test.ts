@@ -1,4 +1,4 @@
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import { codeName, codeOf } from "@berth/errors";
@@ -180,6 +180,21 @@ describe("RegistryClient with a registry that fails", () => {
       expect(await mirrored.resolve(`${registry.host}/x:1`)).toMatchObject({ descriptor: manifest });
       expect(mirror.requests.map(({ query }) => query.get("ns"))).toEqual([registry.host]);
       expect(registry.requests.map(({ query }) => query.get("ns"))).toEqual([null]);
+    });
+
+    it("reads hosts.toml once, and again after one that was wrong", async () => {
+      await using directory = await temporaryDirectory("hosts");
+      const file = join(directory.path, "example.org", "hosts.toml");
+      await mkdir(join(directory.path, "example.org"));
+      await using client = new RegistryClient({ hostDirectories: [directory.path] });
+      const resolve = () => client.resolve("example.org/x:1");
+      await writeFile(file, `[host."http://${registry.host}"]\nca = "missing.pem"\n`);
+      expect(await codeOfFailure(resolve())).toBe("not_found");
+      await writeFile(file, `server = "http://${registry.host}"\n`);
+      expect(await resolve()).toMatchObject({ descriptor: manifest });
+      await rm(directory.path, { recursive: true });
+      const bytes = await Array.fromAsync(client.fetch("example.org/x:1", blob));
+      expect(sha256(Buffer.concat(bytes))).toBe(blob.digest);
     });
   });
 });
