@@ -21,9 +21,8 @@ export interface OpenStream extends Stream {
   readonly id: string;
 }
 
-/** This opens a stream under an id of its own, as containerd's clients do. */
-export async function openStream(transport: Transport): Promise<OpenStream> {
-  const id = randomUUID();
+/** This opens a stream, under an id of its own as containerd's clients do unless one is given. */
+export async function openStream(transport: Transport, id: string = randomUUID()): Promise<OpenStream> {
   const waiting: AnyValue[] = [pack(StreamInitSchema, { id })];
   let changed = Promise.withResolvers<void>();
   let isClosed = false;

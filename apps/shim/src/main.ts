@@ -8,7 +8,7 @@ const shim = defineShim({
   runtime: "io.containerd.berth.v2",
   version: "0.1.0",
   info: async (options) => await (await import("@berth/runc")).describeRuntime(options),
-  createTasks: async (context) => (await import("@berth/runc")).createRuncTasks({ ...context, runcRoot }),
+  createTasks: async (context) => (await import("./tasks.ts")).createTasks(context, runcRoot),
   cleanUp: async (container) => await (await import("@berth/runc")).cleanUpContainer({ ...container, runcRoot }),
   shimCgroup: async (options) => (await import("@berth/runc")).parseRuncOptions(options).shimCgroup,
   joinCgroup: async (pid, cgroup) => (await import("./join-cgroup.ts")).joinCgroup(pid, cgroup),

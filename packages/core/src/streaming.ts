@@ -13,6 +13,23 @@ export interface Stream {
   close(): void;
 }
 
+/** The stream of a client, seen from where it has come in. */
+export interface ClientStream extends Stream {
+  /** The client went without having ended the stream: it may come again. */
+  readonly isLost: boolean;
+}
+
+/** Streams of clients, for a process of which there is one namespace. */
+export interface StreamSource {
+  /**
+   * This resolves with the stream of this name as soon as a client has opened it. Who claims a stream has it alone; when it is over, one
+   * that comes later under the same name can be claimed.
+   *
+   * @throws already_exists - the stream, or the next one, is claimed
+   */
+  claim(id: string, options?: CallOptions): Promise<ClientStream>;
+}
+
 /**
  * The streams that clients have opened, by namespace and id, for services whose requests name them.
  *

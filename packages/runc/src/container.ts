@@ -287,9 +287,8 @@ export class Container {
   }
 
   #openStdio(request: StdioRequest): ProcessStdio {
-    const { reaper, log, namespace } = this.#context;
     const { ioUid, ioGid } = this.#settings.options;
-    return ProcessStdio.create(request, { id: this.id, namespace, reaper, log, ioUid, ioGid });
+    return ProcessStdio.create(request, { ...this.#context, id: this.id, ioUid, ioGid });
   }
 }
 

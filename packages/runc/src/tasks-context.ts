@@ -1,4 +1,5 @@
 import type { Logger } from "@berth/core/log";
+import type { StreamSource } from "@berth/core/streaming";
 import type { ChildReaper } from "@berth/linux/process";
 import type { DescMessage, MessageInitShape } from "@bufbuild/protobuf";
 
@@ -12,6 +13,8 @@ export interface RuncTasksContext {
   recordExit(bundle: string, record: ProcessExitRecord): void;
   /** This removes the record of an exec that was deleted. One that is not there is fine. */
   forgetExit(bundle: string, execId: string): void;
+  /** Streams that clients have opened at this process, for standard streams that name one; without it they are refused. */
+  readonly streams?: StreamSource | undefined;
   /** Directory of the runtime's state where the options name none; default `/run/berth/runc`. */
   readonly runcRoot?: string | undefined;
 }

@@ -62,7 +62,7 @@ describe("a runtime that is cut short while it makes a container", { timeout: 30
     mkdirSync(stateOf("shared"), { recursive: true });
     writeFileSync(join(stateOf("shared"), "mark"), "");
     await fixture.create("other", { args: ["sleep", "1000"] });
-    const { pid } = await fixture.call("start", "other");
+    const { pid = 0 } = await fixture.call("start", "other");
     for (const path of cgroupsOf("shared")) writeFileSync(join(path, "cgroup.procs"), String(pid));
     await expect(fixture.create("shared", { args: ["true"] }, { options: other })).rejects.toThrow();
     expect(isRunning(pid)).toBe(true);

@@ -6,6 +6,7 @@ import type { Task } from "@berth/api/containerd/task/v3/task";
 import type { Logger } from "@berth/core/log";
 import type { ChildReaper } from "@berth/linux/process";
 import type { Plugin } from "@berth/plugin-core";
+import type { TtrpcService } from "@berth/ttrpc";
 
 /** How a process ended, as kept in its container's bundle. */
 export interface ExitRecord {
@@ -36,6 +37,8 @@ export interface ShimContext {
 export interface ShimTasks extends AsyncDisposable {
   /** The sandboxes of this process, if it has any; they count into `size`. */
   readonly sandbox?: ServiceImpl<typeof Sandbox>;
+  /** What else clients may ask this process, such as the Streaming service. */
+  readonly services?: readonly TtrpcService[];
   /** Task v2 and v3 have the same messages and are both served by it. `shutdown` is answered by the runtime. */
   readonly service: Omit<ServiceImpl<typeof Task>, "shutdown">;
   /** How many containers are there; the process does not end before it is zero. */

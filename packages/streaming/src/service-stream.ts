@@ -1,6 +1,6 @@
 import type { AnyValue, CallOptions } from "@berth/core/any";
 import { raceSignal } from "@berth/core/race-signal";
-import type { Stream } from "@berth/core/streaming";
+import type { ClientStream } from "@berth/core/streaming";
 import { unavailable } from "@berth/errors";
 
 /** Messages that may wait for a client that does not read; further senders wait. */
@@ -18,13 +18,16 @@ export interface ServiceStreamOptions {
  * The daemon's side of a client's stream: what the client sends is read with `receive`, when somebody wants it; what is sent
  * to the client is yielded by {@link ServiceStream.outgoing}. One reader and one writer at a time.
  */
-export class ServiceStream implements Stream {
+export class ServiceStream implements ClientStream {
   readonly #incoming: AsyncIterator<AnyValue>;
   readonly #waiting: AnyValue[] = [];
   /** A read that nobody waits for any more; the next `receive` gets what it brings. */
   #reading: Promise<AnyValue | undefined> | undefined;
   #changed = Promise.withResolvers<void>();
   #isClosed = false;
+
+  #hasLeft = false;
+  #hasEnded = false;
 
   readonly #signal: AbortSignal;
   readonly #onClose: (stream: ServiceStream) => void;
@@ -35,6 +38,10 @@ export class ServiceStream implements Stream {
     this.#onClose = onClose;
     // Also while the client reads nothing, and nobody asks for what goes out.
     signal.addEventListener("abort", this.#leave, { once: true });
+  }
+
+  get isLost(): boolean {
+    return this.#hasLeft && !this.#hasEnded;
   }
 
   async send(message: AnyValue, { signal }: CallOptions = {}): Promise<void> {
@@ -78,12 +85,16 @@ export class ServiceStream implements Stream {
     }
   }
 
-  readonly #leave = (): void => this.close();
+  readonly #leave = (): void => {
+    this.#hasLeft = !this.#isClosed;
+    this.close();
+  };
 
   async #read(): Promise<AnyValue | undefined> {
     if (this.#isClosed) return undefined;
     const closed = this.#untilClosed();
     const next = await Promise.race([this.#incoming.next(), closed]);
+    if (next?.done === true) this.#hasEnded = true;
     return next === undefined || next.done === true ? undefined : next.value;
   }
 

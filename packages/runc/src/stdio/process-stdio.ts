@@ -3,7 +3,8 @@ import { Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import type { Logger } from "@berth/core/log";
-import { invalidArgument, messageOf } from "@berth/errors";
+import type { StreamSource } from "@berth/core/streaming";
+import { invalidArgument, messageOf, unimplemented } from "@berth/errors";
 import { closeFd, pipe2 } from "@berth/linux/files";
 import type { ChildDescriptor, ChildReaper } from "@berth/linux/process";
 
@@ -11,6 +12,8 @@ import { type BinaryLogger, startBinaryLogger } from "./binary-logger.ts";
 import { type ByteSink, openFifoSink, openFileSink, pipeSink, shareSink } from "./byte-sink.ts";
 import { type ByteCopy, type ByteSource, copyBytes } from "./copy-bytes.ts";
 import { parseStdioTarget, type StdioTarget } from "./stdio-uri.ts";
+import { StreamInput } from "./stream-input.ts";
+import { openStreamSink } from "./stream-sink.ts";
 import { receiveTerminal, type Terminal } from "./terminal.ts";
 
 const READER_GRACE_MS = 500;
@@ -29,6 +32,7 @@ export interface StdioContext {
   readonly namespace: string;
   readonly reaper: ChildReaper;
   readonly log: Logger;
+  readonly streams?: StreamSource | undefined;
   /** Owner of the pipes, for processes in a user namespace. */
   readonly ioUid?: number | undefined;
   readonly ioGid?: number | undefined;
@@ -49,6 +53,7 @@ export class ProcessStdio implements AsyncDisposable {
   readonly #waiting: { readonly begin: () => void; readonly cancel: () => void }[] = [];
   #input: ByteCopy | undefined;
   #inputKeeper: number | undefined;
+  #inputStream: StreamInput | undefined;
   #logger: BinaryLogger | undefined;
   #terminal: Terminal | undefined;
 
@@ -57,9 +62,17 @@ export class ProcessStdio implements AsyncDisposable {
     this.#context = context;
   }
 
-  /** This checks the names. @throws invalid_argument - a stream leads to something unknown */
+  /**
+   * This checks the names.
+   * @throws invalid_argument - a stream leads to something unknown
+   * @throws unimplemented - to a stream of a client, which this process has none of
+   */
   static create(request: StdioRequest, context: StdioContext): ProcessStdio {
-    for (const name of ["stdin", "stdout", "stderr"] as const) parseStdioTarget(request[name]);
+    for (const name of ["stdin", "stdout", "stderr"] as const) {
+      const { kind } = parseStdioTarget(request[name]);
+      if (kind === "stream" && context.streams === undefined)
+        throw unimplemented(`${name} ${request[name]}: this shim has no Streaming service`);
+    }
     return new ProcessStdio(request, context);
   }
 
@@ -89,6 +102,7 @@ export class ProcessStdio implements AsyncDisposable {
   closeStdin(): void {
     if (this.#inputKeeper !== undefined) closeFd(this.#inputKeeper);
     this.#inputKeeper = undefined;
+    this.#inputStream?.endAfterClient();
   }
 
   /** The process has ended: nobody reads its input. */
@@ -131,7 +145,7 @@ export class ProcessStdio implements AsyncDisposable {
     if (source) this.#copyInput(source, terminal.sink);
     const sink =
       this.#logger === undefined
-        ? (options: { readonly signal: AbortSignal }) => openSink(stdout, options)
+        ? (options: { readonly signal: AbortSignal }) => openSink(stdout, this.#context, options)
         : async () => this.#loggerSink();
     this.#copyOutput(terminal.source, sink);
   }
@@ -154,7 +168,7 @@ export class ProcessStdio implements AsyncDisposable {
   }
 
   #outputPipe(target: StdioTarget): ChildDescriptor {
-    return target.kind === "none" ? "null" : this.#pipeTo((options) => openSink(target, options));
+    return target.kind === "none" ? "null" : this.#pipeTo((options) => openSink(target, this.#context, options));
   }
 
   #pipeTo(open: (options: { readonly signal: AbortSignal }) => Promise<ByteSink>): number {
@@ -173,9 +187,11 @@ export class ProcessStdio implements AsyncDisposable {
     return read;
   }
 
-  #openInput(): Socket | undefined {
+  #openInput(): ByteSource | undefined {
     const target = parseStdioTarget(this.#request.stdin);
+    const { streams } = this.#context;
     if (target.kind === "none") return undefined;
+    if (target.kind === "stream" && streams) return (this.#inputStream = new StreamInput(streams, target.id));
     if (target.kind !== "fifo") throw invalidArgument(`stdin ${this.#request.stdin}: not a FIFO`);
     const reader = openSync(target.path, constants.O_RDONLY | constants.O_NONBLOCK);
     if (!fstatSync(reader).isFIFO()) {
@@ -189,7 +205,7 @@ export class ProcessStdio implements AsyncDisposable {
     return source;
   }
 
-  #copyInput(source: Socket, sink: ByteSink): void {
+  #copyInput(source: ByteSource, sink: ByteSink): void {
     // a process may close its input at any time: that is no fault
     const onError = (): void => void source.destroy();
     const begin = (): void => {
@@ -222,7 +238,12 @@ export class ProcessStdio implements AsyncDisposable {
   }
 }
 
-async function openSink(target: StdioTarget, options: { readonly signal: AbortSignal }): Promise<ByteSink> {
+async function openSink(
+  target: StdioTarget,
+  { streams }: StdioContext,
+  options: { readonly signal: AbortSignal },
+): Promise<ByteSink> {
+  if (target.kind === "stream" && streams) return await openStreamSink(streams, target.id, options);
   switch (target.kind) {
     case "fifo":
       return await openFifoSink(target.path, options);

@@ -11,12 +11,13 @@ describe("parseStdioTarget", () => {
     ["fifo:///run/x", { kind: "fifo", path: "/run/x" }],
     ["file:///var/log/a%20b", { kind: "file", path: "/var/log/a b" }],
     ["binary:///bin/log?a=1&b=x%3Dy", { kind: "binary", path: "/bin/log", args: ["a", "1", "b", "x=y"], version: 1 }],
+    ["ttrpc+unix:///run/s/x?streaming_id=c1-stdout", { kind: "stream", id: "c1-stdout" }],
     ["binary-v2:///bin/log", { kind: "binary", path: "/bin/log", args: [], version: 2 }],
   ])("%j", (text, expected) => {
     expect(parseStdioTarget(text)).toEqual(expected);
   });
 
-  it.each(["relative", "ftp:///x", "file://relative", "file:///%zz", "binary://", "/a\0b", "constructor:///x"])(
+  it.each(["relative", "ftp:///x", "file://relative", "file:///%zz", "binary://", "/a\0b", "constructor:///x", "ttrpc+unix:///x"])(
     "refuses %j",
     (text) => {
       let code: Code | undefined;
@@ -40,7 +41,8 @@ describe("parseStdioTarget", () => {
         (text) => {
           try {
             const target = parseStdioTarget(text);
-            if (target.kind !== "none") expect(target.path).toMatch(/^\/[^\0]*$/u);
+            if (target.kind === "stream") expect(target.id).not.toBe("");
+            else if (target.kind !== "none") expect(target.path).toMatch(/^\/[^\0]*$/u);
           } catch (error) {
             expect(codeOf(error)).toBe(Code.InvalidArgument);
           }

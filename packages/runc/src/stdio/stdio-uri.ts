@@ -7,6 +7,8 @@ export type StdioTarget =
   | { readonly kind: "none" }
   | { readonly kind: "fifo"; readonly path: string }
   | { readonly kind: "file"; readonly path: string }
+  /** A stream that a client opens at the shim's Streaming service. */
+  | { readonly kind: "stream"; readonly id: string }
   | {
       readonly kind: "binary";
       readonly path: string;
@@ -17,8 +19,9 @@ export type StdioTarget =
     };
 
 /**
- * This reads where a stream leads: empty for nowhere, a FIFO's path, `fifo://`, `file://`, `binary://` or `binary-v2://`.
- * @throws invalid_argument - another scheme, or a path that is not absolute
+ * This reads where a stream leads: empty for nowhere, a FIFO's path, `fifo://`, `file://`, `binary://`, `binary-v2://`, or
+ * `ttrpc+unix://…?streaming_id=…`, whose address is for the client: that of the shim.
+ * @throws invalid_argument - another scheme, a path that is not absolute, or no id of a stream
  */
 export function parseStdioTarget(text: string): StdioTarget {
   if (text === "") return { kind: "none" };
@@ -35,6 +38,11 @@ export function parseStdioTarget(text: string): StdioTarget {
     case "binary-v2": {
       const args = [...new URLSearchParams(query)].flat();
       return { kind: "binary", path: absolute(decode(path, text), text), args, version: scheme === "binary" ? 1 : 2 };
+    }
+    case "ttrpc+unix": {
+      const id = new URLSearchParams(query).get("streaming_id") ?? "";
+      if (id === "") throw invalidArgument(`stdio ${JSON.stringify(text)}: no streaming_id`);
+      return { kind: "stream", id };
     }
     default:
       throw invalidArgument(`unknown STDIO scheme ${JSON.stringify(scheme)} in ${JSON.stringify(text)}`);
