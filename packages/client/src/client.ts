@@ -9,20 +9,21 @@ import type { EventExchange } from "@berth/core/events";
 import type { ImageStore } from "@berth/core/images";
 import type { PluginRecord } from "@berth/core/introspection";
 import { LeaseLabel } from "@berth/core/leases";
-import type { Labels } from "@berth/core/labels";
 import type { LeaseManager } from "@berth/core/leases";
 import type { MountManager } from "@berth/core/mount";
 import type { Namespace } from "@berth/core/namespaces";
 import { DEFAULT_NAMESPACE, parseNamespace } from "@berth/core/namespaces";
+import type { SandboxController } from "@berth/core/sandbox-controller";
 import type { SandboxStore } from "@berth/core/sandboxes";
 import type { Snapshotter } from "@berth/core/snapshots";
-import { isNotFound } from "@berth/errors";
 import { createUnixTransport } from "@berth/rpc/client";
 
 import { createContainersClient } from "./containers-client.ts";
 import { createContentClient } from "./content-client.ts";
 import { createDiffClient } from "./diff-client.ts";
 import { createEventsClient } from "./events-client.ts";
+import type { HoldLeaseOptions } from "./held-lease.ts";
+import { HeldLease } from "./held-lease.ts";
 import { isServing } from "./health-client.ts";
 import { createImagesClient } from "./images-client.ts";
 import type { IntrospectionClient, ServerInfo } from "./introspection-client.ts";
@@ -31,6 +32,7 @@ import { createLeasesClient } from "./leases-client.ts";
 import { createMountsClient } from "./mounts-client.ts";
 import type { NamespacesClient } from "./namespaces-client.ts";
 import { createNamespacesClient } from "./namespaces-client.ts";
+import { createSandboxControllerClient } from "./sandbox-controller-client.ts";
 import { createSandboxesClient } from "./sandboxes-client.ts";
 import type { Scope } from "./scoped-transport.ts";
 import { scopedTransport } from "./scoped-transport.ts";
@@ -50,13 +52,6 @@ export interface ClientOptions {
   /** Closes the connection when aborted. */
   readonly signal?: AbortSignal;
   readonly connectTimeoutMs?: number;
-}
-
-/** Options of {@link Client.withLease}. */
-export interface WithLeaseOptions extends CallOptions {
-  /** When the lease ends should this process not end it; 24 hours. */
-  readonly expireMs?: number;
-  readonly labels?: Labels;
 }
 
 const DAY_MS = 24 * 60 * 60 * 1000;
@@ -119,24 +114,30 @@ export class Client implements AsyncDisposable {
     return createSnapshotsClient(this.transport, name);
   }
 
+  /** This gives access to a sandbox controller by name; whether the daemon has it shows at the first call. */
+  sandboxController(name = "shim"): SandboxController {
+    return createSandboxControllerClient(this.transport, name);
+  }
+
   /** This returns a client on the same connection with another namespace or lease. It need not be disposed. */
   scoped(scope: Scope): Client {
     const namespace = scope.namespace === undefined ? this.namespace : parseNamespace(scope.namespace);
     return new Client(scopedTransport(this.transport, scope), namespace);
   }
 
-  /**
-   * This runs `work` with a client whose writes are held by a new lease, and deletes the lease afterwards, whatever the outcome:
-   * what is not referred to by then may be collected.
-   */
-  async withLease<T>(work: (client: Client) => Promise<T>, options: WithLeaseOptions = {}): Promise<T> {
+  /** This makes a lease, and gives a client whose writes it holds. The caller disposes it, which deletes it. */
+  async lease(options: HoldLeaseOptions = {}): Promise<HeldLease> {
     const expire = new Date(Date.now() + (options.expireMs ?? DAY_MS)).toISOString();
     const id = `${Date.now()}-${randomBytes(4).toString("hex")}`;
     const labels = new Map([...(options.labels ?? []), [LeaseLabel.expire, expire]]);
     await this.leases.create({ id, labels }, options);
-    await using undo = new AsyncDisposableStack();
-    undo.defer(() => this.#endLease(id));
-    return await work(this.scoped({ lease: id }));
+    return new HeldLease(id, this.scoped({ lease: id }), options.sync ?? false);
+  }
+
+  /** This runs `work` with a client whose writes are held by a new {@link Client.lease}, which is deleted afterwards, whatever the outcome. */
+  async withLease<T>(work: (client: Client) => Promise<T>, options: HoldLeaseOptions = {}): Promise<T> {
+    await using lease = await this.lease(options);
+    return await work(lease.client);
   }
 
   version(options?: CallOptions): Promise<VersionInfo> {
@@ -158,14 +159,5 @@ export class Client implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#close?.();
-  }
-
-  /** Deleted without the caller's signal, so that an aborted operation does not hold its garbage for a day. */
-  async #endLease(id: string): Promise<void> {
-    try {
-      await this.leases.delete(id);
-    } catch (error) {
-      if (!isNotFound(error)) throw error;
-    }
   }
 }

@@ -10,7 +10,14 @@ import { resolveImage, unpack } from "@berth/images";
 import type { PlatformMatcher } from "@berth/oci";
 import { hostPlatform, only } from "@berth/oci";
 import type { RuntimeSpec, SpecOption, UserFiles } from "@berth/oci/spec";
-import { encodeSpec, generateSpec, withDefaultUnixDevices, withImageConfig } from "@berth/oci/spec";
+import {
+  encodeSpec,
+  generateSpec,
+  withDefaultUnixDevices,
+  withEnv,
+  withImageConfig,
+  withProcessArgs,
+} from "@berth/oci/spec";
 
 import type { Client } from "./client.ts";
 
@@ -27,9 +34,15 @@ export interface CreateContainerOptions extends CallOptions {
   readonly id: string;
   /** Name of an image; it is unpacked if it is not yet. Absent: the spec names a directory as its root. */
   readonly image?: string;
-  readonly snapshotter: string;
+  /** `overlayfs` when absent. */
+  readonly snapshotter?: string;
   readonly platform?: PlatformMatcher;
-  readonly runtime: { readonly name: string; readonly options?: AnyValue };
+  /** `io.containerd.runc.v2` when absent. */
+  readonly runtime?: { readonly name: string; readonly options?: AnyValue };
+  /** The command, instead of the one that the image's configuration names; an entry point of the image stays before it. */
+  readonly args?: readonly string[];
+  /** `NAME=value`, beside those of the image; a bare `NAME` takes one away. */
+  readonly env?: readonly string[];
   /** Changes of the default spec, after those that the image makes. */
   readonly spec?: (context: SpecContext) => readonly SpecOption[];
   /** This spec instead of a generated one. */
@@ -47,6 +60,8 @@ export interface CreateContainerOptions extends CallOptions {
   readonly syncFs?: boolean;
 }
 
+const SNAPSHOTTER = "overlayfs";
+const RUNTIME = { name: "io.containerd.runc.v2" };
 const STOP_SIGNAL_LABEL = "io.containerd.image.config.stop-signal";
 
 /**
@@ -78,8 +93,8 @@ async function prepareRootfs(
   options: CreateContainerOptions,
   undo: AsyncDisposableStack,
 ): Promise<Rootfs> {
-  const { id, signal } = options;
-  const snapshotter = leased.snapshotter(options.snapshotter);
+  const { id, signal, snapshotter: snapshotterName = SNAPSHOTTER } = options;
+  const snapshotter = leased.snapshotter(snapshotterName);
   const { target, labels } = await leased.images.get(name, { signal });
   const platform = options.platform ?? only(hostPlatform());
   const image = await resolveImage(leased.content, target, platform, { signal });
@@ -87,7 +102,7 @@ async function prepareRootfs(
     await unpack(target, {
       content: leased.content,
       snapshotter,
-      snapshotterName: options.snapshotter,
+      snapshotterName,
       applier: leased.diff,
       platform,
       signal,
@@ -127,9 +142,9 @@ function recordOf(client: Client, options: CreateContainerOptions, rootfs: Rootf
     id,
     labels: rootfs === undefined ? labels : new Map([...imageLabels(rootfs), ...labels]),
     image: options.image ?? "",
-    runtime: options.runtime,
+    runtime: options.runtime ?? RUNTIME,
     spec: encodeSpec(options.wholeSpec ?? specOf(client, options, rootfs)),
-    snapshotter: rootfs === undefined ? "" : options.snapshotter,
+    snapshotter: rootfs === undefined ? "" : (options.snapshotter ?? SNAPSHOTTER),
     snapshotKey: rootfs === undefined ? "" : id,
     extensions: options.extensions ?? new Map<string, AnyValue>(),
     sandboxId: options.sandboxId ?? "",
@@ -139,11 +154,14 @@ function recordOf(client: Client, options: CreateContainerOptions, rootfs: Rootf
 function specOf(client: Client, options: CreateContainerOptions, rootfs: Rootfs | undefined): RuntimeSpec {
   const userFiles = rootfs?.userFiles ?? {};
   const context = rootfs === undefined ? { userFiles } : { userFiles, image: rootfs.image };
-  const fromImage = rootfs === undefined ? [] : [withImageConfig(rootfs.image.config.config, userFiles)];
+  const { args = [], env = [] } = options;
+  const command = args.length === 0 ? [] : [withProcessArgs(...args)];
+  const fromImage =
+    rootfs === undefined ? command : [withImageConfig(rootfs.image.config.config, { ...userFiles, args })];
   return generateSpec({
     namespace: client.namespace,
     id: options.id,
-    options: [withDefaultUnixDevices, ...fromImage, ...(options.spec?.(context) ?? [])],
+    options: [withDefaultUnixDevices, ...fromImage, withEnv(env), ...(options.spec?.(context) ?? [])],
   });
 }
 

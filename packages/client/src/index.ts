@@ -1,5 +1,5 @@
 export type { BackendOptions } from "./call-options.ts";
-export type { ClientOptions, WithLeaseOptions } from "./client.ts";
+export type { ClientOptions } from "./client.ts";
 export { Client, createClient } from "./client.ts";
 export type { Scope } from "./scoped-transport.ts";
 export { scopedTransport } from "./scoped-transport.ts";
@@ -7,6 +7,8 @@ export { createContainersClient } from "./containers-client.ts";
 export { createContentClient } from "./content-client.ts";
 export { createDiffClient } from "./diff-client.ts";
 export { createEventsClient } from "./events-client.ts";
+export type { HoldLeaseOptions } from "./held-lease.ts";
+export { HeldLease } from "./held-lease.ts";
 export { isServing } from "./health-client.ts";
 export { createImagesClient } from "./images-client.ts";
 export type { IntrospectionClient, ServerInfo } from "./introspection-client.ts";

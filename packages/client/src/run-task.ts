@@ -11,8 +11,7 @@ import { createContainer, removeContainer } from "./create-container.ts";
 import type { RemoteTask } from "./tasks-client.ts";
 
 /**
- * Where a process's streams go. Whoever runs a process makes it (FIFOs need a native call, which this package has not) and
- * the process's handle disposes it.
+ * Where a process's streams go. Whoever runs a process makes it (`makePipedIo` and `logIo` do, or a program its own) and the process's handle disposes it.
  */
 export interface AttachedIo extends AsyncDisposable {
   readonly paths: ProcessIo;
@@ -145,8 +144,8 @@ export async function startExec(client: Client, id: string, options: StartExecOp
 
 /** Options of {@link run}. */
 export interface RunOptions extends CreateContainerOptions, Omit<StartTaskOptions, "io"> {
-  /** Makes the streams, once the container is there. */
-  readonly io: () => Promise<AttachedIo>;
+  /** Makes the streams, once the container is there; without it the process has none. */
+  readonly io?: () => Promise<AttachedIo>;
   /** Remove the container when the process has ended. */
   readonly remove?: boolean;
   /** Called when the process runs: to resize its terminal, to pass on signals. */
@@ -164,7 +163,7 @@ export async function run(client: Client, options: RunOptions): Promise<number> 
   await using undo = new AsyncDisposableStack();
   const container = await createContainer(client, options);
   undo.defer(async () => void (await ignoreNotFound(removeContainer(client, container.id))));
-  const io = await options.io();
+  const io = (await options.io?.()) ?? nullIo;
   await using process = await startTask(client, container, { ...options, io });
   const keep = options.remove === true ? undefined : undo.move();
   options.onStarted?.(process);

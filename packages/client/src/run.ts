@@ -1,4 +1,12 @@
 export type { CreateContainerOptions, SpecContext } from "./create-container.ts";
 export { createContainer, removeContainer } from "./create-container.ts";
+export type { OutputLine } from "./output-lines.ts";
+export { linesOf } from "./output-lines.ts";
+export type { PipedIoOptions } from "./piped-io.ts";
+export { makePipedIo, PipedIo } from "./piped-io.ts";
+export type { ReadLogOptions } from "./read-log.ts";
+export { logIo, readLog } from "./read-log.ts";
 export type { AttachedIo, RunOptions, StartExecOptions, StartTaskOptions } from "./run-task.ts";
 export { nullIo, run, RunningProcess, startExec, startTask } from "./run-task.ts";
+export type { SpawnExecOptions, SpawnOptions } from "./spawn.ts";
+export { PipedProcess, spawn, spawnExec } from "./spawn.ts";

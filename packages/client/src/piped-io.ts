@@ -1,0 +1,172 @@
+import { execFile } from "node:child_process";
+import { once } from "node:events";
+import { constants, openSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+
+import type { CallOptions } from "@berth/core/any";
+import type { ProcessIo } from "@berth/core/runtime";
+import { unavailable, wrapError } from "@berth/errors";
+
+import type { AttachedIo } from "./run-task.ts";
+
+/** Options of {@link makePipedIo}. */
+export interface PipedIoOptions extends CallOptions {
+  /** Give the process a standard input; without one it has none to read from. */
+  readonly stdin?: boolean;
+  /** One stream for both directions of a terminal: there is no standard error. */
+  readonly terminal?: boolean;
+  /** Where the directory with the pipes is made; the system's own for temporary files. The daemon's shim must reach it under the same path. */
+  readonly directory?: string;
+}
+
+/**
+ * This makes named pipes by `mkfifo(1)`, in a directory of their own that only this user can enter, and opens this program's ends. Disposing closes and removes them.
+ *
+ * @throws unavailable - there is no `mkfifo`, or no room for pipes
+ */
+export async function makePipedIo(options: PipedIoOptions = {}): Promise<PipedIo> {
+  const { stdin = false, terminal = false, directory = tmpdir(), signal } = options;
+  signal?.throwIfAborted();
+  const own = await mkdtemp(join(directory, "berth-io-"));
+  await using undo = new AsyncDisposableStack();
+  undo.defer(() => rm(own, { recursive: true, force: true }));
+  const paths = {
+    stdin: stdin ? join(own, "stdin") : "",
+    stdout: join(own, "stdout"),
+    stderr: terminal ? "" : join(own, "stderr"),
+    terminal,
+  };
+  await makePipes([paths.stdin, paths.stdout, paths.stderr].filter((path) => path !== ""));
+  return new PipedIo(paths, undo.move());
+}
+
+async function makePipes(paths: readonly string[]): Promise<void> {
+  try {
+    await promisify(execFile)("mkfifo", ["-m", "600", ...paths]);
+  } catch (error) {
+    throw unavailable(`make named pipes with mkfifo: ${error instanceof Error ? error.message : String(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+/**
+ * The streams of a process, as this program reads and writes them. What is not read waits, and so does the process once its pipe is full; what nobody has begun to read
+ * when the process has ended is thrown away by {@link PipedIo.drained}.
+ */
+export class PipedIo implements AttachedIo {
+  readonly paths: ProcessIo;
+  /** Each is to be iterated once. Leaving it early throws away the rest. */
+  readonly stdout: AsyncIterable<Uint8Array>;
+  readonly stderr: AsyncIterable<Uint8Array>;
+  readonly #input: Socket | undefined;
+  readonly #outputs: readonly PipeReader[];
+  readonly #owned: AsyncDisposableStack;
+
+  /** For {@link makePipedIo}, which has made the pipes; `owned` removes them. @throws not_found, permission_denied */
+  constructor(paths: ProcessIo, owned: AsyncDisposableStack) {
+    this.paths = paths;
+    this.#owned = owned;
+    const stdout = new PipeReader(paths.stdout);
+    const stderr = paths.stderr === "" ? undefined : new PipeReader(paths.stderr);
+    this.stdout = stdout;
+    this.stderr = stderr ?? noBytes();
+    this.#outputs = stderr === undefined ? [stdout] : [stdout, stderr];
+    this.#input = paths.stdin === "" ? undefined : openInput(paths.stdin);
+  }
+
+  /** This writes to the process's standard input and resolves when it may take more. */
+  async write(bytes: Uint8Array, options?: CallOptions): Promise<void> {
+    if (this.#input === undefined) throw unavailable("the process has no standard input");
+    if (!this.#input.write(bytes)) await once(this.#input, "drain", { signal: options?.signal });
+  }
+
+  /** This closes this end of standard input, once all is in the pipe. The daemon is to be told as well: see `closeIo` of a task. */
+  async endInput(): Promise<void> {
+    const input = this.#input;
+    if (input === undefined || input.destroyed) return;
+    await new Promise<void>((resolve) => input.write("", () => resolve()));
+    input.destroy();
+  }
+
+  async drained(): Promise<void> {
+    await Promise.all(this.#outputs.map((output) => output.drained()));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#input?.destroy();
+    for (const output of this.#outputs) output.close();
+    await this.#owned.disposeAsync();
+  }
+}
+
+/** Reads one pipe to its end, which comes when the last process that can write to it is gone. */
+class PipeReader implements AsyncIterable<Uint8Array> {
+  readonly #socket: Socket;
+  readonly #closed: Promise<void>;
+  #isRead = false;
+
+  constructor(path: string) {
+    // Not waiting for the other end: the shim opens it when the process is made.
+    this.#socket = new Socket({ fd: openPipe(path, constants.O_RDONLY), readable: true, writable: false });
+    this.#socket.on("error", () => this.#socket.destroy());
+    this.#closed = new Promise((resolve) => this.#socket.once("close", () => resolve()));
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined> {
+    this.#isRead = true;
+    try {
+      for (;;) {
+        // Without an encoding a socket gives bytes.
+        const chunk = this.#socket.read() as Uint8Array | null;
+        if (chunk !== null) yield chunk;
+        else if (this.#socket.readableEnded || this.#socket.destroyed) return;
+        else await this.#readable();
+      }
+    } finally {
+      // A pipe that is full stops the process.
+      this.#socket.resume();
+    }
+  }
+
+  /** Resolves at the end of the pipe, which is read and thrown away unless somebody reads it. */
+  async drained(): Promise<void> {
+    if (!this.#isRead) this.#socket.resume();
+    await this.#closed;
+  }
+
+  close(): void {
+    this.#socket.destroy();
+  }
+
+  async #readable(): Promise<void> {
+    const stop = new AbortController();
+    const { signal } = stop;
+    try {
+      await Promise.race([once(this.#socket, "readable", { signal }), this.#closed]);
+    } finally {
+      stop.abort();
+    }
+  }
+}
+
+/** Opened for reading too: there may be no reader yet, and a pipe without one cannot be opened for writing. */
+function openInput(path: string): Socket {
+  const socket = new Socket({ fd: openPipe(path, constants.O_RDWR), readable: false, writable: true });
+  socket.on("error", () => socket.destroy());
+  return socket;
+}
+
+function openPipe(path: string, mode: number): number {
+  try {
+    return openSync(path, mode | constants.O_NONBLOCK);
+  } catch (error) {
+    throw wrapError(error, `open pipe ${path}`);
+  }
+}
+
+async function* noBytes(): AsyncGenerator<Uint8Array, void, undefined> {}

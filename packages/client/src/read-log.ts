@@ -1,0 +1,88 @@
+import type { FileHandle } from "node:fs/promises";
+import { open } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+
+import type { CallOptions } from "@berth/core/any";
+import { failedPrecondition, wrapError } from "@berth/errors";
+
+import type { Client } from "./client.ts";
+import { linesOf } from "./output-lines.ts";
+import type { AttachedIo } from "./run-task.ts";
+
+const LOOK_AGAIN_MS = 100;
+const CHUNK_BYTES = 65_536;
+
+/** This has a process write its output to a file, both streams as one. The daemon makes the file, and nobody needs to read along. */
+export function logIo(path: string, options: { readonly terminal?: boolean } = {}): AttachedIo {
+  const { terminal = false } = options;
+  const url = `file://${path}`;
+  // containerd's shim wants both or none.
+  const paths = { stdin: "", stdout: url, stderr: terminal ? "" : url, terminal };
+  return { paths, async [Symbol.asyncDispose]() {} };
+}
+
+/** Options of {@link readLog}. */
+export interface ReadLogOptions extends CallOptions {
+  /** Go on until the task has ended. */
+  readonly follow?: boolean;
+}
+
+/**
+ * This yields the lines that a task has written to its file so far, with `follow` also those to come. The task must have been started with {@link logIo}, or by `ctr run
+ * --log-uri file://…`, and not be deleted yet; the file is read on this machine.
+ *
+ * @throws not_found - no such task, or no file; failed_precondition - its output goes elsewhere
+ */
+export async function* readLog(
+  client: Client,
+  id: string,
+  options: ReadLogOptions = {},
+): AsyncGenerator<string, void, undefined> {
+  const { follow = false, signal } = options;
+  const { stdout } = await client.tasks.get(id, { signal });
+  if (!stdout.startsWith("file://")) {
+    throw failedPrecondition(`task ${id} does not write to a file but to ${JSON.stringify(stdout)}`);
+  }
+  const path = fileURLToPath(stdout);
+  await using file = await openLog(path);
+  const stop = new AbortController();
+  await using _stopped = { [Symbol.asyncDispose]: async () => stop.abort() };
+  const ended = follow ? taskEnd(client, id, AbortSignal.any([stop.signal, ...(signal ? [signal] : [])])) : undefined;
+  yield* linesOf(chunksOf(file, ended, options));
+}
+
+async function openLog(path: string): Promise<FileHandle> {
+  try {
+    return await open(path, "r");
+  } catch (error) {
+    throw wrapError(error, `open log ${path}`);
+  }
+}
+
+/** Says whether the task has ended; a task that is gone has. */
+function taskEnd(client: Client, id: string, signal: AbortSignal): { isOver: boolean } {
+  const end = { isOver: false };
+  const finish = (): void => {
+    end.isOver = true;
+  };
+  void client.tasks.task(id).wait({ signal }).then(finish, finish);
+  return end;
+}
+
+async function* chunksOf(
+  file: FileHandle,
+  end: { readonly isOver: boolean } | undefined,
+  { signal }: ReadLogOptions,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const buffer = new Uint8Array(CHUNK_BYTES);
+  for (;;) {
+    signal?.throwIfAborted();
+    // Asked first: what was written before the end is then read after it.
+    const isOver = end?.isOver ?? true;
+    const { bytesRead } = await file.read(buffer, 0, buffer.length);
+    if (bytesRead > 0) yield buffer.slice(0, bytesRead);
+    else if (isOver) return;
+    else await sleep(LOOK_AGAIN_MS, undefined, { signal });
+  }
+}
