@@ -59,6 +59,11 @@ export const images: Group = {
       load: async () => (await import("../commands/images-import.ts")).importImages,
     },
     {
+      name: "prune",
+      summary: "Remove images that nobody uses",
+      load: async () => (await import("../commands/images-prune.ts")).prune,
+    },
+    {
       name: "pull",
       summary: "Download an image from a registry",
       load: async () => (await import("../commands/images-pull.ts")).pull,

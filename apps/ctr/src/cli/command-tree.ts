@@ -2,7 +2,7 @@ import { containers, images, leases, namespaces, plugins, snapshots, tasks } fro
 import type { Entry, Group } from "./command-entry.ts";
 import { content } from "./content-group.ts";
 import { pprof } from "./pprof-group.ts";
-import { inspectRuntime, sandboxes, shim } from "./runtime-groups.ts";
+import { inspectRuntime, sandboxes, shim, system } from "./runtime-groups.ts";
 
 /** Every command, in the order of the help. */
 export const COMMAND_TREE: Group = {
@@ -30,6 +30,7 @@ export const COMMAND_TREE: Group = {
     { name: "run", summary: "Run a container", load: async () => (await import("../commands/run.ts")).run },
     sandboxes,
     snapshots,
+    system,
     tasks,
     {
       name: "install",

@@ -32,6 +32,23 @@ export const sandboxes: Group = {
   ],
 };
 
+export const system: Group = {
+  name: "system",
+  summary: "See and free disk space",
+  commands: [
+    {
+      name: "df",
+      summary: "Show what takes how much space",
+      load: async () => (await import("../commands/system-df.ts")).df,
+    },
+    {
+      name: "prune",
+      summary: "Remove containers that do not run, and images that nobody uses",
+      load: async () => (await import("../commands/system-prune.ts")).prune,
+    },
+  ],
+};
+
 const shimCommand = (name: string, summary: string, key: keyof typeof import("../commands/shim.ts")): Leaf => ({
   name,
   summary,

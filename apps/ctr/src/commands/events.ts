@@ -1,6 +1,6 @@
 import { EnvelopeSchema } from "@berth/api/containerd/types/event";
 import { createEventsClient } from "@berth/client/events";
-import type { DescMessage } from "@bufbuild/protobuf";
+import { EVENT_SCHEMAS } from "@berth/client/watch";
 
 import { defineCommand } from "../cli/command.ts";
 import { formatFlag, isJsonFormat } from "../output/listing.ts";
@@ -16,7 +16,6 @@ export const events = defineCommand({
   flags: { format: formatFlag },
   async run({ flags, args, session }) {
     const isJson = isJsonFormat(flags.format);
-    const schemas = await eventSchemas();
     // Stopping it is how it ends, so a signal is left to do what it does.
     for await (const envelope of createEventsClient(session.transport()).subscribe({
       filters: args,
@@ -24,22 +23,9 @@ export const events = defineCommand({
     })) {
       const { timestampNs, namespace, topic, event } = envelope;
       const message = { ...timeNsField("timestamp", timestampNs), namespace, topic, event };
-      if (isJson) print(`${JSON.stringify(await messageJson(EnvelopeSchema, message, schemas))}\n`);
-      else print(`${formatInstant(timestampNs)} ${namespace} ${topic} ${formatAny(event, schemas)}\n`);
+      if (isJson) print(`${JSON.stringify(await messageJson(EnvelopeSchema, message, EVENT_SCHEMAS))}\n`);
+      else print(`${formatInstant(timestampNs)} ${namespace} ${topic} ${formatAny(event, EVENT_SCHEMAS)}\n`);
       if (isOutputClosed()) return;
     }
   },
 });
-
-async function eventSchemas(): Promise<DescMessage[]> {
-  const files = await Promise.all([
-    import("@berth/api/containerd/events/container"),
-    import("@berth/api/containerd/events/content"),
-    import("@berth/api/containerd/events/namespace"),
-    import("@berth/api/containerd/events/sandbox"),
-    import("@berth/api/containerd/events/snapshot"),
-    import("@berth/api/containerd/events/task"),
-    import("@berth/api/containerd/services/images/v1/events"),
-  ]);
-  return files.flatMap((file) => Object.values(file)).filter((value) => value.kind === "message");
-}
