@@ -3,6 +3,7 @@ import { performance } from "node:perf_hooks";
 import { parseGoDuration } from "@berth/core/go-duration";
 import type { Logger } from "@berth/core/log";
 import { failedPrecondition, messageOf, wrapError } from "@berth/errors";
+import { returnMemoryAtRest } from "@berth/linux/memory";
 import type { PluginGraph } from "@berth/plugin-core";
 import { bootPlugins } from "@berth/plugin-core";
 import { ServerPlugin } from "@berth/plugin-core/types";
@@ -29,6 +30,7 @@ const GRPC_SERVER = "io.containerd.server.v1.grpc";
 export async function runDaemon(config: DaemonConfig, log: Logger): Promise<void> {
   const started = performance.now();
   using signals = handleSignals(log);
+  using _returning = returnMemoryAtRest();
   await using directories = await openDirectories(config, log);
   log.info("starting berth", { root: directories.root, state: directories.state, pid: process.pid });
   const graph = await boot(config, directories, log, signals).catch((error: unknown) => {

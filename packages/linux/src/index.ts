@@ -4,4 +4,5 @@ export * from "./files.ts";
 export * from "./sockets.ts";
 export * from "./terminal.ts";
 export * from "./cgroups.ts";
+export * from "./memory.ts";
 export * from "./memory-events.ts";

@@ -7,6 +7,7 @@ import { Task as TaskV3 } from "@berth/api/containerd/task/v3/task";
 import { Sandbox } from "@berth/api/containerd/runtime/sandbox/v1/sandbox";
 import { type Logger, silentLogger } from "@berth/core/log";
 import { invalidArgument, messageOf } from "@berth/errors";
+import { returnMemoryAtRest } from "@berth/linux/memory";
 import { ChildReaper, getOomScoreAdj, setOomScoreAdj, setSubreaper } from "@berth/linux/process";
 import type { ServiceRegistration } from "@berth/plugin-core";
 import { createTtrpcServer, ttrpcService, type TtrpcService } from "@berth/ttrpc";
@@ -38,6 +39,7 @@ export async function serveAction(input: ActionInput, parts: ShimParts): Promise
   const { namespace } = flags;
   const log = parts.logger ? sink.logger({ namespace }) : silentLogger;
   prepareProcess(parts);
+  resources.use(returnMemoryAtRest());
   const reaper = resources.use(new ChildReaper({ mode: parts.reaper ? "all" : "registered" }));
   const publisher = resources.use(new Publisher({ address: environment.ttrpcAddress, namespace, log }));
   const context: ShimContext = {

@@ -1,0 +1,54 @@
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+
+import { bind } from "./libc.ts";
+import { RestWatch } from "./memory/rest-watch.ts";
+
+const native = { mallocTrim: bind<[number], number>("malloc_trim", "int", ["size_t"]) };
+
+/** Often enough to find a pause between two commands of a person, rare enough not to be work itself. */
+const CHECK_MS = 1000;
+
+/** A heap that is in use is left to V8: to collect it stops everything for longer than a caller should wait. */
+const LARGEST_HEAP = 96 << 20;
+
+/**
+ * This gives memory that nothing uses back to the kernel, whenever the process has come to rest after work that made it grow; until it is
+ * disposed. Neither V8 nor malloc does that by itself in a process that does nothing: garbage stays until something is allocated.
+ *
+ * It costs some ten milliseconds once for each such pause, and at most a fiftieth of the time.
+ */
+export function returnMemoryAtRest(): Disposable {
+  const watch = new RestWatch();
+  const timer = setInterval(() => {
+    const { user, system } = process.cpuUsage();
+    const isResting = watch.sample({
+      at: performance.now(),
+      cpuMs: (user + system) / 1000,
+      rss: process.memoryUsage.rss(),
+    });
+    if (!isResting) return;
+    const started = performance.now();
+    returnMemory();
+    watch.returned({ at: performance.now(), tookMs: performance.now() - started, rss: process.memoryUsage.rss() });
+  }, CHECK_MS).unref();
+  return { [Symbol.dispose]: () => clearInterval(timer) };
+}
+
+function returnMemory(): void {
+  if (process.memoryUsage().heapUsed <= LARGEST_HEAP) collectGarbage();
+  native.mallocTrim(0);
+}
+
+/** V8 shrinks its heap fully only when told that memory is short. What functions were compiled to is kept: the next call wants it. */
+function collectGarbage(): void {
+  setFlagsFromString("--no-flush-bytecode");
+  setFlagsFromString("--expose-gc");
+  try {
+    // The function is there in contexts made from now on. It is not kept, for it keeps its context.
+    runInNewContext('gc({ type: "major", flavor: "last-resort" })');
+  } finally {
+    setFlagsFromString("--no-expose-gc");
+    setFlagsFromString("--flush-bytecode");
+  }
+}

@@ -1,0 +1,74 @@
+import { describe, expect, it } from "vitest";
+
+import { RestWatch } from "./rest-watch.ts";
+
+const MIB = 1 << 20;
+
+/** Samples a second apart, each with the processor time of that second and the resident set at its end. */
+function answers(
+  watch: RestWatch,
+  seconds: readonly (readonly [cpuMs: number, rssMib: number])[],
+  start = 0,
+): boolean[] {
+  let cpuMs = 0;
+  return seconds.map(([used, rssMib], index) =>
+    watch.sample({ at: (start + index) * 1000, cpuMs: (cpuMs += used), rss: rssMib * MIB }),
+  );
+}
+
+describe("RestWatch", () => {
+  it.each([
+    [
+      "a busy second, then a quiet one",
+      [
+        [0, 40],
+        [500, 60],
+        [5, 60],
+      ],
+      [false, false, true],
+    ],
+    [
+      "work that does not end",
+      [
+        [0, 40],
+        [500, 60],
+        [21, 60],
+        [21, 60],
+      ],
+      [false, false, false, false],
+    ],
+    ["nothing known of the second before", [[0, 40]], [false]],
+  ] as const)("finds rest: %s", (_, seconds, expected) => {
+    expect(answers(new RestWatch(), seconds)).toEqual(expected);
+  });
+
+  it.each([
+    ["as it was", 40, false],
+    ["a little more", 43, false],
+    ["much more", 44, true],
+    ["much less, as after the end of a thread", 36, true],
+  ])("after a return, memory is %s", (_, rssMib, expected) => {
+    const watch = new RestWatch();
+    watch.returned({ at: 0, tookMs: 20, rss: 40 * MIB });
+    expect(
+      answers(
+        watch,
+        [
+          [0, rssMib],
+          [1, rssMib],
+        ],
+        1,
+      ).at(-1),
+    ).toBe(expected);
+  });
+
+  it("keeps its work to a fiftieth of the time", () => {
+    const watch = new RestWatch();
+    watch.returned({ at: 0, tookMs: 100, rss: 40 * MIB });
+    const asked = answers(
+      watch,
+      Array.from({ length: 8 }, () => [0, 90] as const),
+    );
+    expect(asked.indexOf(true)).toBe(5);
+  });
+});

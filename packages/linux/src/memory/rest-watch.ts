@@ -1,0 +1,42 @@
+/** Share of a processor that a process at rest may use. */
+const REST_SHARE = 0.02;
+
+/** What makes it worth the while. Growth, or what was given up: a thread that ended leaves pages to its allocators. */
+const WORTH_BYTES = 4 << 20;
+
+/** A return may not take more than one part in so many of the time. */
+const COST_DIVISOR = 50;
+
+/** A process at one moment. */
+export interface MemorySample {
+  /** In milliseconds, of a clock that only goes forward. */
+  readonly at: number;
+  /** What all threads have used so far, in milliseconds. */
+  readonly cpuMs: number;
+  /** Resident set, in bytes. */
+  readonly rss: number;
+}
+
+/** This tells when a process rests after its memory has changed much, from samples of it. Threads count too: their work is the process's. */
+export class RestWatch {
+  #last: MemorySample | undefined;
+  #rssAtReturn = 0;
+  #notBefore = 0;
+
+  /** This takes a sample and tells whether memory should be returned now; if so, {@link returned} must follow. */
+  sample(now: MemorySample): boolean {
+    const last = this.#last;
+    this.#last = now;
+    if (last === undefined || now.at < this.#notBefore) return false;
+    const isQuiet = now.cpuMs - last.cpuMs <= (now.at - last.at) * REST_SHARE;
+    return isQuiet && Math.abs(now.rss - this.#rssAtReturn) >= WORTH_BYTES;
+  }
+
+  /** This takes note of a return, how long it took and what it left. */
+  returned({ at, tookMs, rss }: { readonly at: number; readonly tookMs: number; readonly rss: number }): void {
+    this.#rssAtReturn = rss;
+    this.#notBefore = at + tookMs * COST_DIVISOR;
+    // Its own work is not the process's.
+    this.#last = undefined;
+  }
+}

@@ -1,0 +1,35 @@
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
+
+import { expect, it } from "vitest";
+
+const ENTRY = JSON.stringify(new URL("../src/memory.ts", import.meta.url).href);
+
+/** Garbage of all kinds is made, and then nothing happens. What V8 was told for a return must not stay. */
+const PROGRAM = `
+import { setTimeout as sleep } from "node:timers/promises";
+import { returnMemoryAtRest } from ${ENTRY};
+using _returning = returnMemoryAtRest();
+function makeGarbage() {
+  const objects = [];
+  for (let index = 0; index < 600_000; index += 1) objects.push({ index, name: "n" + index });
+  const buffers = Array.from({ length: 1500 }, () => new Uint8Array(20_000).fill(1));
+  return objects.length + buffers.length;
+}
+makeGarbage();
+const high = process.memoryUsage.rss();
+let low = high;
+for (let waited = 0; waited < 300 && high - low < 48 << 20; waited += 1) {
+  await sleep(100);
+  low = Math.min(low, process.memoryUsage.rss());
+}
+console.log(JSON.stringify({ returnedMib: (high - low) / 2 ** 20, gc: typeof globalThis.gc }));
+`;
+
+it("returnMemoryAtRest gives back what nothing uses, and does not keep the process alive", async () => {
+  const args = ["--conditions=@berth/source", "--input-type=module", "-e", PROGRAM];
+  const { stdout } = await promisify(execFile)(process.execPath, args);
+  const { returnedMib, gc } = JSON.parse(stdout) as { returnedMib: number; gc: string }; // printed above
+  expect(returnedMib).toBeGreaterThan(48);
+  expect(gc).toBe("undefined");
+}, 60_000);
