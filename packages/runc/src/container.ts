@@ -8,14 +8,14 @@ import { TaskPausedSchema, TaskResumedSchema, TaskStartSchema } from "@berth/api
 import type { Mount } from "@berth/core/mount";
 import type { ExitStatus } from "@berth/linux/process";
 import { failedPrecondition, messageOf, notFound, systemErrorCode, unknown, wrapError } from "@berth/errors";
-import { type Cgroup, cgroupOf } from "@berth/linux/cgroups";
+import type { Cgroup } from "@berth/linux/cgroups";
 import { mountAll, unmountRecursive } from "@berth/linux/mount";
 
 import { readBundleFacts } from "./bundle.ts";
+import { CgroupWatch } from "./cgroup-watch.ts";
 import { Creation } from "./creation.ts";
 import { ExecProcesses } from "./exec-processes.ts";
 import { ExitNews } from "./exit-news.ts";
-import { OomWatch } from "./oom-watch.ts";
 import type { CreateOptions, RuncDriver } from "./runc-driver.ts";
 import { DRAIN_TIMEOUT_MS, ShimProcess } from "./shim-process.ts";
 import { ProcessStdio, type StdioRequest } from "./stdio/process-stdio.ts";
@@ -51,10 +51,9 @@ export class Container {
   readonly sandboxId: string | undefined;
   readonly #privatePids: boolean;
   readonly #cgroupsPath: string | undefined;
+  readonly #cgroup: CgroupWatch;
   readonly #initEnded = new AbortController();
   #state: Running = "created";
-  #oom: OomWatch | undefined;
-  #cgroup: Cgroup | undefined;
 
   private constructor(settings: ContainerOptions, driver: RuncDriver, context: RuncTasksContext) {
     this.id = settings.id;
@@ -67,6 +66,7 @@ export class Container {
     this.sandboxId = facts.sandboxId;
     this.#cgroupsPath = facts.cgroupsPath;
     this.#news = new ExitNews(settings, context);
+    this.#cgroup = new CgroupWatch(settings.id, context);
     const openStdio = (request: StdioRequest): ProcessStdio => this.#openStdio(request);
     this.execs = new ExecProcesses({ ...settings, driver, context, news: this.#news, openStdio });
     this.init = new ShimProcess("", settings.stdio, this.#openStdio(settings.stdio));
@@ -99,7 +99,7 @@ export class Container {
 
   /** The cgroup of init; `undefined` where it was not to be found out. */
   get cgroup(): Cgroup | undefined {
-    return this.#cgroup;
+    return this.#cgroup.find(this.init.pid);
   }
 
   /** This returns init for the empty id. @throws not_found */
@@ -113,6 +113,7 @@ export class Container {
     await init.mutex.run(async () => {
       const ended = this.#initEnded.signal;
       if (init.exit || this.#state !== "created") throw unknown(`cannot start a ${this.status} process`);
+      this.#cgroup.find(init.pid);
       const work = this.#settings.checkpoint
         ? this.#restore(this.#settings.checkpoint)
         : this.driver.start(this.id, { bundle: this.bundle, init: { pid: init.pid, ended } });
@@ -203,7 +204,7 @@ export class Container {
 
   /** This frees what the shim itself holds of the container, which lives on. */
   async abandon(): Promise<void> {
-    this.#oom?.[Symbol.dispose]();
+    this.#cgroup[Symbol.dispose]();
     for (const process of [this.init, ...this.execs.list()]) await process.stdio[Symbol.asyncDispose]();
   }
 
@@ -247,17 +248,7 @@ export class Container {
       this.#news.watch(init, (status) => this.#onInitExit(status));
       creation.finish();
     });
-    this.#watchCgroup();
-  }
-
-  #watchCgroup(): void {
-    const { log } = this.#context;
-    try {
-      this.#cgroup = cgroupOf(this.init.pid);
-      this.#oom = new OomWatch(this.id, this.#cgroup, this.#context);
-    } catch (error) {
-      log.debug("no OOM events", { id: this.id, error: messageOf(error) });
-    }
+    setImmediate(() => this.#cgroup.find(init.pid));
   }
 
   #checkAlive(): void {
@@ -267,7 +258,7 @@ export class Container {
 
   async #onInitExit(status: ExitStatus): Promise<void> {
     this.#initEnded.abort();
-    this.#oom?.checkAtExit();
+    this.#cgroup.checkAtExit();
     this.#news.record(this.init, status);
     if (!this.#privatePids) await this.#killRemaining();
     const others = this.execs.list().filter((exec) => exec.pid !== 0);
