@@ -3,9 +3,9 @@ import type { Container } from "@berth/core/containers";
 import type { Image } from "@berth/core/images";
 import type { Labels } from "@berth/core/labels";
 import { noLabels } from "@berth/core/labels";
-import { failedPrecondition, isNotFound } from "@berth/errors";
+import { failedPrecondition, isNotFound, isUnimplemented } from "@berth/errors";
 import type { CommitImageOptions, ResolvedImage } from "@berth/images";
-import { commitImage, resolveImage } from "@berth/images";
+import { commitImage, convertLayer, resolveImage } from "@berth/images";
 import type { Descriptor, Digest, PlatformMatcher } from "@berth/oci";
 import { hostPlatform, MediaType, only, parseDigest } from "@berth/oci";
 
@@ -111,13 +111,23 @@ async function diffOf(
   const { signal, sourceDateEpoch, squash, compression, pause = true } = options;
   await using frozen = new AsyncDisposableStack();
   if (pause) await freeze(leased, id, frozen, signal);
-  return await createDiff(leased, snapshotKey, {
-    snapshotter,
-    mediaType: LAYER_TYPES[compression],
-    signal,
-    ...(squash && { lower: "" }),
-    ...(sourceDateEpoch !== undefined && { sourceDateEpoch }),
-  });
+  const diff = (mediaType: string): Promise<Descriptor> =>
+    createDiff(leased, snapshotKey, {
+      snapshotter,
+      mediaType,
+      signal,
+      ...(squash && { lower: "" }),
+      ...(sourceDateEpoch !== undefined && { sourceDateEpoch }),
+    });
+  try {
+    return await diff(LAYER_TYPES[compression]);
+  } catch (error) {
+    if (!isUnimplemented(error) || compression === "none") throw error;
+  }
+  // A daemon that does not compress so: it is done here.
+  const plain = await diff(LAYER_TYPES.none);
+  const diffId = await diffIdOf(leased, plain, signal);
+  return await convertLayer(plain, diffId, { content: leased.content, compression, signal });
 }
 
 /** Only what runs: who has paused it himself finds it paused. */

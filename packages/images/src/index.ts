@@ -6,6 +6,7 @@ export type { CommitImageOptions } from "./commit-image.ts";
 export { commitImage } from "./commit-image.ts";
 export type { ConvertOptions } from "./convert-image.ts";
 export { convertImage } from "./convert-image.ts";
+export { convertLayer } from "./convert-layer.ts";
 export { describedFirst } from "./described-first.ts";
 export { IMAGE_NAME_ANNOTATION, REF_NAME_ANNOTATION } from "./docker-archive.ts";
 export type { FetchContent } from "./download-blob.ts";
