@@ -19,6 +19,8 @@ export type { DebianTool } from "./peers/debian-tools.ts";
 export { debianLibraries, debianPath, debianTool, launcher } from "./peers/debian-tools.ts";
 export type { TreeEntry } from "./peers/list-tree.ts";
 export { listTree } from "./peers/list-tree.ts";
+export type { RegistryRelay, RelayedRequest } from "./peers/registry-relay.ts";
+export { startRegistryRelay } from "./peers/registry-relay.ts";
 export type { PeerRegistry, RegistryOptions } from "./peers/registry.ts";
 export { startRegistry } from "./peers/registry.ts";
 export type { ProgramOptions, ProgramResult } from "./run-program.ts";
