@@ -1,4 +1,4 @@
-// npm run test:faults -- --rounds <n> --seed <s> [--only kill|power|error|full|shim]: faults drawn at random, much longer than what npm test samples.
+// npm run test:faults -- --rounds <n> --seed <s> [--only kill|power|error|full|shim|histories]: faults drawn at random, much longer than what npm test samples.
 // With --containerd: power cuts under Debian's containerd as it comes, for comparison. Needs root, Node 20 or later, npm and apt, as the tests do. The last line is "<n> passed, <n> failed".
 import { join } from "node:path";
 
@@ -18,10 +18,10 @@ if (process.getuid?.() !== 0) {
   await step("Bundles", () => run(pinnedNode(), ["tooling/bundle.mjs", "daemon"]));
   const args = process.argv.slice(2);
   const name = args.includes("--containerd") ? "containerd-power-cut.ts" : "run-faults.ts";
-  // the faults of a shim have nothing to do with those of stores: a program of their own draws them
-  const onlyShim = args.includes("--only") && args[args.indexOf("--only") + 1] === "shim";
-  const folder = onlyShim ? ["shim", "test", "run-cycles.ts"] : ["daemon", "test", "faults", name];
-  const program = join(root, "apps", ...folder);
+  // the faults of shims and tasks have nothing to do with those of stores: programs of their own draw them
+  const only = args.includes("--only") ? args[args.indexOf("--only") + 1] : "";
+  const apart = { shim: "apps/shim/test/run-cycles.ts", histories: "packages/runtime/test/run-histories.ts" };
+  const program = join(root, apart[only] ?? `apps/daemon/test/faults/${name}`);
   const { code } = await attempt(pinnedNode(), ["--conditions=@berth/source", program, ...args], {
     show: true,
     env: { ...process.env, BERTH_DEBIAN_ROOT: debianRoot, BERTH_NO_BUILD: "1" },
