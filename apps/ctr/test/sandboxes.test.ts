@@ -105,6 +105,16 @@ describe("sandboxes and runtimes", { timeout: 60_000 }, () => {
     expect((await ctr("shim", "--id", "c1", "exec", "--spec", spec, "e1")).stdout).toMatch(
       /^exec running with pid \d+\n$/,
     );
+    const shell = await config(
+      '{"args":["sh","-c","read word; echo $WORD $word $PWD; exit 6"],"env":["PATH=/bin"],"cwd":"/","user":{"uid":0,"gid":0}}',
+    );
+    const attach = ["shim", "--id", "c1", "exec", "--spec", shell, "--attach", "--env", "WORD=hello", "--cwd", "/bin"];
+    const options = { input: new TextEncoder().encode("there\n"), timeoutMs: 30_000 };
+    for (const again of ["e2", "e2"]) {
+      const { code, stdout } = await runProgram(launcher("ctr"), ["-a", daemon.address, ...attach, again], options);
+      expect({ code, stdout }).toEqual({ code: 6, stdout: "hello there /bin\n" });
+    }
+    expect(await ctr(...attach, "--tty", "e/1")).toMatchObject({ code: 1, stdout: "" });
     expect(await ctr("shim", "--id", "c1", "delete")).toMatchObject({ code: 1, stdout: "" });
     await daemon.ctr(["task", "kill", "-s", "SIGKILL", "c1"]);
     await expect.poll(async () => JSON.parse((await ctr("shim", "--id", "c1", "state")).stdout).status).toBe(3);

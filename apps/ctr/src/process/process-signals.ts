@@ -11,7 +11,7 @@ const ENDING: readonly NodeJS.Signals[] = ["SIGINT", "SIGTERM", "SIGHUP"];
 const CAUGHT: readonly NodeJS.Signals[] = [...ENDING, "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGCONT"];
 
 interface Target {
-  readonly task: RemoteTask;
+  readonly task: Pick<RemoteTask, "kill">;
   readonly execId: string;
 }
 
@@ -31,7 +31,7 @@ export class ProcessSignals implements Disposable {
   }
 
   /** This passes signals on from now, to a process that may not have been started yet. */
-  forwardTo(task: RemoteTask, execId = ""): void {
+  forwardTo(task: Target["task"], execId = ""): void {
     this.#target = { task, execId };
   }
 

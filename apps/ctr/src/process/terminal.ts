@@ -10,8 +10,11 @@ export async function enterRawMode(): Promise<Disposable> {
   return { [Symbol.dispose]: makeRaw(0) };
 }
 
+/** Whose processes have terminals. */
+type Resizable = Pick<RemoteTask, "resizePty">;
+
 /** This gives the process's terminal the size of ours, now and whenever it changes, until it is disposed. */
-export async function followWindowSize(task: RemoteTask, execId = ""): Promise<Disposable> {
+export async function followWindowSize(task: Resizable, execId = ""): Promise<Disposable> {
   const resize = (): Promise<void> => copyWindowSize(task, execId);
   const onChange = (): void => void resize();
   process.on("SIGWINCH", onChange);
@@ -20,7 +23,7 @@ export async function followWindowSize(task: RemoteTask, execId = ""): Promise<D
 }
 
 /** This gives the process's terminal the size that ours has now. */
-export async function copyWindowSize(task: RemoteTask, execId = ""): Promise<void> {
+export async function copyWindowSize(task: Resizable, execId = ""): Promise<void> {
   const descriptor = [process.stdout, process.stdin, process.stderr].find((stream) => stream.isTTY)?.fd;
   if (descriptor === undefined) return;
   const { getWindowSize } = await import("@berth/linux/terminal");
