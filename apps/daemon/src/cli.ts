@@ -4,7 +4,9 @@ import { Command, CommanderError, Option } from "commander";
 import { LOG_LEVELS } from "./config/daemon-config.ts";
 import type { ConfigOverrides, LoadedConfig } from "./config/load-config.ts";
 import { loadConfig } from "./config/load-config.ts";
+import { grpcAddress } from "./config/grpc-address.ts";
 import { dbCommand } from "./db/db-command.ts";
+import { ociHookCommand, publishCommand } from "./hooks/hook-commands.ts";
 import { REVISION, VERSION } from "./version.ts";
 
 /** Where the configuration is when no flag says so; it need not be there. */
@@ -44,6 +46,7 @@ function createProgram(setExitCode: (code: number) => void): Command {
     .option("--state <directory>", "where the state of running containers is kept")
     .version(`berthd github.com/containerd/containerd/v2 ${VERSION} ${REVISION}`.trimEnd(), "-v, --version")
     .exitOverride()
+    .enablePositionalOptions()
     .action(async (flags: Flags) => {
       const { config, unknownKeys } = await load(flags);
       const [{ createLogger }, { runDaemon }] = await Promise.all([import("./logging.ts"), import("./run-daemon.ts")]);
@@ -65,6 +68,10 @@ function createProgram(setExitCode: (code: number) => void): Command {
     .description("print the configuration in the newest version, with everything that it imports; no file is changed")
     .action(async () => print((await load(program.opts<Flags>())).config));
   const loadConfiguration = async () => (await load(program.opts<Flags>())).config;
+  program.addCommand(
+    publishCommand(async () => program.opts<Flags>().address ?? grpcAddress(await loadConfiguration())),
+  );
+  program.addCommand(ociHookCommand());
   program.addCommand(dbCommand({ loadConfig: loadConfiguration, setExitCode }));
   return program;
 }

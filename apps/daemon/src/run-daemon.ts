@@ -9,7 +9,7 @@ import { bootPlugins } from "@berth/plugin-core";
 import { ServerPlugin } from "@berth/plugin-core/types";
 
 import type { DaemonConfig } from "./config/daemon-config.ts";
-import { isTable } from "./config/merge-config.ts";
+import { GRPC_SERVER, grpcAddress } from "./config/grpc-address.ts";
 import { openDirectories } from "./directories.ts";
 import { notifySystemd } from "./notify.ts";
 import { daemonPlugins } from "./plugins.ts";
@@ -18,9 +18,6 @@ import { handleSignals } from "./signals.ts";
 
 /** The longest that stopping may take; what is not done then is left to the next start. */
 const STOP_DEADLINE_MS = 15_000;
-
-/** Plugin without which nobody can talk to the daemon. */
-const GRPC_SERVER = "io.containerd.server.v1.grpc";
 
 /**
  * This runs the daemon until SIGTERM, SIGINT or a fatal error. Containers go on without it.
@@ -75,13 +72,6 @@ async function boot(
     signal: signals.stop,
     fatal: (error) => signals.fail(error),
   });
-}
-
-/** The address that the gRPC server plugin will listen on. */
-function grpcAddress(config: DaemonConfig): string {
-  const table = config.plugins[GRPC_SERVER];
-  const address = isTable(table) ? table["address"] : undefined;
-  return typeof address === "string" && address !== "" ? address : `${config.state}/berth.sock`;
 }
 
 function checkServing(graph: PluginGraph): void {
