@@ -8,3 +8,4 @@ export type { PushOptions } from "./push.ts";
 export type { ReferrersOptions } from "./referrers.ts";
 export type { RegistryOptions, ResolvedReference } from "./registry.ts";
 export { RegistryClient } from "./registry.ts";
+export type { ResolveOptions } from "./resolve.ts";

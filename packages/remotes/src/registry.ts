@@ -1,5 +1,4 @@
 import { silentLogger } from "@berth/core/log";
-import type { CallOptions } from "@berth/core/any";
 import type { ContentProvider } from "@berth/core/content";
 import type { Logger } from "@berth/core/log";
 import { invalidArgument } from "@berth/errors";
@@ -21,6 +20,7 @@ import { pushContent } from "./push.ts";
 import type { ReferrersOptions } from "./referrers.ts";
 import { fetchReferrers } from "./referrers.ts";
 import { RegistryRequests } from "./registry-requests.ts";
+import type { ResolveOptions } from "./resolve.ts";
 import { resolveObject } from "./resolve.ts";
 
 const REPOSITORY = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$/;
@@ -74,7 +74,7 @@ export class RegistryClient implements AsyncDisposable {
    *
    * @throws invalid_argument - the reference; not_found; unauthenticated, permission_denied; unavailable; unimplemented - schema 1
    */
-  async resolve(name: string, options: CallOptions = {}): Promise<ResolvedReference> {
+  async resolve(name: string, options: ResolveOptions = {}): Promise<ResolvedReference> {
     const { reference, requests, hosts } = await this.#open(name);
     if (reference.object === "")
       throw invalidArgument(`reference ${JSON.stringify(name)} has neither a tag nor a digest`);

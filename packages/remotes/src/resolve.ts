@@ -24,6 +24,12 @@ const ACCEPT = [
 ].join(", ");
 const SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1";
 
+/** Options of {@link resolveObject}. */
+export interface ResolveOptions extends CallOptions {
+  /** The digest is probably that of a blob: it is looked for among manifests only where no host has such a blob. */
+  readonly blobFirst?: boolean;
+}
+
 /**
  * This asks what a tag or a digest stands for. A digest is also looked for among blobs, where no host knows a manifest of it.
  *
@@ -35,7 +41,7 @@ export async function resolveObject(
   requests: RegistryRequests,
   hosts: readonly RegistryHost[],
   object: string,
-  options: CallOptions = {},
+  options: ResolveOptions = {},
 ): Promise<Descriptor> {
   const text = object.slice(object.indexOf("@") + 1);
   const digest = object.includes("@") && isDigest(text) ? text : undefined;
@@ -48,11 +54,13 @@ export async function resolveObject(
       options,
     );
   }
+  const [first, second] =
+    options.blobFirst === true ? (["blobs", "manifests"] as const) : (["manifests", "blobs"] as const);
   try {
-    return await askHosts(hosts, ["pull"], (host, isLast) => askFor(target, "manifests", host, isLast), options);
+    return await askHosts(hosts, ["pull"], (host, isLast) => askFor(target, first, host, isLast), options);
   } catch (error) {
     if (!isNotFound(error)) throw error;
-    return await askHosts(hosts, ["pull"], (host, isLast) => askFor(target, "blobs", host, isLast), options);
+    return await askHosts(hosts, ["pull"], (host, isLast) => askFor(target, second, host, isLast), options);
   }
 }
 

@@ -99,7 +99,7 @@ async function printObject(
   signal: AbortSignal,
   mediaType = "",
 ): Promise<void> {
-  const { name, descriptor } = await registry.resolve(reference, { signal });
+  const { name, descriptor } = await registry.resolve(reference, { signal, blobFirst: true });
   const known = mediaType === "" ? descriptor : { ...descriptor, mediaType };
   const algorithm = digestAlgorithm(descriptor.digest);
   const hash = createHash(algorithm);

@@ -86,7 +86,8 @@ async function printProfile(
 }
 
 async function request(socketPath: string, path: string, signal: AbortSignal): Promise<IncomingMessage> {
-  const { get } = await import("node:http");
+  // Nothing that a start-up snapshot should hold.
+  const { get } = process.getBuiltinModule("node:http");
   try {
     const asked = get({ socketPath, path, signal });
     // An answer is the only thing that this event tells of.
