@@ -12,8 +12,10 @@ import { lists } from "./figures/lists.ts";
 import { memory } from "./figures/memory.ts";
 import { parallel } from "./figures/parallel.ts";
 import { pull, pullOwn } from "./figures/pull.ts";
+import { restart } from "./figures/restart.ts";
 import { rpc } from "./figures/rpc.ts";
 import { run } from "./figures/run.ts";
+import { stdout } from "./figures/stdout.ts";
 import { machineFacts, machineLoad } from "./machine.ts";
 import { formatTable } from "./table.ts";
 
@@ -34,6 +36,8 @@ const FIGURES: readonly Figure[] = [
   memory,
   exec,
   parallel,
+  stdout,
+  restart,
 ];
 
 const interrupt = new AbortController();
