@@ -46,7 +46,7 @@ const LATE_HTTP2 = {
 };
 
 /** Large, and needed by few commands: in files of their own, so that the snapshot of all others stays small. By the package that has them. */
-const APART = { undici: "remotes", zod: "remotes" };
+const APART = { undici: "remotes", yaml: "oci", zod: "remotes" };
 
 const LATE_PACKAGES = {
   name: "late-packages",

@@ -79,6 +79,8 @@ export interface SpecLinux {
   readonly cgroupsPath?: string;
   readonly namespaces?: readonly { readonly type: SpecNamespaceType; readonly path?: string }[];
   readonly devices?: readonly SpecDevice[];
+  /** Network interfaces of the host that move into the container, by their names there; `name`: what they are called then. */
+  readonly netDevices?: Readonly<Record<string, { readonly name?: string }>>;
   /** A seccomp profile, passed on as it is. */
   readonly seccomp?: unknown;
   readonly rootfsPropagation?: string;

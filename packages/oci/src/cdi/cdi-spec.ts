@@ -6,6 +6,7 @@ import type { SpecHook, SpecIntelRdt } from "../spec-model.ts";
 export interface CdiEdits {
   readonly env?: readonly string[];
   readonly deviceNodes?: readonly CdiDeviceNode[];
+  readonly netDevices?: readonly CdiNetDevice[];
   readonly mounts?: readonly CdiMount[];
   readonly hooks?: readonly (SpecHook & { readonly hookName: string })[];
   readonly intelRdt?: SpecIntelRdt;
@@ -23,6 +24,13 @@ export interface CdiDeviceNode {
   readonly permissions?: string;
   readonly uid?: number;
   readonly gid?: number;
+}
+
+/** A network interface that leaves the host for the container. */
+export interface CdiNetDevice {
+  readonly hostInterfaceName: string;
+  /** What it is called in the container. */
+  readonly name: string;
 }
 
 export interface CdiMount {
@@ -49,6 +57,8 @@ const HOOKS = new Set(["prestart", "createRuntime", "createContainer", "startCon
 
 const isText: Check = (value) => typeof value === "string" && !value.includes("\0");
 const isPath: Check = (value) => isText(value) && String(value).startsWith("/");
+// as the kernel has them: IFNAMSIZ with its end, no path
+const isInterface: Check = (value) => isText(value) && /^(?!\.\.?$)[^\s/:]{1,15}$/u.test(String(value));
 const isNumber: Check = (value) => Number.isSafeInteger(value) && Number(value) >= 0;
 const isFlag: Check = (value) => typeof value === "boolean";
 const listOf =
@@ -81,6 +91,7 @@ const EDITS = objectOf({
       "path",
     ),
   ),
+  netDevices: listOf(objectOf({ hostInterfaceName: isInterface, name: isInterface }, "hostInterfaceName", "name")),
   mounts: listOf(
     objectOf(
       { hostPath: isText, containerPath: isPath, options: listOf(isText), type: isText },

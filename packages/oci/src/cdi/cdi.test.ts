@@ -45,6 +45,7 @@ describe("CDI", () => {
       deviceNodes: [node, given],
       hooks: [hook],
       additionalGids: [0, 44],
+      netDevices: [{ hostInterfaceName: "eth9", name: "net0" }],
       intelRdt: { closID: "c" },
     };
     write("etc", "v.json", vendor([device("one", one), device("two", { mounts: [deep] })], { env: ["ALL=1"] }));
@@ -66,6 +67,7 @@ describe("CDI", () => {
       options: ["ro", "bind"],
     });
     expect(spec.hooks).toEqual({ createContainer: [{ path: "/bin/hook", args: ["hook", "x"] }] });
+    expect(spec.linux?.netDevices).toEqual({ eth9: { name: "net0" } });
     expect(spec.linux?.intelRdt).toEqual({ closID: "c" });
   });
 
@@ -86,6 +88,43 @@ describe("CDI", () => {
     await expect(inject("vendor.com/gpu=0")).rejects.toThrow(/vendor.com\/gpu=0.*bad\.json.*real\.yaml/s);
   });
 
+  it("reads YAML as Go does: octal modes, names that are numbers, anchors", async () => {
+    const text = `
+cdiVersion: 0.6.0
+kind: vendor.com/net   # what the devices are
+devices:
+  - name: 0
+    containerEdits: &edits
+      env: [FROM=yaml]
+      deviceNodes:
+        - {path: /dev/n1, type: b, major: 7, minor: 9, fileMode: 0660}
+  - name: "all"
+    containerEdits: *edits
+`;
+    write("etc", "v.yaml", text);
+    for (const name of ["0", "all"]) {
+      const spec = await inject(`vendor.com/net=${name}`);
+      expect(spec.process?.env).toEqual(["FROM=yaml"]);
+      expect(spec.linux?.devices).toEqual([{ path: "/dev/n1", type: "b", major: 7, minor: 9, fileMode: 0o660 }]);
+    }
+  });
+
+  const bomb = Array.from({ length: 30 }, (_, index) => `a${index}: &a${index} [*a${index - 1}, *a${index - 1}]`);
+  it.each([
+    ["two documents", "a: 1\n---\na: 2\n"],
+    ["a key twice", "kind: a\nkind: b\n"],
+    ["aliases of aliases", `a-1: &a-1 [1]\n${bomb.join("\n")}`],
+    ["what holds itself", "cdiVersion: 0.6.0\nkind: v/c\ndevices: &a [*a]\n"],
+    ["a depth without end", "[".repeat(100_000)],
+    ["nothing", ""],
+    ["a tag", "devices: !!binary aGk=\n"],
+  ])("YAML with %s is named as not understood, and takes no other file with it", async (_, text) => {
+    write("etc", "good.json", vendor([device("x", {})]));
+    write("etc", "bad.yml", text);
+    await inject("vendor.com/net=x");
+    await expect(inject("vendor.com/net=y")).rejects.toThrow(/bad\.yml/);
+  });
+
   it.each([
     [{ ...vendor([]), cdiVersion: "9.0.0" }],
     [{ ...vendor([]), kind: "no-vendor" }],
@@ -96,6 +135,8 @@ describe("CDI", () => {
     [vendor([device("x", { hooks: [{ hookName: "never", path: "/x" }] })])],
     [vendor([device("x", { env: ["NOTHING"] })])],
     [vendor([device("x", { mounts: [{ hostPath: "/x" }] })])],
+    [vendor([device("x", { netDevices: [{ hostInterfaceName: "a/b", name: "x" }] })])],
+    [vendor([device("x", { netDevices: [{ name: "x" }] })])],
     [vendor([device("x", {}), device("x", {})])],
     [vendor([device("-x", {})])],
   ])("refuses %j", (value) => {

@@ -4,6 +4,7 @@ import { readDevices } from "../spec-host.ts";
 import { withDevices, withRdt } from "../spec-linux.ts";
 import {
   applySpecOptions,
+  changeLinux,
   changeProcess,
   type RuntimeSpec,
   type SpecDevice,
@@ -13,7 +14,7 @@ import {
 } from "../spec-model.ts";
 import { withEnv } from "../spec-process.ts";
 import { formatCdiName } from "./cdi-spec.ts";
-import type { CdiDeviceNode, CdiEdits, CdiMount } from "./cdi-spec.ts";
+import type { CdiDeviceNode, CdiEdits, CdiMount, CdiNetDevice } from "./cdi-spec.ts";
 import { CDI_DIRECTORIES, loadCdi } from "./load.ts";
 
 export { parseCdiName } from "./cdi-spec.ts";
@@ -62,13 +63,14 @@ export async function withGpus(ids: readonly string[], options: CdiOptions = {})
 }
 
 async function editSpec(edits: CdiEdits): Promise<SpecOption> {
-  const { env = [], deviceNodes = [], mounts = [], hooks = [], intelRdt, additionalGids = [] } = edits;
+  const { env = [], deviceNodes = [], netDevices = [], mounts = [], hooks = [], intelRdt, additionalGids = [] } = edits;
   const nodes = await Promise.all(deviceNodes.map((node) => readNode(node)));
   return (spec) =>
     applySpecOptions(
       spec,
       withEnv(env),
       ...nodes.map(({ device, access }) => withDevices([device], access)),
+      (before) => addNetDevices(before, netDevices),
       (before) => addMounts(before, mounts),
       (before) => addHooks(before, hooks),
       ...(intelRdt ? [withRdt(intelRdt)] : []),
@@ -92,6 +94,12 @@ function withoutAbsent<T extends object>(fields: T): { [K in keyof T]: Exclude<T
   const present = Object.entries(fields).filter(([, value]) => value !== undefined);
   // the type says only that nothing in it is undefined; whether a field is there the caller knows from its default
   return Object.fromEntries(present) as { [K in keyof T]: Exclude<T[K], undefined> };
+}
+
+function addNetDevices(spec: RuntimeSpec, added: readonly CdiNetDevice[]): RuntimeSpec {
+  if (added.length === 0) return spec;
+  const further = Object.fromEntries(added.map(({ hostInterfaceName, name }) => [hostInterfaceName, { name }]));
+  return changeLinux(spec, (linux) => ({ ...linux, netDevices: { ...linux.netDevices, ...further } }));
 }
 
 /** A mount takes the place of another one of the same path, and what is mounted deeper comes later. */

@@ -63,8 +63,19 @@ async function listSpecs(directory: string): Promise<string[]> {
 
 async function readSpec(path: string): Promise<CdiSpec> {
   const text = await readFile(path, "utf8");
-  // JSON is YAML too, and what is written by programs often is
-  if (!path.endsWith(".json") && !text.trimStart().startsWith("{"))
-    throw invalidArgument("YAML is not understood: write the specification as JSON");
-  return parseCdiSpec(JSON.parse(text));
+  return parseCdiSpec(path.endsWith(".json") ? JSON.parse(text) : await parseYaml(text));
+}
+
+/** What Go's readers of YAML make of a text, who follow YAML 1.1: a mode such as `0666` is octal, a name such as `0` is a text. */
+async function parseYaml(text: string): Promise<unknown> {
+  // most machines have no such file, and it is as large as all the rest of this package
+  const { parse } = await import("yaml");
+  const spec: unknown = parse(text, { version: "1.1", logLevel: "error" });
+  if (typeof spec !== "object" || spec === null || !("devices" in spec) || !Array.isArray(spec.devices)) return spec;
+  const devices = spec.devices.map((device: unknown) =>
+    typeof device === "object" && device !== null && "name" in device && typeof device.name === "number"
+      ? { ...device, name: String(device.name) }
+      : device,
+  );
+  return { ...spec, devices };
 }
