@@ -1,6 +1,20 @@
 export type { BackendOptions } from "./call-options.ts";
 export type { ClientOptions } from "./client.ts";
 export { Client, createClient } from "./client.ts";
+// What a caller branches on, so that the errors of a call can be told apart without another package.
+export {
+  Code,
+  codeOf,
+  isAlreadyExists,
+  isCanceled,
+  isDeadlineExceeded,
+  isFailedPrecondition,
+  isInvalidArgument,
+  isNotFound,
+  isPermissionDenied,
+  isUnavailable,
+  isUnimplemented,
+} from "@berth/errors";
 export type { Scope } from "./scoped-transport.ts";
 export { scopedTransport } from "./scoped-transport.ts";
 export { createContainersClient } from "./containers-client.ts";

@@ -62,7 +62,7 @@ export interface Occurrence extends Omit<EventEnvelope, "event" | "timestampNs">
 }
 
 /** Options of {@link watchEvents}. */
-export interface WatchOptions extends CallOptions {
+export interface WatchEventsOptions extends CallOptions {
   /** Filters of the daemon, any of which must match: `topic=="/tasks/exit"`, `event.container_id==one`, `namespace==default`. */
   readonly filters?: readonly string[];
 }
@@ -73,7 +73,10 @@ export interface WatchOptions extends CallOptions {
  *
  * @throws invalid_argument - a filter is none; canceled
  */
-export function watchEvents(client: Client, options: WatchOptions = {}): AsyncGenerator<WatchedEvent, void, undefined> {
+export function watchEvents(
+  client: Client,
+  options: WatchEventsOptions = {},
+): AsyncGenerator<WatchedEvent, void, undefined> {
   return decodeAll(client.events.subscribe(options));
 }
 
