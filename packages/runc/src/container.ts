@@ -12,6 +12,7 @@ import type { Cgroup } from "@berth/linux/cgroups";
 import { mountAll, unmountRecursive } from "@berth/linux/mount";
 
 import { readBundleFacts } from "./bundle.ts";
+import { enableControllers } from "./cgroups/enable-controllers.ts";
 import { CgroupWatch } from "./cgroup-watch.ts";
 import { Creation } from "./creation.ts";
 import { ExecProcesses } from "./exec-processes.ts";
@@ -237,6 +238,7 @@ export class Container {
     const { noPivotRoot, noNewKeyring } = this.#settings.options;
     await init.stdio.start(async (stdio, consoleSocket) => {
       const pidFile = join(bundle, "init.pid");
+      enableControllers(this.#cgroupsPath);
       const creation = Creation.begin({ id: this.id, bundle }, this.#cgroupsPath, this.driver);
       try {
         init.pid = await make({ bundle, pidFile, stdio, consoleSocket, noPivotRoot, noNewKeyring });

@@ -17,18 +17,24 @@ describe("parseStdioTarget", () => {
     expect(parseStdioTarget(text)).toEqual(expected);
   });
 
-  it.each(["relative", "ftp:///x", "file://relative", "file:///%zz", "binary://", "/a\0b", "constructor:///x", "ttrpc+unix:///x"])(
-    "refuses %j",
-    (text) => {
-      let code: Code | undefined;
-      try {
-        parseStdioTarget(text);
-      } catch (error) {
-        code = codeOf(error);
-      }
-      expect(code).toBe(Code.InvalidArgument);
-    },
-  );
+  it.each([
+    "relative",
+    "ftp:///x",
+    "file://relative",
+    "file:///%zz",
+    "binary://",
+    "/a\0b",
+    "constructor:///x",
+    "ttrpc+unix:///x",
+  ])("refuses %j", (text) => {
+    let code: Code | undefined;
+    try {
+      parseStdioTarget(text);
+    } catch (error) {
+      code = codeOf(error);
+    }
+    expect(code).toBe(Code.InvalidArgument);
+  });
 
   it("answers an absolute path or refuses, whatever the text", () => {
     fc.assert(
