@@ -3,17 +3,18 @@ import type { AnyValue } from "@berth/core/any";
 import { invalidArgument, unavailable } from "@berth/errors";
 import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
 import { fromBinary } from "@bufbuild/protobuf";
+import { bulkAny } from "@berth/rpc/client";
 
 import type { OpenStream } from "./open-stream.ts";
 import { packMessage } from "./open-stream.ts";
 
 /** The most bytes of one message. */
-const CHUNK_BYTES = 256 * 1024;
+const CHUNK_BYTES = 512 * 1024;
 /** So much may be on its way to us; more is asked for when less than half of it is left. */
 const WINDOW_BYTES = 4 << 20;
 
 /**
- * This sends bytes as fast as the daemon asks for them, and then the end.
+ * This sends bytes as fast as the daemon asks for them, and then the end. A chunk is copied before the next is asked for.
  *
  * @throws unavailable - the daemon has ended the stream before it had all
  * @see containerd core/transfer/streaming/writer.go
@@ -25,7 +26,7 @@ export async function sendBytes(stream: OpenStream, chunks: AsyncIterable<Uint8A
     for (let at = 0; at < chunk.length;) {
       while (window <= 0) window += await nextUpdate(updates);
       const data = chunk.subarray(at, at + Math.min(CHUNK_BYTES, window));
-      stream.send(packMessage(DataSchema, { data }));
+      stream.send(bulkAny(DataSchema, {}, "data", data));
       at += data.length;
       window -= data.length;
     }

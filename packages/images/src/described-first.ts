@@ -1,4 +1,11 @@
-import { COMPRESSION_MAGIC_BYTES, detectCompression, type RandomAccess, scanTar, TAR_END_MARKER } from "@berth/archive";
+import {
+  COMPRESSION_MAGIC_BYTES,
+  detectCompression,
+  type RandomAccess,
+  releaseBytes,
+  scanTar,
+  TAR_END_MARKER,
+} from "@berth/archive";
 import type { CallOptions } from "@berth/core/any";
 import { dataLoss } from "@berth/errors";
 
@@ -16,7 +23,8 @@ interface Part {
 
 /**
  * This gives an archive of images in another order: what is small, and so whatever describes the layers, before them. Whoever reads it can
- * then unpack each layer while it comes. `undefined` where the archive would have to be read for that, or cannot be taken apart.
+ * then unpack each layer while it comes. A chunk is valid until the next one is asked for. `undefined` where the archive would have to be
+ * read for this, or cannot be taken apart.
  */
 export async function describedFirst(
   archive: RandomAccess,
@@ -53,6 +61,7 @@ async function* readParts(
       if (bytes.length === 0) throw dataLoss(`the archive ended at ${offset} while it was read`);
       offset += bytes.length;
       yield bytes;
+      releaseBytes(bytes);
     }
   }
   yield TAR_END_MARKER;

@@ -1,7 +1,7 @@
 export type { RpcListener, RpcServer, RpcServerOptions } from "./rpc-server.ts";
 export { createRpcServer } from "./rpc-server.ts";
 export type { TcpAddress, UnixAddress } from "./server/bind.ts";
-export { bindUnix } from "./server/bind.ts";
+export { bindTcp, bindUnix } from "./server/bind.ts";
 export type { RpcRoutes, ServiceRoute } from "./server/method-table.ts";
 export { serviceRoute } from "./server/method-table.ts";
 export type { CallRecord } from "./server/observe.ts";

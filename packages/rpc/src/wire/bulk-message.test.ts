@@ -1,4 +1,7 @@
+import { PassThrough } from "node:stream";
+
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { anyPack, AnySchema, anyUnpack } from "@bufbuild/protobuf/wkt";
 import {
   ReadContentResponseSchema,
   WriteContentRequestSchema,
@@ -6,8 +9,10 @@ import {
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 
-import { bulkMessage } from "./bulk-message.ts";
+import { bulkAny, bulkMessage } from "./bulk-message.ts";
+import { encodeFrame, FrameReader } from "./frame.ts";
 import { encodeMessage } from "./message.ts";
+import { writeOrWait } from "./write.ts";
 
 describe("bulkMessage", () => {
   it("encodes to what reads back as the message that the general encoder makes", () => {
@@ -36,5 +41,42 @@ describe("bulkMessage", () => {
     data.fill(9);
     const read = fromBinary(ReadContentResponseSchema, encodeMessage(ReadContentResponseSchema, message, 100));
     expect(read).toMatchObject({ offset: 5n, data: Uint8Array.of(1, 2, 3) });
+  });
+
+  it("goes into a value as the general encoder puts it there", () => {
+    fc.assert(
+      fc.property(fc.bigInt({ min: 0n, max: 1n << 62n }), fc.uint8Array({ maxLength: 300 }), (offset, data) => {
+        const general = anyPack(ReadContentResponseSchema, create(ReadContentResponseSchema, { offset, data }));
+        const bulk = bulkAny(ReadContentResponseSchema, { offset }, "data", data);
+        const read = fromBinary(AnySchema, encodeMessage(AnySchema, bulk, 1 << 20));
+        expect(read.typeUrl).toBe(ReadContentResponseSchema.typeName);
+        expect(anyUnpack({ ...read, typeUrl: general.typeUrl }, ReadContentResponseSchema)).toMatchObject({
+          offset,
+          data,
+        });
+        expect(bulk.value).toEqual(read.value);
+      }),
+    );
+  });
+
+  it("is framed like any other message, and its memory is freed when it has been sent", async () => {
+    const message = bulkMessage(ReadContentResponseSchema, { offset: 5n }, "data", new Uint8Array(100_000).fill(7));
+    const encoded = encodeMessage(ReadContentResponseSchema, message, 1 << 20);
+    const copy = Uint8Array.from(encoded);
+    const stream = new PassThrough({ highWaterMark: 1 << 20 });
+    await writeOrWait(stream, encodeFrame(encoded));
+    const reader = new FrameReader(1 << 20);
+    // What a pass-through hands on is the frame itself: it is read before the stream says that it is done with it.
+    reader.push(Uint8Array.from(stream.read()));
+    expect(reader.next()?.data).toEqual(copy);
+    await expect.poll(() => message.data.length).toBe(0);
+  });
+
+  it("frees nothing of other messages", async () => {
+    const encoded = new Uint8Array(100_000).fill(1);
+    const frame = encodeFrame(encoded);
+    await writeOrWait(new PassThrough().resume(), frame);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    expect([encoded.length, frame.length]).toEqual([100_000, 100_005]);
   });
 });
