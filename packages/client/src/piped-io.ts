@@ -55,8 +55,8 @@ async function makePipes(paths: readonly string[]): Promise<void> {
 }
 
 /**
- * The streams of a process, as this program reads and writes them. What is not read waits, and so does the process once its pipe is full; what nobody has begun to read
- * when the process has ended is thrown away by {@link PipedIo.drained}.
+ * The streams of a process, as this program reads and writes them. What is not read waits, and so does the process once its pipe is full; what nobody has begun to
+ * read when {@link PipedIo.drained} is called is thrown away.
  */
 export class PipedIo implements AttachedIo {
   readonly paths: ProcessIo;

@@ -105,10 +105,12 @@ export class PipedProcess implements AsyncDisposable {
 
   /**
    * This waits until the process has ended and its output has been read, removes it, and returns its exit status. Output that nobody has begun to read
-   * is thrown away.
+   * by now is thrown away. Not to be called in the midst of reading: whoever has begun reads to the end.
    */
   async finish(options?: CallOptions): Promise<number> {
-    return await this.#process.finish(options);
+    // From now on, not only once it has ended: a process whose pipe is full does not end.
+    const [status] = await Promise.all([this.#process.finish(options), this.#io.drained()]);
+    return status;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
