@@ -2,7 +2,7 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 
 import { bind } from "./libc.ts";
-import { RestWatch } from "./memory/rest-watch.ts";
+import { type MemorySample, RestWatch } from "./memory/rest-watch.ts";
 
 const native = { mallocTrim: bind<[number], number>("malloc_trim", "int", ["size_t"]) };
 
@@ -21,18 +21,18 @@ const LARGEST_HEAP = 96 << 20;
 export function returnMemoryAtRest(): Disposable {
   const watch = new RestWatch();
   const timer = setInterval(() => {
-    const { user, system } = process.cpuUsage();
-    const isResting = watch.sample({
-      at: performance.now(),
-      cpuMs: (user + system) / 1000,
-      rss: process.memoryUsage.rss(),
-    });
-    if (!isResting) return;
-    const started = performance.now();
+    const before = sample();
+    if (!watch.sample(before)) return;
     returnMemory();
-    watch.returned({ at: performance.now(), tookMs: performance.now() - started, rss: process.memoryUsage.rss() });
+    const left = sample();
+    watch.returned(left.at - before.at, left);
   }, CHECK_MS).unref();
   return { [Symbol.dispose]: () => clearInterval(timer) };
+}
+
+function sample(): MemorySample {
+  const { user, system } = process.cpuUsage();
+  return { at: performance.now(), cpuMs: (user + system) / 1000, rss: process.memoryUsage.rss() };
 }
 
 function returnMemory(): void {

@@ -43,28 +43,25 @@ describe("RestWatch", () => {
   });
 
   it.each([
-    ["as it was", 40, false],
-    ["a little more", 43, false],
-    ["much more", 44, true],
-    ["much less, as after the end of a thread", 36, true],
-  ])("after a return, memory is %s", (_, rssMib, expected) => {
+    ["nothing happened", 40, 0, false],
+    ["it grew a little", 43, 0, false],
+    ["it grew much", 44, 0, true],
+    ["it shrank much, as after the end of a thread", 36, 0, true],
+    ["it worked a little", 40, 100, false],
+    ["it worked much", 40, 150, true],
+  ])("after a return: %s", (_, rssMib, cpuMs, expected) => {
     const watch = new RestWatch();
-    watch.returned({ at: 0, tookMs: 20, rss: 40 * MIB });
-    expect(
-      answers(
-        watch,
-        [
-          [0, rssMib],
-          [1, rssMib],
-        ],
-        1,
-      ).at(-1),
-    ).toBe(expected);
+    watch.returned(20, { at: 0, cpuMs: 0, rss: 40 * MIB });
+    const seconds = [
+      [cpuMs, rssMib],
+      [1, rssMib],
+    ] as const;
+    expect(answers(watch, seconds, 1).at(-1)).toBe(expected);
   });
 
   it("keeps its work to a fiftieth of the time", () => {
     const watch = new RestWatch();
-    watch.returned({ at: 0, tookMs: 100, rss: 40 * MIB });
+    watch.returned(100, { at: 0, cpuMs: 0, rss: 40 * MIB });
     const asked = answers(
       watch,
       Array.from({ length: 8 }, () => [0, 90] as const),

@@ -1,7 +1,8 @@
 /** Share of a processor that a process at rest may use. */
 const REST_SHARE = 0.02;
 
-/** What makes it worth the while. Growth, or what was given up: a thread that ended leaves pages to its allocators. */
+/** Either makes it worth the while: work that left garbage, or a change of size, up or down. A thread that ends leaves pages to its allocators. */
+const WORTH_CPU_MS = 150;
 const WORTH_BYTES = 4 << 20;
 
 /** A return may not take more than one part in so many of the time. */
@@ -20,7 +21,7 @@ export interface MemorySample {
 /** This tells when a process rests after its memory has changed much, from samples of it. Threads count too: their work is the process's. */
 export class RestWatch {
   #last: MemorySample | undefined;
-  #rssAtReturn = 0;
+  #atReturn: Pick<MemorySample, "cpuMs" | "rss"> = { cpuMs: 0, rss: 0 };
   #notBefore = 0;
 
   /** This takes a sample and tells whether memory should be returned now; if so, {@link returned} must follow. */
@@ -29,13 +30,14 @@ export class RestWatch {
     this.#last = now;
     if (last === undefined || now.at < this.#notBefore) return false;
     const isQuiet = now.cpuMs - last.cpuMs <= (now.at - last.at) * REST_SHARE;
-    return isQuiet && Math.abs(now.rss - this.#rssAtReturn) >= WORTH_BYTES;
+    const { cpuMs, rss } = this.#atReturn;
+    return isQuiet && (now.cpuMs - cpuMs >= WORTH_CPU_MS || Math.abs(now.rss - rss) >= WORTH_BYTES);
   }
 
-  /** This takes note of a return, how long it took and what it left. */
-  returned({ at, tookMs, rss }: { readonly at: number; readonly tookMs: number; readonly rss: number }): void {
-    this.#rssAtReturn = rss;
-    this.#notBefore = at + tookMs * COST_DIVISOR;
+  /** This takes note of a return: how long it took, and what it left. */
+  returned(tookMs: number, left: MemorySample): void {
+    this.#atReturn = left;
+    this.#notBefore = left.at + tookMs * COST_DIVISOR;
     // Its own work is not the process's.
     this.#last = undefined;
   }
