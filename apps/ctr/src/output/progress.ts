@@ -20,7 +20,8 @@ export class ProgressLines implements Disposable {
     if (!this.#stream.isTTY || now - this.#painted < REPAINT_MS) return;
     this.#painted = now;
     // A terminal that does not say how large it is.
-    const { columns = 80, rows = 24 } = this.#stream;
+    const columns = this.#stream.columns || 80;
+    const rows = this.#stream.rows || 24;
     const lines = text()
       .split("\n")
       .slice(-Math.max(1, rows - 1))

@@ -1,0 +1,168 @@
+import { readFile, stat, writeFile } from "node:fs/promises";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+
+import { readTar } from "@berth/archive";
+import { hostPlatform } from "@berth/oci";
+import type { PeerRegistry } from "@berth/testing";
+import { buildImage, runProgram, startRegistry } from "@berth/testing";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+
+import type { Bench } from "./peers.ts";
+import { BUSYBOX_IMAGE, startBench } from "./peers.ts";
+
+const TIMEOUT = { timeout: 60_000 };
+const LIMIT = { timeoutMs: 60_000 };
+
+// The daemon's own transfers, and what this program does instead: both must do the same.
+describe.each([
+  ["in the daemon", []],
+  ["by ctr", ["--local"]],
+] as const)("images moved %s", (_where, local) => {
+  const stack = new AsyncDisposableStack();
+  let bench: Bench;
+  let registry: PeerRegistry;
+  let namespaces = 0;
+
+  const place = (name: string): string => join(bench.directory.path, name);
+  const say = async (...args: readonly string[]): Promise<string> => {
+    const { code, stdout, stderr } = await bench.ctr(args, LIMIT);
+    expect({ args, code, stderr }).toEqual({ args, code: 0, stderr: "" });
+    return stdout;
+  };
+  const fail = async (...args: readonly string[]): Promise<string> => {
+    const { code, stderr } = await bench.ctr(args, LIMIT);
+    expect({ args, code }).toEqual({ args, code: 1 });
+    expect(stderr).toMatch(/^ctr: [^\n]+\n$/);
+    return stderr;
+  };
+  const names = async (namespace: string): Promise<readonly string[]> =>
+    (await say("-n", namespace, "images", "ls", "-q")).trim().split("\n");
+
+  beforeAll(async () => {
+    bench = stack.use(await startBench("berthd"));
+    registry = stack.use(await startRegistry());
+  }, 60_000);
+
+  afterAll(() => stack.disposeAsync());
+
+  it.each<readonly [flags: readonly string[], expected: readonly RegExp[]]>([
+    [[], [/^example\.org\/berth\/busybox:1$/]],
+    [["--digests"], [/^example\.org\/berth\/busybox:1$/, /^import-\d{4}-\d\d-\d\d@sha256:[0-9a-f]{64}$/]],
+    [["--digests", "--skip-digest-for-named"], [/^example\.org\/berth\/busybox:1$/]],
+    [
+      ["--index-name", "example.org/index:1"],
+      [/^example\.org\/berth\/busybox:1$/, /^example\.org\/index:1$/],
+    ],
+    [["--base-name", "example.org/berth/busybox"], [/^example\.org\/berth\/busybox:1$/]],
+    [["--all-platforms", "--no-unpack"], [/^example\.org\/berth\/busybox:1$/]],
+    [
+      ["--base-name", "example.org/other", "--digests"],
+      // Names that the archive calls full are taken whatever the prefix, by the client only, as in containerd.
+      [...(local.length > 0 ? [/^example\.org\/berth\/busybox:1$/] : []), /^example\.org\/other@sha256:[0-9a-f]{64}$/],
+    ],
+  ])("are imported with %j", TIMEOUT, async (flags, expected) => {
+    const namespace = `import-${(namespaces += 1)}`;
+    await say("-n", namespace, "images", "import", ...local, ...flags, "--label", "a=b", bench.archive);
+    const found = await names(namespace);
+    expect(found).toHaveLength(expected.length);
+    for (const [index, name] of found.toSorted().entries()) expect(name).toMatch(expected[index] ?? /^$/);
+    expect(await say("-n", namespace, "images", "ls")).toContain("a=b");
+    const check = await say("-n", namespace, "images", "check", `name==${found[0]}`);
+    expect(check).toMatch(flags.includes("--no-unpack") ? /complete \(2\/2\).* false/ : /complete \(2\/2\).* true/);
+    expect(await say("-n", namespace, "leases", "ls", "-q")).toBe("");
+  });
+
+  it("are imported from a pipe, and not from what is no archive", TIMEOUT, async () => {
+    const namespace = `import-${(namespaces += 1)}`;
+    const shell = async (script: string): Promise<number | undefined> => {
+      const command = bench.command(["-n", namespace, "images", "import", ...local, "-"]);
+      return (await runProgram("sh", ["-c", script, "sh", ...command], LIMIT)).code;
+    };
+    expect(await shell(`cat ${bench.archive} | "$@"`)).toBe(0);
+    expect(await names(namespace)).toEqual([BUSYBOX_IMAGE]);
+    // A writer that goes on for ever must not keep a failed import.
+    const [program, ...args] = bench.command(["-n", namespace, "images", "import", ...local, "-"]);
+    const child = spawn(program, args, { stdio: ["pipe", "ignore", "ignore"] });
+    child.stdin.on("error", () => {});
+    child.stdin.write(Buffer.alloc(100_000, "no archive"));
+    expect(await once(child, "exit")).toEqual([1, null]);
+    expect(await shell(`head -c 200000 ${bench.archive} | "$@"`)).toBe(1);
+    expect(await say("-n", namespace, "content", "active")).toMatch(/^REF\s+SIZE\s+AGE\s*\n$/);
+    const bad = place("bad.tar");
+    await writeFile(bad, "no tar");
+    await fail("images", "import", ...local, bad);
+    await fail("images", "import", ...local, "--platform", "plan9/386", bench.archive);
+  });
+
+  it("are exported for their platform, with and without Docker's manifest", TIMEOUT, async () => {
+    const out = place("out.tar");
+    const entries = async (...flags: readonly string[]): Promise<readonly string[]> => {
+      await say("images", "export", ...local, ...flags, out, BUSYBOX_IMAGE);
+      return Array.fromAsync(readTar([await readFile(out)]), ({ header }) => header.path);
+    };
+    const { os, architecture } = hostPlatform();
+    const all = await entries();
+    expect(all).toContain("manifest.json");
+    expect(await entries("--platform", `${os}/${architecture}`)).toEqual(all);
+    expect(await entries("--all-platforms")).toEqual(all);
+    expect(await entries("--skip-manifest-json", "--skip-non-distributable")).toEqual(
+      all.filter((path) => path !== "manifest.json"),
+    );
+    const before = (await stat(out)).mtimeMs;
+    await fail("images", "export", ...local, "--platform", "plan9/386", "--all-platforms", out, BUSYBOX_IMAGE);
+    await fail("images", "export", ...local, place("none/out.tar"), BUSYBOX_IMAGE);
+    await fail("images", "export", ...local, out, "example.org/none:1");
+    expect((await stat(out)).mtimeMs).toBe(before);
+    // Whose reader leaves early.
+    const command = bench.command(["images", "export", ...local, "-", BUSYBOX_IMAGE]);
+    const { stdout } = await runProgram(
+      "bash",
+      ["-c", `"$@" | head -c 5 >/dev/null; echo \${PIPESTATUS[0]}`, "sh", ...command],
+      LIMIT,
+    );
+    expect(stdout).toMatch(/^(0|141)\n$/);
+  });
+
+  it("are pushed, for their platform", TIMEOUT, async () => {
+    const name = `${registry.host}/moved/${local.length}:1`;
+    const { os, architecture } = hostPlatform();
+    const flags = ["--platform", `${os}/${architecture}`, "--plain-http"];
+    expect(await say("images", "push", ...local, ...flags, name, BUSYBOX_IMAGE)).toMatch(
+      /^(sha256:[0-9a-f]{64} done\n){3}elapsed: /,
+    );
+    expect(await say("images", "push", ...local, name, BUSYBOX_IMAGE)).toMatch(/^(sha256:[0-9a-f]{64} exists\n){3}/);
+    await fail("images", "push", ...local, "example.org", BUSYBOX_IMAGE);
+    await fail("images", "push", ...local, `${registry.host}/moved:1`, "example.org/none:1");
+    await fail("images", "push", ...local, "127.0.0.1:1/moved:1", BUSYBOX_IMAGE);
+  });
+
+  it("are shown by bars on a terminal", TIMEOUT, async () => {
+    const bytes = Buffer.alloc(24 << 20, "a");
+    for (let at = 0; at < bytes.length; at += 64)
+      bytes.writeUInt32LE((Math.imul(at, 2_654_435_761) ^ (at >>> 3)) >>> 0, at);
+    const image = await buildImage({
+      name: "example.org/large:1",
+      layers: [[{ path: "large", type: "file", size: bytes.length, content: bytes }]],
+      compression: "none",
+    });
+    const archive = place("large.tar");
+    await writeFile(archive, image.archive);
+    const screen = await onTerminal(bench.command(["images", "import", ...local, "--no-unpack", archive]));
+    expect(screen).toMatch(/importing \|\++-*\| [\d.]+ MiB\/24\.\d MiB/);
+    const name = `${registry.host}/moved/large${local.length}:1`;
+    const pushed = await onTerminal(bench.command(["images", "push", ...local, "--plain-http", name, image.name]));
+    expect(pushed).toMatch(/(layer|config)-sha256:[0-9a-f]{12} (uploading|done) +\|\+*-*\| [\d.]+ \w+\/[\d.]+ \w+/);
+    // What stays is plain.
+    expect(pushed).toMatch(/sha256:[0-9a-f]{64} done\r?\nelapsed: [^\n]*\n$/);
+  });
+});
+
+/** What a command writes to a terminal of 120 columns. */
+async function onTerminal(command: readonly string[]): Promise<string> {
+  const line = ["stty cols 120 rows 30; exec", ...command.map((word) => `'${word}'`)].join(" ");
+  const { code, stdout } = await runProgram("script", ["-qec", line, "/dev/null"], LIMIT);
+  expect({ code, stdout: code === 0 ? "" : stdout }).toEqual({ code: 0, stdout: "" });
+  return stdout;
+}
