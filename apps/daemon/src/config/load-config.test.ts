@@ -89,6 +89,25 @@ describe("loadConfig", () => {
       { plugins: { "io.containerd.server.v1.grpc": { address: "/s" }, "io.containerd.server.v1.ttrpc": { uid: 3 } } },
     ],
     [
+      "version 2, listeners",
+      'version = 2\n[grpc]\naddress = "/s"\ntcp_address = "127.0.0.1:1"\ntcp_tls_ca = "/ca"\n[debug]\nlevel = "debug"\naddress = "/d"\n[metrics]\naddress = ":2"\ngrpc_histogram = true',
+      {
+        debug: { level: "debug" },
+        plugins: {
+          "io.containerd.server.v1.grpc": { address: "/s" },
+          "io.containerd.server.v1.grpc-tcp": { address: "127.0.0.1:1", tls_ca: "/ca" },
+          "io.containerd.server.v1.debug": { address: "/d" },
+          "io.containerd.server.v1.metrics": { address: ":2" },
+          "io.containerd.metrics.v1.grpc-prometheus": { grpc_histogram: true },
+        },
+      },
+    ],
+    [
+      "version 4, the debug listener in its old place; its own table wins",
+      'version = 4\n[debug]\naddress = "/d"\nuid = 7\n[plugins."io.containerd.server.v1.debug"]\naddress = "/own"',
+      { plugins: { "io.containerd.server.v1.debug": { address: "/own", uid: 7 } } },
+    ],
+    [
       "version 3, service tables",
       'version = 3\n[plugins."io.containerd.service.v1.diff-service"]\nsync_fs = true',
       { plugins: { "io.containerd.grpc.v1.diff": { sync_fs: true } } },

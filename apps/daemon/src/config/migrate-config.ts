@@ -36,6 +36,17 @@ const SERVER_TABLES: ReadonlyMap<string, string> = new Map([
   ["metrics", "io.containerd.server.v1.metrics"],
 ]);
 
+/** Keys of a table, and what they are called in the table of the plugin that took them over. */
+const DEBUG_LISTENER: ReadonlyMap<string, string> = new Map(["address", "uid", "gid"].map((key) => [key, key]));
+const GRPC_TCP_KEYS: ReadonlyMap<string, string> = new Map([
+  ["tcp_address", "address"],
+  ["tcp_tls_ca", "tls_ca"],
+  ["tcp_tls_cert", "tls_cert"],
+  ["tcp_tls_key", "tls_key"],
+  ["tcp_tls_common_name", "tls_common_name"],
+]);
+const HISTOGRAM_KEY: ReadonlyMap<string, string> = new Map([["grpc_histogram", "grpc_histogram"]]);
+
 /**
  * This brings a configuration of any version to the newest, in memory.
  *
@@ -52,7 +63,7 @@ export function migrateConfig(config: Table, place: string): Table {
   }
   const named = version < 2 ? expandNames(config) : config;
   const served = version < 4 ? moveServers(named) : named;
-  return { ...renamePlugins(served), version: CONFIG_VERSION };
+  return { ...renamePlugins(moveDebug(served)), version: CONFIG_VERSION };
 }
 
 function expandNames(config: Table): Table {
@@ -73,13 +84,47 @@ function mapPlugins(config: Table, names: ReadonlyMap<string, string>): Table {
   };
 }
 
+/** Where the debug listener is stood beside the level of the log, and is read there in any version. */
+function moveDebug(config: Table): Table {
+  const debug = config["debug"];
+  if (!isTable(debug)) return config;
+  const [listener, rest] = split(debug, DEBUG_LISTENER);
+  return { ...withPlugin(config, "io.containerd.server.v1.debug", listener), debug: rest };
+}
+
+/** What a table has under some keys, by their new names, and what it has besides. */
+function split(table: Table, names: ReadonlyMap<string, string>): readonly [taken: Table, rest: Table] {
+  const entries = Object.entries(table);
+  const taken = entries.flatMap(([key, value]) => {
+    const name = names.get(key);
+    return name === undefined ? [] : [[name, value] as const];
+  });
+  return [Object.fromEntries(taken), Object.fromEntries(entries.filter(([key]) => !names.has(key)))];
+}
+
+/** What the table of a plugin says itself wins. */
+function withPlugin(config: Table, uri: string, table: Table): Table {
+  if (Object.keys(table).length === 0) return config;
+  const plugins = isTable(config["plugins"]) ? config["plugins"] : {};
+  const own = plugins[uri];
+  return { ...config, plugins: { ...plugins, [uri]: { ...table, ...(isTable(own) ? own : {}) } } };
+}
+
 function moveServers(config: Table): Table {
-  const plugins: Record<string, unknown> = isTable(config["plugins"]) ? { ...config["plugins"] } : {};
-  const rest: Record<string, unknown> = { ...config };
+  let moved: Table = config;
   for (const [name, uri] of SERVER_TABLES) {
-    const table = config[name];
-    delete rest[name];
-    if (isTable(table)) plugins[uri] = { ...table, ...(isTable(plugins[uri]) ? plugins[uri] : {}) };
+    const { [name]: table, ...rest } = moved;
+    moved = isTable(table) ? withPlugin(rest, uri, table) : rest;
   }
-  return { ...rest, plugins };
+  moved = moveKeys(moved, "io.containerd.server.v1.grpc", GRPC_TCP_KEYS, "io.containerd.server.v1.grpc-tcp");
+  return moveKeys(moved, "io.containerd.server.v1.metrics", HISTOGRAM_KEY, "io.containerd.metrics.v1.grpc-prometheus");
+}
+
+/** This takes keys of one plugin's table to another's, where they have other names. */
+function moveKeys(config: Table, from: string, names: ReadonlyMap<string, string>, to: string): Table {
+  const plugins = isTable(config["plugins"]) ? config["plugins"] : {};
+  const table = plugins[from];
+  if (!isTable(table)) return config;
+  const [taken, rest] = split(table, names);
+  return withPlugin({ ...config, plugins: { ...plugins, [from]: rest } }, to, taken);
 }

@@ -1,0 +1,51 @@
+import { mkdir } from "node:fs/promises";
+import type { Server } from "node:http";
+import { createServer } from "node:http";
+import { dirname } from "node:path";
+
+import type { Plugin } from "@berth/plugin-core";
+import { definePlugin, skipPlugin } from "@berth/plugin-core";
+import { ServerPlugin } from "@berth/plugin-core/types";
+import { bindTcp, bindUnix } from "@berth/rpc";
+import { z } from "zod";
+
+import { parseTcpAddress } from "./tcp-address.ts";
+
+/** `server.v1 debug`: profiles of the daemon, on a socket or a port. What it needs is loaded only where there is an address. */
+export const debugServerPlugin: Plugin = definePlugin({
+  type: ServerPlugin,
+  id: "debug",
+  config: z.object({
+    address: z.string().default(""),
+    uid: z.number().int().min(0).default(0),
+    gid: z.number().int().min(0).default(0),
+  }),
+  async init({ config, resources, log }) {
+    const { address, uid, gid } = config;
+    if (address === "") throw skipPlugin("no debug address is configured");
+    const isSocket = address.startsWith("/");
+    const { DebugHandler } = await import("../debug/debug-handler.ts");
+    const handler = resources.use(await DebugHandler.start({ allowSnapshots: isSocket, log }));
+    const server = createServer((request, response) => void handler.handle(request, response));
+    if (isSocket) {
+      await mkdir(dirname(address), { recursive: true, mode: 0o770 });
+      await bindUnix(server, { path: address, mode: 0o660, uid, gid });
+    } else await bindTcp(server, parseTcpAddress(address));
+    resources.defer(() => closeHttpServer(server));
+    log.info("serving...", { address: formatListener(server) });
+    return { [Symbol.asyncDispose]: async () => {} };
+  },
+});
+
+/** This writes where a server listens: the port may have been chosen by the kernel. */
+export function formatListener(server: Server): string {
+  const address = server.address();
+  if (address === null || typeof address === "string") return address ?? "";
+  return address.family === "IPv6" ? `[${address.address}]:${address.port}` : `${address.address}:${address.port}`;
+}
+
+/** This ends all connections of a server and stops listening. */
+export function closeHttpServer(server: Server): void {
+  server.close();
+  server.closeAllConnections();
+}
