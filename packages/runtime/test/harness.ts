@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { copyFile, mkdir, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -240,6 +240,23 @@ export function shimsOf(directory: string, id?: string): number[] {
   return readdirSync("/proc")
     .filter((name) => /^\d+$/.test(name) && isShim(name))
     .map(Number);
+}
+
+/** Those of {@link shimsOf} that are there to stay: not the ones that start or delete. */
+export function servingShimsOf(directory: string): number[] {
+  return shimsOf(directory).filter((pid) => {
+    try {
+      return !/\0(?:start|delete)\0$/.test(readFileSync(`/proc/${pid}/cmdline`, "utf8"));
+    } catch {
+      return false; // gone meanwhile
+    }
+  });
+}
+
+/** The directories of a cgroup, in whichever hierarchies it is. */
+export function cgroupsNamed(path: string): string[] {
+  const root = "/sys/fs/cgroup";
+  return ["", ...readdirSync(root)].map((name) => join(root, name, path)).filter((directory) => existsSync(directory));
 }
 
 /** This waits until something is so. */

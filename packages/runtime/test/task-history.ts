@@ -1,12 +1,13 @@
 import { readFile } from "node:fs/promises";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 
 import { codeName, codeOf } from "@berth/errors";
 import type { SeededRandom } from "@berth/testing";
 
 import { ShimTask } from "../src/shim-task.ts";
-import { eventually, type Harness, processSpec } from "./harness.ts";
+import { cgroupsNamed, eventually, type Harness, processSpec, servingShimsOf } from "./harness.ts";
 
 /** What is known of the one container of a history. */
 type State = "none" | "created" | "running" | "paused" | "stopped";
@@ -29,6 +30,11 @@ const OPERATIONS = [
   "restartWithDeadShim",
   "restartWithDeadContainer",
 ] as const;
+
+/** Of six creations one is cut short. */
+const CREATIONS = ["create", "create", "create", "create", "create", "createAndKillShim"] as const;
+/** A shim that has to be started first takes longer; then it is killed as soon as it is there. */
+const LONGEST_CREATE_MS = 120;
 
 /**
  * A random life of tasks of one id: calls, kills of container and shim, and restarts of the daemon. A model says what each must give;
@@ -58,7 +64,7 @@ export class TaskHistory {
   async run(steps: number): Promise<void> {
     for (let step = 0; step < steps; step++) {
       // A history that mostly meets no task is a dull one.
-      const operation = this.#state === "none" ? "create" : this.#random.pick(OPERATIONS);
+      const operation = this.#state === "none" ? this.#random.pick(CREATIONS) : this.#random.pick(OPERATIONS);
       this.done.push(operation);
       await this[operation]();
       await this.#check();
@@ -73,6 +79,28 @@ export class TaskHistory {
     this.#pid = (await (await making).state()).pid;
     this.#state = "created";
     this.#wait();
+  }
+
+  async createAndKillShim(): Promise<void> {
+    // Debian's leaves a frozen process in the cgroup now and then.
+    if (!this.#isOwn) return await this.create();
+    const { runtime, namespace, directory } = this.#harness;
+    const options = this.#harness.options(["sleep", "1000"]);
+    let made: boolean | undefined;
+    const making = runtime.create(namespace, this.#id, options).then(
+      () => (made = true),
+      () => (made = false),
+    );
+    await sleep(this.#random.below(LONGEST_CREATE_MS));
+    let shims = servingShimsOf(directory);
+    for (; made === undefined && shims.length === 0; shims = servingShimsOf(directory)) await sleep(5);
+    for (const pid of shims) process.kill(pid, "SIGKILL");
+    if (shims.length === 0) throw new Error("a creation failed whose shim was not killed");
+    if (await making) this.#ends++;
+    else this.#untold++;
+    await eventually(() => runtime.list(namespace).length === 0);
+    const { cgroupsPath } = JSON.parse(new TextDecoder().decode(options.spec.value)).linux;
+    await eventually(() => cgroupsNamed(cgroupsPath).length === 0);
   }
 
   async start(): Promise<void> {
