@@ -18,6 +18,7 @@ const CHECKS = {
   "source imports": ["node", "tooling/source-imports.mjs"],
   "unused code": ["knip", "--no-progress", "--no-config-hints"],
   "README examples": ["node", "tooling/readme-examples.mjs"],
+  "API reference": ["node", "tooling/api-reference.mjs", "--check"],
   bundles: ["node", "tooling/bundle.mjs"],
   "shipped dependencies": ["node", "tooling/shipped-dependencies.mjs", "--check"],
 };

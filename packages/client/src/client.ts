@@ -140,14 +140,17 @@ export class Client implements AsyncDisposable {
     return await work(lease.client);
   }
 
+  /** This asks which version the daemon is. */
   version(options?: CallOptions): Promise<VersionInfo> {
     return getVersion(this.transport, options);
   }
 
+  /** This asks the daemon who it is, and which features in use will go away. */
   server(options?: CallOptions): Promise<ServerInfo> {
     return this.introspection.server(options);
   }
 
+  /** This lists what the daemon is made of, in the order of initialisation; filter fields are `type` and `id`. */
   plugins(options?: ListOptions): Promise<readonly PluginRecord[]> {
     return this.introspection.plugins(options);
   }
@@ -157,6 +160,7 @@ export class Client implements AsyncDisposable {
     return isServing(this.transport, options);
   }
 
+  /** This closes the connection, if this client has opened one itself. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#close?.();
   }

@@ -37,6 +37,7 @@ export class HeldLease implements AsyncDisposable {
     await this.client.leases.addResource(this.id, resource, options);
   }
 
+  /** This deletes the lease. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#ended ??= this.#end();
     await this.#ended;

@@ -23,6 +23,7 @@ export interface ServerInfo {
 export interface IntrospectionClient {
   /** This lists plugins in the order of initialisation; filter fields are `type` and `id`. */
   plugins(options?: ListOptions): Promise<readonly PluginRecord[]>;
+  /** This asks the daemon who it is, and which features in use will go away. */
   server(options?: CallOptions): Promise<ServerInfo>;
   /** @throws not_found, failed_precondition - not loaded, unimplemented - it tells nothing of itself */
   pluginInfo(

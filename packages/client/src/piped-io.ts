@@ -93,10 +93,12 @@ export class PipedIo implements AttachedIo {
     input.destroy();
   }
 
+  /** Resolves when the output has come to its end, read or thrown away. */
   async drained(): Promise<void> {
     await Promise.all(this.#outputs.map((output) => output.drained()));
   }
 
+  /** This closes and removes the pipes. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#input?.destroy();
     for (const output of this.#outputs) output.close();

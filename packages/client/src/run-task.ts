@@ -70,6 +70,7 @@ export class RunningProcess implements AsyncDisposable {
     return exitStatus;
   }
 
+  /** This kills what still runs, and removes it. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (!this.#removed) {
       // The caller's signal may have ended `exited` without the process having ended.

@@ -113,6 +113,7 @@ export class PipedProcess implements AsyncDisposable {
     return status;
   }
 
+  /** This kills what still runs, and removes it with what it stands on. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#owned.disposeAsync();
   }

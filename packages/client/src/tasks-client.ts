@@ -64,6 +64,7 @@ export interface TasksClient {
   task(id: string): RemoteTask;
   /** This asks for a task. @throws not_found */
   get(id: string, options?: CallOptions): Promise<ProcessState>;
+  /** This lists the init processes of all tasks. */
   list(options?: CallOptions): AsyncIterable<ProcessState>;
   /** This removes a stopped task. @throws not_found, failed_precondition - still running */
   delete(id: string, options?: CallOptions): Promise<DeletedProcess>;
@@ -150,11 +151,13 @@ export class RemoteTask {
     return pid;
   }
 
+  /** This asks how the process named is, init unless told. */
   async state(options?: ProcessRef): Promise<ProcessState> {
     const { process } = await this.#client.get(this.#process(options), callOptions(options));
     return fromProtoProcess(present(process, "process"), this.id, options?.execId ?? "");
   }
 
+  /** This sends a signal, by its number, to the process named or to all of the container. */
   async kill(options: ProcessRef & { readonly signalNumber: number; readonly all?: boolean }): Promise<void> {
     await this.#client.kill(
       { ...this.#process(options), signal: options.signalNumber, all: options.all ?? false },
@@ -171,6 +174,7 @@ export class RemoteTask {
     );
   }
 
+  /** This tells the size of the terminal of the process named. */
   async resizePty(options: ProcessRef & { readonly width: number; readonly height: number }): Promise<void> {
     const { width, height } = options;
     await this.#client.resizePty({ ...this.#process(options), width, height }, callOptions(options));
@@ -181,14 +185,17 @@ export class RemoteTask {
     await this.#client.closeIO({ ...this.#process(options), stdin: true }, callOptions(options));
   }
 
+  /** This freezes all processes of the container. */
   async pause(options?: CallOptions): Promise<void> {
     await this.#client.pause({ containerId: this.id }, callOptions(options));
   }
 
+  /** This lets them go on. */
   async resume(options?: CallOptions): Promise<void> {
     await this.#client.resume({ containerId: this.id }, callOptions(options));
   }
 
+  /** This lists the processes of the container, by their pids on the host. */
   async pids(options?: CallOptions): Promise<readonly ProcessInfo[]> {
     const { processes } = await this.#client.listPids({ containerId: this.id }, callOptions(options));
     return processes.map(({ pid, info }) => ({ pid, ...(info === undefined ? {} : { info: fromProtoAny(info) }) }));
@@ -206,6 +213,7 @@ export class RemoteTask {
     return descriptors.map(fromProtoDescriptor);
   }
 
+  /** This changes the limits of a running container: an OCI `LinuxResources`, as `encodeLinuxResources` of `@berth/oci/spec` makes it. */
   async update(
     resources: AnyValue,
     options: CallOptions & { readonly annotations?: ReadonlyMap<string, string> } = {},

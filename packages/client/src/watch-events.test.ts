@@ -1,5 +1,4 @@
-import { toBinary } from "@bufbuild/protobuf";
-import { create } from "@bufbuild/protobuf";
+import { create, toBinary } from "@bufbuild/protobuf";
 import { TaskExitSchema } from "@berth/api/containerd/events/task";
 import { parseNamespace } from "@berth/core/namespaces";
 import { expect, it } from "vitest";
@@ -30,6 +29,6 @@ it.each([
   expect(decodeEvent(envelope(typeUrl, value))).toMatchObject({ type: "unknown", data: { typeUrl, value } });
 });
 
-it("EVENT_SCHEMAS have names that differ", () => {
-  expect(new Set(EVENT_SCHEMAS.map(({ typeName }) => typeName)).size).toBe(28);
+it("EVENT_SCHEMAS stand under their own names", () => {
+  for (const [name, { typeName }] of Object.entries(EVENT_SCHEMAS)) expect(typeName.split(".").at(-1)).toBe(name);
 });

@@ -1,4 +1,4 @@
-import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
+import type { MessageShape } from "@bufbuild/protobuf";
 import { createRegistry, fromBinary } from "@bufbuild/protobuf";
 import * as containers from "@berth/api/containerd/events/container";
 import * as content from "@berth/api/containerd/events/content";
@@ -12,8 +12,8 @@ import type { EventEnvelope } from "@berth/core/events";
 
 import type { Client } from "./client.ts";
 
-/** The messages that containerd publishes, by their names without the package. */
-const SCHEMAS = {
+/** The messages that containerd publishes, by their names without the package: for whoever decodes events, or writes them as JSON. */
+export const EVENT_SCHEMAS = {
   ContainerCreate: containers.ContainerCreateSchema,
   ContainerUpdate: containers.ContainerUpdateSchema,
   ContainerDelete: containers.ContainerDeleteSchema,
@@ -44,16 +44,17 @@ const SCHEMAS = {
   TaskCheckpointed: tasks.TaskCheckpointedSchema,
 } as const;
 
-type Schemas = typeof SCHEMAS;
-
-/** The messages that containerd publishes: what decodes an event, or writes it as JSON. */
-export const EVENT_SCHEMAS: readonly DescMessage[] = Object.values(SCHEMAS);
+/** {@link EVENT_SCHEMAS}, as a type. */
+export type EventSchemas = typeof EVENT_SCHEMAS;
 
 /** An event with its content read. `type` says which it is, and so of what shape `data` is. */
 export type WatchedEvent =
   | {
-      readonly [T in keyof Schemas]: Occurrence & { readonly type: T; readonly data: MessageShape<Schemas[T]> };
-    }[keyof Schemas]
+      readonly [T in keyof EventSchemas]: Occurrence & {
+        readonly type: T;
+        readonly data: MessageShape<EventSchemas[T]>;
+      };
+    }[keyof EventSchemas]
   | (Occurrence & { readonly type: "unknown"; readonly data: EventEnvelope["event"] });
 
 /** When and where something happened. */
@@ -84,10 +85,10 @@ async function* decodeAll(envelopes: AsyncIterable<EventEnvelope>): AsyncGenerat
   for await (const envelope of envelopes) yield decodeEvent(envelope);
 }
 
-const registry = createRegistry(...EVENT_SCHEMAS);
-const TYPES: ReadonlyMap<string, keyof Schemas> = new Map(
+const registry = createRegistry(...Object.values(EVENT_SCHEMAS));
+const TYPES: ReadonlyMap<string, keyof EventSchemas> = new Map(
   // The keys of the constant are the types.
-  (Object.keys(SCHEMAS) as (keyof Schemas)[]).map((type) => [SCHEMAS[type].typeName, type]),
+  (Object.keys(EVENT_SCHEMAS) as (keyof EventSchemas)[]).map((type) => [EVENT_SCHEMAS[type].typeName, type]),
 );
 
 /** This reads the content of an event. One of a type that is not known here, or whose bytes are not of it, stays as it is. */

@@ -15,6 +15,7 @@ export const events = defineCommand({
     "One line for each event: time, namespace, topic, content. Events of all namespaces are shown; filters choose, as in\nnamespace==default or 'topic~=/tasks/.+'. Runs until it is stopped.\nIn JSON each line is an object of its own.",
   flags: { format: formatFlag },
   async run({ flags, args, session }) {
+    const schemas = Object.values(EVENT_SCHEMAS);
     const isJson = isJsonFormat(flags.format);
     // Stopping it is how it ends, so a signal is left to do what it does.
     for await (const envelope of createEventsClient(session.transport()).subscribe({
@@ -23,8 +24,8 @@ export const events = defineCommand({
     })) {
       const { timestampNs, namespace, topic, event } = envelope;
       const message = { ...timeNsField("timestamp", timestampNs), namespace, topic, event };
-      if (isJson) print(`${JSON.stringify(await messageJson(EnvelopeSchema, message, EVENT_SCHEMAS))}\n`);
-      else print(`${formatInstant(timestampNs)} ${namespace} ${topic} ${formatAny(event, EVENT_SCHEMAS)}\n`);
+      if (isJson) print(`${JSON.stringify(await messageJson(EnvelopeSchema, message, schemas))}\n`);
+      else print(`${formatInstant(timestampNs)} ${namespace} ${topic} ${formatAny(event, schemas)}\n`);
       if (isOutputClosed()) return;
     }
   },

@@ -54,7 +54,7 @@ export async function readInventory(client: Client, options: CallOptions): Promi
 }
 
 /** This lists the snapshotters that work. */
-export async function listSnapshotters(client: Client, options: CallOptions): Promise<readonly string[]> {
+async function listSnapshotters(client: Client, options: CallOptions): Promise<readonly string[]> {
   const plugins = await client.plugins({ ...options, filters: ["type==io.containerd.snapshotter.v1"] });
   return plugins.filter(({ status }) => status === "loaded").map(({ id }) => id);
 }

@@ -34,7 +34,7 @@ export function wouldBeFreed(inventory: Inventory, gone: readonly Image[]): numb
 }
 
 /** This adds up the blobs and snapshots that `counts` chooses. */
-export function bytesOf({ blobs, snapshots }: Inventory, counts: (node: NodeId) => boolean): number {
+function bytesOf({ blobs, snapshots }: Inventory, counts: (node: NodeId) => boolean): number {
   let bytes = 0;
   for (const { digest, size } of blobs) if (counts(`content ${digest}`)) bytes += size;
   for (const { snapshotter, name, size } of snapshots) if (counts(`snapshot.${snapshotter} ${name}`)) bytes += size;
