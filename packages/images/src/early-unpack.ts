@@ -1,6 +1,7 @@
 import type { Digest } from "@berth/oci";
 
 import type { ArchivePlan } from "./archive-plan.ts";
+import type { ResolvedImage } from "./resolve-manifest.ts";
 import { resolveImage } from "./resolve-manifest.ts";
 import { unpackLayers } from "./unpack.ts";
 import type { UnpackOptions } from "./unpack-options.ts";
@@ -15,17 +16,51 @@ export class EarlyUnpack implements AsyncDisposable {
   readonly #stored = new Set<Digest>();
   readonly #waiting = new Map<Digest, PromiseWithResolvers<void>>();
   readonly #done: Promise<unknown>;
+  /** Layers that need not be fetched, once that is known; absent where it cannot be. */
+  readonly #there: PromiseWithResolvers<ReadonlySet<Digest>> | undefined;
   #complete = false;
 
   constructor(plan: ArchivePlan, options: UnpackOptions) {
+    // Of several layers that are prepared together, nobody knows which were there before.
+    const isWatched = plan.entries.length === 1 && (options.concurrency ?? 1) === 1;
+    this.#there = isWatched ? Promise.withResolvers() : undefined;
     const signal = AbortSignal.any([this.#stop.signal, ...(options.signal === undefined ? [] : [options.signal])]);
     const early: UnpackOptions = { ...options, signal, layerReady: ({ digest }) => this.#ready(digest, signal) };
     this.#done = Promise.allSettled(
       plan.entries.map(async (entry) => {
         const image = await resolveImage(plan.documents, entry, options.platform, { signal });
-        await unpackLayers(image, early);
+        await unpackLayers(image, this.#watched(image, early));
       }),
-    );
+    ).finally(() => this.#there?.resolve(new Set()));
+  }
+
+  /**
+   * This says whether a layer is there with all below it, as in a snapshotter that has brought them in by itself, so that it need not be
+   * fetched. It resolves when the lowest layer that is not there has been found. Only for one image, unpacked layer by layer: else it is `false`.
+   */
+  async isThere(digest: Digest): Promise<boolean> {
+    return (await this.#there?.promise)?.has(digest) ?? false;
+  }
+
+  #watched({ manifest: { layers } }: ResolvedImage, options: UnpackOptions): UnpackOptions {
+    let count = 0;
+    const tell = (): void => {
+      const above = new Set(layers.slice(count).map(({ digest }) => digest));
+      const below = layers.slice(0, count).map(({ digest }) => digest);
+      this.#there?.resolve(new Set(below.filter((digest) => !above.has(digest))));
+    };
+    return {
+      ...options,
+      onLayer: (layer, state) => {
+        options.onLayer?.(layer, state);
+        count += 1;
+        if (count === layers.length) tell();
+      },
+      layerReady: async (layer) => {
+        tell();
+        await options.layerReady?.(layer);
+      },
+    };
   }
 
   /** Says that a blob can be read now. */

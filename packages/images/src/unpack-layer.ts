@@ -17,6 +17,8 @@ export interface LayerToUnpack {
   readonly chainId: string;
   /** Chain id of the layer below, empty for the base. */
   readonly parent: string;
+  /** More for the labels of its snapshot. */
+  readonly labels: Labels;
 }
 
 /** A layer whose extraction snapshot is there. */
@@ -126,12 +128,13 @@ async function isCommitted({ chainId }: LayerToUnpack, { snapshotter, signal }: 
   }
 }
 
-function snapshotLabels({ descriptor, diffId, chainId, parent }: LayerToUnpack): Labels {
+function snapshotLabels({ descriptor, diffId, chainId, parent, labels }: LayerToUnpack): Labels {
   const inherited = Object.entries(descriptor.annotations ?? {}).filter(
     ([key]) => key === SnapshotLabel.ref || key.startsWith("containerd.io/snapshot/"),
   );
   return new Map([
     ...inherited,
+    ...labels,
     [SnapshotLabel.ref, chainId],
     [SnapshotLabel.diffId, diffId],
     ...(parent === "" ? [] : ([[SnapshotLabel.parentChainId, parent]] as const)),

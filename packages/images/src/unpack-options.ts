@@ -18,6 +18,8 @@ export interface UnpackOptions extends CallOptions {
   readonly concurrency?: number;
   /** Resolves when the blob of a layer may be read; absent: all are there. */
   readonly layerReady?: (layer: Descriptor) => Promise<void>;
+  /** The image's name, for a snapshotter that may bring layers in by itself: it is told with each layer what that is of. */
+  readonly remoteName?: string;
   /** Called when a layer is there, whether it was unpacked now or before. */
   readonly onLayer?: (layer: Descriptor, state: "unpacked" | "exists") => void;
 }

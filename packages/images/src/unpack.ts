@@ -4,6 +4,7 @@ import type { Snapshotter } from "@berth/core/snapshots";
 import { isNotFound } from "@berth/errors";
 import type { Descriptor } from "@berth/oci";
 
+import { imageLabels } from "./image-labels.ts";
 import type { ResolvedImage } from "./resolve-manifest.ts";
 import { resolveImage } from "./resolve-manifest.ts";
 import type { LayerToUnpack } from "./unpack-layer.ts";
@@ -29,7 +30,7 @@ export async function unpack(target: Descriptor, options: UnpackOptions): Promis
 
 /** This unpacks the layers of an image, and labels nothing but the layers; see {@link unpack}. */
 export async function unpackLayers(image: ResolvedImage, options: UnpackOptions): Promise<void> {
-  const layers = layersOf(image);
+  const layers = layersOf(image, options);
   if ((options.concurrency ?? 1) > 1 && layers.length > 1) await unpackTogether(layers, options);
   else for (const layer of layers) await unpackOne(layer, options);
 }
@@ -43,13 +44,14 @@ export async function isUnpacked(
   return chainId === "" || (await exists(options.snapshotter, chainId, options));
 }
 
-function layersOf(image: ResolvedImage): LayerToUnpack[] {
+function layersOf(image: ResolvedImage, { remoteName }: UnpackOptions): LayerToUnpack[] {
   return image.manifest.layers.map((descriptor, index) => ({
     descriptor,
     // resolveImage has checked that there are as many of each.
     diffId: image.diffIds[index] ?? descriptor.digest,
     chainId: image.chainIds[index] ?? "",
     parent: image.chainIds[index - 1] ?? "",
+    labels: remoteName === undefined ? noLabels : imageLabels(remoteName, image, index),
   }));
 }
 

@@ -128,7 +128,7 @@ async function openIfThere(path: string): Promise<FileHandle | undefined> {
 
 async function readFully(file: FileHandle, offset: number, length: number): Promise<Uint8Array> {
   // All of it is written, and it has a buffer for itself, which can be given away.
-  const bytes = Buffer.allocUnsafeSlow(length);
+  const bytes = new Uint8Array(Buffer.allocUnsafeSlow(length).buffer);
   let filled = 0;
   while (filled < length) {
     const { bytesRead } = await file.read(bytes, filled, length - filled, offset + filled);

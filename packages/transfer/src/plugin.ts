@@ -9,6 +9,7 @@ import {
   GrpcPlugin,
   ImageVerifierPlugin,
   MetadataPlugin,
+  SnapshotPlugin,
   StreamingPlugin,
   TransferPlugin,
 } from "@berth/plugin-core/types";
@@ -43,6 +44,9 @@ const transferConfig = z.object({
     .default([]),
 });
 
+/** What a proxy snapshotter that brings layers in by itself exports, with the value `true`. */
+const REMOTE_EXPORT = "enable_remote_snapshot_annotations";
+
 /** `io.containerd.transfer.v1.local`: moves images inside the daemon. */
 export const transferPlugin: Plugin = definePlugin({
   type: TransferPlugin,
@@ -53,7 +57,12 @@ export const transferPlugin: Plugin = definePlugin({
     const processors = availableParallelism();
     const rebasing = new Set(
       records
-        .filter(({ type, capabilities }) => type === "io.containerd.snapshotter.v1" && capabilities.includes("rebase"))
+        .filter(({ type, capabilities }) => type === SnapshotPlugin.name && capabilities.includes("rebase"))
+        .map(({ id }) => id),
+    );
+    const remote = new Set(
+      records
+        .filter(({ type, exports }) => type === SnapshotPlugin.name && exports.get(REMOTE_EXPORT) === "true")
         .map(({ id }) => id),
     );
     const unpacks = config.max_concurrent_unpacks === 0 ? processors + 1 : config.max_concurrent_unpacks;
@@ -64,6 +73,7 @@ export const transferPlugin: Plugin = definePlugin({
       maxDownloads: Math.max(1, config.max_concurrent_downloads),
       maxUploads: Math.max(1, config.max_concurrent_uploaded_layers),
       unpackConcurrency: (snapshotter) => (rebasing.has(snapshotter) ? unpacks : 1),
+      isRemote: (snapshotter) => remote.has(snapshotter),
       // The layer engine has two threads at least; one stays free.
       followedDownloads: Math.max(1, processors - 1),
       hostDirectories: config.config_path === "" ? [] : config.config_path.split(":"),

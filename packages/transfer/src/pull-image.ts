@@ -88,6 +88,7 @@ async function fetchAndUnpack(
   const unpacks = unpackOptions(leased, to, settings, {
     ...options,
     layers: incoming,
+    reference: from.reference,
     verified: (digest, cancel) => incoming.stored(digest, cancel),
   });
   await using undo = new AsyncDisposableStack();
@@ -112,6 +113,12 @@ async function fetchAndUnpack(
         // What it takes to know the layers is stored by now.
         const plan = { entries: [target], documents: content };
         for (const unpacking of unpacks) early.push(undo.use(new EarlyUnpack(plan, unpacking)));
+      },
+      needsLayer: async (layer) => {
+        if (unpacks.length === 0 || unpacks.some(({ remoteName }) => remoteName === undefined)) return true;
+        for (const each of early) if (!(await each.isThere(layer.digest))) return true;
+        onProgress?.({ ...stepOf(layer, target), event: "already exists", progress: layer.size, total: layer.size });
+        return false;
       },
       onWriter: (descriptor, { localPath }, offset) => {
         if (localPath === undefined || !isLayerType(descriptor.mediaType)) return;

@@ -28,6 +28,8 @@ export interface LocalTransferOptions {
   readonly maxUploads?: number;
   /** Layers of an image that are unpacked at once, by the name of the snapshotter. */
   readonly unpackConcurrency?: (snapshotter: string) => number;
+  /** Whether a snapshotter may bring layers in by itself: it is told of the image, and layers that it has are not downloaded. */
+  readonly isRemote?: (snapshotter: string) => boolean;
   /** Layers that are unpacked while they are being downloaded, in all pulls together; 1. */
   readonly followedDownloads?: number;
   /** Directories with a directory for each registry. */

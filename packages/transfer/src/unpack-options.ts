@@ -18,6 +18,8 @@ export interface LayerSource {
   readonly layers?: ContentProvider;
   /** Resolves when the blob is known to be right. */
   readonly verified?: (digest: Digest, options: { readonly signal?: AbortSignal | undefined }) => Promise<void>;
+  /** Where the image comes from, for snapshotters that fetch what they need by themselves. */
+  readonly reference?: string;
 }
 
 /**
@@ -29,10 +31,11 @@ export function unpackOptions(
   { stores, lease }: LeasedStores,
   { unpacks }: StoredImages,
   settings: LocalTransferOptions,
-  { signal, onProgress, layers, verified }: TransferOptions & LayerSource,
+  { signal, onProgress, layers, verified, reference }: TransferOptions & LayerSource,
 ): readonly UnpackOptions[] {
   return unpacks.map((wanted) => {
     const { platform, snapshotter, differ } = choose(wanted, settings);
+    const isRemote = reference !== undefined && settings.isRemote?.(snapshotter) === true;
     const provider = settings.differs.get(differ);
     if (provider === undefined) throw failedPrecondition(`differ ${JSON.stringify(differ)} is not loaded`);
     if (!stores.snapshotters.includes(snapshotter))
@@ -56,7 +59,8 @@ export function unpackOptions(
       snapshotterName: snapshotter,
       applier,
       platform: only(platform),
-      concurrency: settings.unpackConcurrency?.(snapshotter) ?? 1,
+      concurrency: isRemote ? 1 : (settings.unpackConcurrency?.(snapshotter) ?? 1),
+      ...(isRemote && { remoteName: reference }),
       onLayer: (layer) => {
         if (!told.has(layer.digest)) onProgress?.({ event: "extracted", name: ingestRef(layer), descriptor: layer });
         told.add(layer.digest);
