@@ -9,6 +9,8 @@ import { attempt, run } from "./run.mjs";
 /** What the tests hold berth against. */
 export const PEER_PACKAGES = [
   "runc",
+  "crun",
+  "libyajl2",
   "busybox-static",
   "containerd",
   "docker-registry",

@@ -1,7 +1,16 @@
 import { dirname } from "node:path";
 
 import type { PeerDaemon } from "@berth/testing";
-import { BUSYBOX_IMAGE, busyboxImage, debianTool, launcher, startBerthd, startContainerd } from "@berth/testing";
+import {
+  BUSYBOX_IMAGE,
+  busyboxImage,
+  crunProgram,
+  debianTool,
+  launcher,
+  startBerthd,
+  startContainerd,
+  temporaryDirectory,
+} from "@berth/testing";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
 const SHIM_DIRECTORY = dirname(launcher("containerd-shim-berth-v2"));
@@ -15,12 +24,17 @@ describe.each([
     "io.containerd.berth.v2",
   ],
   ["berth's shim under berthd", () => startBerthd(), "io.containerd.runc.v2"],
-])("%s", { timeout: 60_000 }, (_, start, runtime) => {
+  ["berth's shim with crun", () => startBerthd(), "io.containerd.runc.v2", "crun"],
+] as const)("%s", { timeout: 60_000 }, (_, start, runtime, program?: "crun") => {
   const stack = new AsyncDisposableStack();
   let daemon: PeerDaemon;
-  const run = (...args: string[]) => daemon.ctr(["run", "--runtime", runtime, ...args], { timeoutMs: 30_000 });
+  let flags: readonly string[];
+  const run = (...args: string[]) => daemon.ctr(["run", ...flags, ...args], { timeoutMs: 30_000 });
 
   beforeAll(async () => {
+    const { path } = stack.use(await temporaryDirectory("peers"));
+    const binary = program === undefined ? [] : ["--runc-binary", crunProgram(path)];
+    flags = ["--runtime", runtime, ...binary];
     daemon = stack.use(await start());
     await daemon.ctr(["image", "import", "-"], { input: (await busyboxImage()).archive });
   });
@@ -45,7 +59,7 @@ describe.each([
   it("reports a command that is not there", async () => {
     const { code, stderr } = await run("--rm", BUSYBOX_IMAGE, "none", "/no/such/program");
     expect(code).toBe(1);
-    expect(stderr).toContain("no such file or directory");
+    expect(stderr).toMatch(/no such file or directory/i);
     expect((await daemon.ctr(["task", "ls", "-q"])).stdout).toBe("");
   });
 
@@ -54,6 +68,15 @@ describe.each([
     const exec = await daemon.ctr(["task", "exec", "--exec-id", "e1", "long", "sh", "-c", "echo inside; exit 4"]);
     expect(exec).toMatchObject({ code: 4, stdout: "inside\n" });
     expect(await taskStatus("long")).toBe("RUNNING");
+  });
+
+  it("counts and measures what runs", async () => {
+    const [, init] = /^long +(\d+) +RUNNING$/m.exec((await daemon.ctr(["task", "ls"])).stdout) ?? [];
+    expect((await daemon.ctr(["task", "ps", "long"])).stdout).toMatch(new RegExp(`^${init}\\s`, "m"));
+    const { stdout } = await daemon.ctr(["task", "metrics", "long"]);
+    // the names of cgroup v1, or those of v2
+    expect(stdout).toMatch(/^memory\.usage(?:_in_bytes)? +[1-9]\d*/m);
+    expect(stdout).toMatch(/^pids\.current +1 *$/m);
   });
 
   it("pauses and resumes", async () => {

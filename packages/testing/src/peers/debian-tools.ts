@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { failedPrecondition } from "@berth/errors";
@@ -11,6 +11,7 @@ const DEBIAN_ROOT = process.env["BERTH_DEBIAN_ROOT"] ?? join(CHECKOUT, ".cache",
 const PLACES = {
   busybox: "bin/busybox",
   containerd: "usr/bin/containerd",
+  crun: "usr/bin/crun",
   "containerd-shim-runc-v2": "usr/bin/containerd-shim-runc-v2",
   ctr: "usr/bin/ctr",
   "docker-registry": "usr/bin/docker-registry",
@@ -48,6 +49,17 @@ export function debianPath(): string {
 /** This returns LD_LIBRARY_PATH for those of Debian's programs whose libraries are unpacked beside them. */
 export function debianLibraries(): string {
   return ["usr/lib", "lib"].map((part) => join(DEBIAN_ROOT, part, MULTIARCH)).join(":");
+}
+
+/** This writes a program into a directory that runs Debian's crun with the libraries beside it, and returns its path. */
+export function crunProgram(directory: string): string {
+  const path = join(directory, "crun");
+  const crun = `LD_LIBRARY_PATH='${debianLibraries()}' exec '${debianTool("crun")}' "$@"`;
+  // It refuses to work where a unified tree beside those of v1 has controllers: it is not to see that one.
+  const hidden = `umount /sys/fs/cgroup/unified 2>/dev/null; ${crun}`;
+  const script = `#!/bin/sh\nexec unshare --mount sh -c '${hidden.replaceAll("'", String.raw`'\''`)}' crun "$@"\n`;
+  writeFileSync(path, script, { mode: 0o755 });
+  return path;
 }
 
 /** This returns the path of a launcher of the checkout. */
