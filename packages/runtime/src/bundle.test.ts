@@ -63,6 +63,7 @@ it("Bundle.delete takes away what an earlier one left half removed", async () =>
   const left = [join(test.stateDir, "n", ".c1", "exits"), join(test.rootDir, "n", ".c1", "old")];
   for (const path of left) await mkdir(path, { recursive: true });
   const bundle = await Bundle.create(test.roots, test.name, spec("{}"));
+  await writeFile(join(bundle.workPath, "file"), "");
   await bundle.delete();
   expect(await readdir(join(test.stateDir, "n"))).toEqual([]);
   expect(await readdir(join(test.rootDir, "n"))).toEqual([]);

@@ -1,10 +1,21 @@
-import { chmod, chown, mkdir, readFile, readlink, rename, rm, rmdir, symlink, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  readlinkSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { chmod, mkdir, readFile, rename, rm, rmdir } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 
 import type { AnyValue, CallOptions } from "@berth/core/any";
 import { type Namespace, validateIdentifier } from "@berth/core/namespaces";
 import type { ShimEndpoint } from "@berth/core/shims";
-import { alreadyExists, isAlreadyExists, systemErrorCode, wrapError } from "@berth/errors";
+import { alreadyExists, systemErrorCode, wrapError } from "@berth/errors";
 import { unmountRecursive } from "@berth/linux/mount";
 
 import { formatEndpoint, parseEndpoint } from "./shim-endpoint.ts";
@@ -21,6 +32,9 @@ export interface BundleName {
   readonly namespace: Namespace;
   readonly id: string;
 }
+
+// The state directory is in memory (`/run`), as a rule, and a call there takes microseconds: fewer than a turn of the thread pool. What
+// lies below the root is on a disk, and never holds the main thread.
 
 /**
  * The directory of one task, laid out as containerd does, so that any shim finds its way in it.
@@ -56,35 +70,32 @@ export class Bundle {
     validateIdentifier(name.id, "task id");
     const bundle = new Bundle(roots, name);
     await using undo = new AsyncDisposableStack();
-    await mkdir(dirname(bundle.path), { recursive: true, mode: 0o711 });
-    await makeDirectory(bundle.path, 0o700);
-    undo.defer(() => rm(bundle.path, { recursive: true, force: true }));
+    mkdirSync(dirname(bundle.path), { recursive: true, mode: 0o711 });
+    makeStateDirectory(bundle.path, 0o700);
+    undo.defer(() => rmSync(bundle.path, { recursive: true, force: true }));
     undo.defer(() => rm(bundle.workPath, { recursive: true, force: true }));
-    // Each call is a turn of the thread pool, and a container waits for the longest row of them.
-    await allDone([
-      makeDirectory(join(bundle.path, "rootfs"), 0o711),
-      makeFreshDirectory(bundle.workPath),
-      symlink(bundle.workPath, join(bundle.path, "work")),
-      ...(spec === undefined ? [] : [bundle.#writeSpec(spec)]),
-    ]);
+    makeStateDirectory(join(bundle.path, "rootfs"), 0o711);
+    symlinkSync(bundle.workPath, join(bundle.path, "work"));
+    if (spec !== undefined) bundle.#writeSpec(spec);
+    await makeFreshDirectory(bundle.workPath, 0o711);
     undo.move();
     return bundle;
   }
 
-  async #writeSpec({ value }: AnyValue): Promise<void> {
-    await writeFile(join(this.path, "config.json"), value, { mode: 0o666 });
+  #writeSpec({ value }: AnyValue): void {
+    writeFileSync(join(this.path, "config.json"), value, { mode: 0o666 });
     const gid = mappedRootGid(value);
     if (gid === undefined) return;
-    await chown(this.path, -1, gid);
-    await chmod(this.path, 0o710);
+    chownSync(this.path, -1, gid);
+    chmodSync(this.path, 0o710);
   }
 
   /** This notes how to talk to the shim, for the next start of the daemon. */
-  async writeEndpoint(endpoint: ShimEndpoint): Promise<void> {
+  writeEndpoint(endpoint: ShimEndpoint): void {
     const target = join(this.path, "bootstrap.json");
     const temporary = join(this.path, ".bootstrap.json");
-    await writeFile(temporary, formatEndpoint(endpoint), { mode: 0o644 });
-    await rename(temporary, target);
+    writeFileSync(temporary, formatEndpoint(endpoint), { mode: 0o644 });
+    renameSync(temporary, target);
   }
 
   /** This reads what {@link writeEndpoint} wrote, or the `address` that old shims leave. @throws not_found, invalid_argument */
@@ -96,12 +107,12 @@ export class Bundle {
     }
     const address = (await readFile(join(this.path, "address"), "utf8")).trim();
     const endpoint = parseEndpoint(JSON.stringify({ version: 2, address, protocol: "ttrpc" }));
-    await this.writeEndpoint(endpoint);
+    this.writeEndpoint(endpoint);
     return endpoint;
   }
 
-  async writeShimPath(binary: string): Promise<void> {
-    await writeFile(join(this.path, "shim-binary-path"), binary, { mode: 0o600 });
+  writeShimPath(binary: string): void {
+    writeFileSync(join(this.path, "shim-binary-path"), binary, { mode: 0o600 });
   }
 
   /** This reads which binary started the shim; `undefined` where nobody noted it. */
@@ -110,8 +121,8 @@ export class Bundle {
   }
 
   /** This notes the sandbox whose shim the task shares. */
-  async writeSandboxId(sandboxId: string): Promise<void> {
-    await writeFile(join(this.path, "sandbox"), sandboxId, { mode: 0o600 });
+  writeSandboxId(sandboxId: string): void {
+    writeFileSync(join(this.path, "sandbox"), sandboxId, { mode: 0o600 });
   }
 
   findSandboxId(): Promise<string | undefined> {
@@ -126,64 +137,92 @@ export class Bundle {
     const rootfs = join(this.path, "rootfs");
     try {
       await unmountRecursive(rootfs, options.signal === undefined ? {} : { signal: options.signal });
-      await rmdir(rootfs).catch(ignoreMissing);
+      removeEmpty(rootfs);
     } catch (error) {
       throw wrapError(error, `delete bundle ${this.path}`);
     }
-    const work = await readlink(join(this.path, "work")).catch(() => this.workPath);
+    const work = this.#workLink();
+    removeBundle(this.path);
     // A link that leads elsewhere was not made by us.
-    await allDone([removeAtomically(this.path), ...(work === this.workPath ? [removeAtomically(work)] : [])]);
+    if (work === this.workPath) await removeAtomically(work);
   }
+
+  #workLink(): string {
+    try {
+      return readlinkSync(join(this.path, "work"));
+    } catch {
+      return this.workPath;
+    }
+  }
+}
+
+function removeEmpty(directory: string): void {
+  try {
+    rmdirSync(directory);
+  } catch (error) {
+    ignoreMissing(error);
+  }
+}
+
+/** See {@link removeAtomically}. */
+function removeBundle(path: string): void {
+  const hidden = hiddenName(path);
+  try {
+    renameSync(path, hidden);
+  } catch (error) {
+    if (!isOccupied(error)) return ignoreMissing(error);
+    rmSync(hidden, { recursive: true, force: true });
+    renameSync(path, hidden);
+  }
+  rmSync(hidden, { recursive: true, force: true });
 }
 
 /** This removes a directory so that a half removed one never goes by its name. */
 export async function removeAtomically(path: string): Promise<void> {
-  const hidden = join(dirname(path), `.${path.slice(dirname(path).length + 1)}`);
+  const hidden = hiddenName(path);
   try {
-    await renameOver(path, hidden);
+    // as most of them are: empty
+    await rmdir(path);
+    return;
   } catch (error) {
-    return ignoreMissing(error);
+    if (!isOccupied(error)) return ignoreMissing(error);
   }
+  await rm(hidden, { recursive: true, force: true });
+  await rename(path, hidden).catch(ignoreMissing);
   await rm(hidden, { recursive: true, force: true });
 }
 
-/** The target may be there, half removed when an earlier daemon ended. */
-async function renameOver(path: string, target: string): Promise<void> {
-  try {
-    await rename(path, target);
-  } catch (error) {
-    if (!["ENOTEMPTY", "EEXIST"].includes(systemErrorCode(error) ?? "")) throw error;
-    await rm(target, { recursive: true, force: true });
-    await rename(path, target);
-  }
+function hiddenName(path: string): string {
+  return join(dirname(path), `.${basename(path)}`);
+}
+
+/** Whether a directory holds something: a name may also be half removed since an earlier daemon ended. */
+function isOccupied(error: unknown): boolean {
+  return ["ENOTEMPTY", "EEXIST"].includes(systemErrorCode(error) ?? "");
 }
 
 /** This makes an empty directory, whatever was there, and those above it. */
-async function makeFreshDirectory(path: string): Promise<void> {
+async function makeFreshDirectory(path: string, mode: number): Promise<void> {
   try {
-    await makeDirectory(path, 0o711);
+    await mkdir(path, { mode });
   } catch (error) {
-    if (isAlreadyExists(error)) await rm(path, { recursive: true, force: true });
-    else if (systemErrorCode(error) === "ENOENT") await mkdir(dirname(path), { recursive: true, mode: 0o711 });
+    if (systemErrorCode(error) === "EEXIST") await rm(path, { recursive: true, force: true });
+    else if (systemErrorCode(error) === "ENOENT") await mkdir(dirname(path), { recursive: true, mode });
     else throw error;
-    await makeDirectory(path, 0o711);
+    await mkdir(path, { mode });
   }
-}
-
-/** This waits for all, also when one fails: what is undone then must not be going on. */
-async function allDone(work: readonly Promise<void>[]): Promise<void> {
-  for (const result of await Promise.allSettled(work)) if (result.status === "rejected") throw result.reason;
+  await chmod(path, mode);
 }
 
 /** `mkdir` with a mode that the umask does not reduce. @throws already_exists */
-async function makeDirectory(path: string, mode: number): Promise<void> {
+function makeStateDirectory(path: string, mode: number): void {
   try {
-    await mkdir(path, { mode });
+    mkdirSync(path, { mode });
   } catch (error) {
     if (systemErrorCode(error) === "EEXIST") throw alreadyExists(`directory ${path} exists`, { cause: error });
     throw error;
   }
-  await chmod(path, mode);
+  chmodSync(path, mode);
 }
 
 async function readIfThere(path: string): Promise<string | undefined> {

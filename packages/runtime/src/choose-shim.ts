@@ -26,9 +26,9 @@ export async function chooseShim(
       ? await findSandboxEndpoint(shims, roots, bundle, { sandboxId, binary })
       : parseTaskApiAddress(taskApiAddress, taskApiVersion ?? 0);
   if (endpoint === undefined) return await shims.start(bundle, binary, { options: effectiveOptions(options), signal });
-  await bundle.writeShimPath(binary);
-  if (sandboxId !== "") await bundle.writeSandboxId(sandboxId);
-  await bundle.writeEndpoint(endpoint);
+  bundle.writeShimPath(binary);
+  if (sandboxId !== "") bundle.writeSandboxId(sandboxId);
+  bundle.writeEndpoint(endpoint);
   return await shims.connections.connect(endpoint, bundle.namespace, CONNECT_TIMEOUT_MS);
 }
 

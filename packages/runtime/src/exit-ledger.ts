@@ -95,7 +95,7 @@ export class ExitLedger implements AsyncDisposable {
     if (!(task instanceof ShimTask)) return;
     const execId = id === containerId ? "" : id;
     task.exitsSent.add(execId);
-    await markExitSent(task.bundle, execId);
+    markExitSent(task.bundle, execId);
   }
 
   async #publishLater(task: ShimTask | EndedTask, record: ExitRecord, waitMs: number): Promise<void> {
@@ -107,7 +107,7 @@ export class ExitLedger implements AsyncDisposable {
 
   async #publish(task: ShimTask | EndedTask, record: ExitRecord): Promise<void> {
     if (task instanceof ShimTask) task.exitsSent.add(record.execId);
-    await markExitSent(task.bundle, record.execId);
+    markExitSent(task.bundle, record.execId);
     await publishExit(this.#events, task, record.execId, record);
   }
 }

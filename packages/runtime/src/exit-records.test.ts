@@ -33,18 +33,18 @@ it("readExitRecords tells which exits were sent", async () => {
   const name = { namespace: parseNamespace("n"), id: "c1" };
   const bundle = await Bundle.create(roots, name, { typeUrl: "spec", value: new TextEncoder().encode("{}") });
   expect(await readExitRecords(bundle)).toEqual([]);
-  expect(await isInitExitSent(bundle)).toBe(false);
+  expect(isInitExitSent(bundle)).toBe(false);
   // Of a shim that leaves no records.
-  await markExitSent(bundle, "");
-  expect(await isInitExitSent(bundle)).toBe(true);
+  markExitSent(bundle, "");
+  expect(isInitExitSent(bundle)).toBe(true);
   expect(await readExitRecords(bundle)).toEqual([]);
   await writeFile(join(bundle.path, "exits", "init.json"), JSON.stringify(init));
   await writeFile(join(bundle.path, "exits", "exec.e1.json"), JSON.stringify({ ...init, execId: "e1" }));
   await writeFile(join(bundle.path, "exits", "exec.e2.json.tmp"), "{");
   await writeFile(join(bundle.path, "exits", "exec.e3.json"), JSON.stringify({ ...init, execId: "e3" }));
-  await markExitSent(bundle, "e1");
+  markExitSent(bundle, "e1");
   // Deleted by its shim before its exit was heard of: thousands of those must not fill the bundle.
-  await markExitSent(bundle, "gone");
+  markExitSent(bundle, "gone");
   expect(await readdir(join(bundle.path, "exits"))).not.toContain("exec.gone.sent");
   const records = await readExitRecords(bundle);
   expect(records.map(({ execId, sent }) => [execId, sent]).toSorted()).toEqual([
@@ -53,6 +53,6 @@ it("readExitRecords tells which exits were sent", async () => {
     ["e3", false],
   ]);
   await bundle.delete();
-  await markExitSent(bundle, "");
+  markExitSent(bundle, "");
   await expect(access(bundle.path)).rejects.toThrow("ENOENT");
 });

@@ -1,4 +1,5 @@
-import { access, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import type { ExitStatus } from "@berth/core/runtime";
@@ -61,43 +62,34 @@ export async function readExitRecords(bundle: Bundle): Promise<readonly ExitReco
  * This notes that the exit event of a process was published, for later daemons; a bundle that is gone needs no note, and neither does
  * an exec that its shim keeps no record of, or no longer: it may have been deleted before its exit was heard of.
  */
-export async function markExitSent(bundle: Bundle, execId: string): Promise<void> {
+export function markExitSent(bundle: Bundle, execId: string): void {
   const directory = join(bundle.path, EXITS);
-  if (execId !== "") return await markExecExitSent(directory, execId);
+  if (execId !== "") return markExecExitSent(directory, execId);
   try {
     // Only berth's shim makes it by itself.
-    await mkdir(directory, { mode: 0o700 }).catch((error: unknown) => {
-      if (systemErrorCode(error) !== "EEXIST") throw error;
-    });
-    await writeFile(join(directory, markName(execId)), "");
+    if (!existsSync(directory)) mkdirSync(directory, { mode: 0o700 });
+    writeFileSync(join(directory, markName(execId)), "");
   } catch (error) {
     if (systemErrorCode(error) !== "ENOENT") throw error;
   }
 }
 
-async function markExecExitSent(directory: string, execId: string): Promise<void> {
+function markExecExitSent(directory: string, execId: string): void {
   const record = join(directory, `exec.${execId}.json`);
   const mark = join(directory, markName(execId));
-  if (!(await exists(record))) return;
+  if (!existsSync(record)) return;
   try {
-    await writeFile(mark, "");
+    writeFileSync(mark, "");
   } catch (error) {
     if (systemErrorCode(error) !== "ENOENT") throw error;
   }
   // The shim removes first the record, then the mark: a mark that comes later is this function's to remove.
-  if (!(await exists(record))) await rm(mark, { force: true });
-}
-
-function exists(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
+  if (!existsSync(record)) rmSync(mark, { force: true });
 }
 
 /** This tells whether the exit of init was published, by this daemon or an earlier one. */
-export async function isInitExitSent(bundle: Bundle): Promise<boolean> {
-  return exists(join(bundle.path, EXITS, markName("")));
+export function isInitExitSent(bundle: Bundle): boolean {
+  return existsSync(join(bundle.path, EXITS, markName("")));
 }
 
 function markName(execId: string): string {

@@ -106,7 +106,7 @@ async function connect(
     }
   }
   task.isTakenOver = true;
-  if (await isInitExitSent(bundle)) task.exitsSent.add("");
+  if (isInitExitSent(bundle)) task.exitsSent.add("");
   owned.use(resources.move());
   return task;
 }

@@ -76,7 +76,7 @@ export class LocalShimManager implements ShimManager, ShimStarter, RuntimeInfoSo
   async start(bundle: Bundle, binary: string, start: StartOptions = {}): Promise<ShimConnection> {
     const { options, signal, alone = false } = start;
     if (!alone && this.#isPooled(binary)) return await this.#startPooled(bundle, binary, { options, signal });
-    await bundle.writeShimPath(binary);
+    bundle.writeShimPath(binary);
     signal?.throwIfAborted();
     return await this.#startProcess(bundle, binary, { options, alone });
   }
@@ -84,10 +84,7 @@ export class LocalShimManager implements ShimManager, ShimStarter, RuntimeInfoSo
   async #startPooled(bundle: Bundle, binary: string, start: StartOptions): Promise<ShimConnection> {
     const { options, signal } = start;
     signal?.throwIfAborted();
-    const noted = bundle.writeShimPath(binary);
-    await using writing = new AsyncDisposableStack();
-    // whatever fails, nothing writes to a bundle that is then taken away
-    writing.defer(() => noted.catch(() => {}));
+    bundle.writeShimPath(binary);
     // One `start` at a time for a namespace's pools: those who come meanwhile find room in what it made.
     const key = `${bundle.namespace}/${poolGroup(0, options)}`;
     for (;;) {
@@ -95,8 +92,7 @@ export class LocalShimManager implements ShimManager, ShimStarter, RuntimeInfoSo
       if (joined !== undefined) {
         await using undo = new AsyncDisposableStack();
         undo.use(joined);
-        await noted;
-        await bundle.writeEndpoint(joined.endpoint);
+        bundle.writeEndpoint(joined.endpoint);
         this.connections.keep(joined);
         undo.move();
         return joined;
@@ -105,7 +101,7 @@ export class LocalShimManager implements ShimManager, ShimStarter, RuntimeInfoSo
       if (running === undefined) break;
       await running.catch(() => undefined);
     }
-    const starting = noted.then(() => this.#startProcess(bundle, binary, { options }));
+    const starting = this.#startProcess(bundle, binary, { options });
     this.#poolStarts.set(key, starting);
     try {
       return await starting;
@@ -144,7 +140,7 @@ export class LocalShimManager implements ShimManager, ShimStarter, RuntimeInfoSo
 
   async #startProcess(bundle: Bundle, binary: string, start: StartOptions): Promise<ShimConnection> {
     const endpoint = parseBootstrapAnswer(await this.#runStart(bundle, binary, start));
-    await bundle.writeEndpoint(endpoint);
+    bundle.writeEndpoint(endpoint);
     return await this.connections.connect(endpoint, bundle.namespace, CONNECT_TIMEOUT_MS);
   }
 
