@@ -43,7 +43,7 @@ import { imageVerifierPlugin, transferPlugin, transferServicePlugin } from "@ber
 import type { DaemonConfig } from "./config/daemon-config.ts";
 import { findOwnShim } from "./own-shim.ts";
 import { debugServerPlugin } from "./servers/debug-server-plugin.ts";
-import { grpcServerPlugin } from "./servers/grpc-server-plugin.ts";
+import { grpcServerPlugin, grpcTcpServerPlugin } from "./servers/grpc-server-plugin.ts";
 import { ttrpcServerPlugin } from "./servers/ttrpc-server-plugin.ts";
 import { REVISION, VERSION } from "./version.ts";
 
@@ -111,6 +111,7 @@ export function daemonPlugins(config: DaemonConfig): readonly Plugin[] {
     ttrpcServerPlugin,
     restartMonitorPlugin,
     grpcServerPlugin({ defaultAddress: `${config.state}/berth.sock` }),
+    grpcTcpServerPlugin,
     debugServerPlugin,
   ];
 }

@@ -14,6 +14,7 @@ import type { ShimBundles, ShimBundlesOptions } from "@berth/core/shims";
 import type { StreamManager, StreamRegistry } from "@berth/core/streaming";
 import type { Snapshotter } from "@berth/core/snapshots";
 import type { ImageTransfers, ImageVerifier } from "@berth/core/transfer";
+import type { Interceptor } from "@connectrpc/connect";
 
 import { pluginType } from "./plugin-type.ts";
 import type { ServiceRegistration } from "./service-registration.ts";
@@ -53,6 +54,11 @@ export interface TaskMonitor {
   readonly prometheus: boolean;
 }
 
+/** What counts calls: each goes through it. */
+export interface CallMetrics {
+  readonly interceptor: Interceptor;
+}
+
 /** Blobs without namespaces. */
 export const ContentPlugin = pluginType<ContentStore>("io.containerd.content.v1");
 /** Snapshotters without namespaces. */
@@ -88,6 +94,8 @@ export const WarningPlugin = pluginType<DeprecationLog>("io.containerd.warning.v
 export const GrpcPlugin = pluginType<readonly ServiceRegistration[]>("io.containerd.grpc.v1");
 /** Services of the daemon's ttrpc socket. */
 export const TtrpcPlugin = pluginType<readonly ServiceRegistration[]>("io.containerd.ttrpc.v1");
+/** Counts the calls of the daemon's gRPC services. */
+export const MetricsPlugin = pluginType<CallMetrics>("io.containerd.metrics.v1");
 /** Listeners. */
 export const ServerPlugin = pluginType<AsyncDisposable>("io.containerd.server.v1");
 /** Settings inside the daemon. */

@@ -1,6 +1,6 @@
 export type { RpcListener, RpcServer, RpcServerOptions } from "./rpc-server.ts";
 export { createRpcServer } from "./rpc-server.ts";
-export type { TcpAddress, UnixAddress } from "./server/bind.ts";
+export type { TcpAddress, TlsIdentity, UnixAddress } from "./server/bind.ts";
 export { bindTcp, bindUnix } from "./server/bind.ts";
 export type { RpcRoutes, ServiceRoute } from "./server/method-table.ts";
 export { serviceRoute } from "./server/method-table.ts";

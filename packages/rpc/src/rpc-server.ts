@@ -1,6 +1,7 @@
 import * as http2 from "node:http2";
 import type { AddressInfo, Server } from "node:net";
 import { createServer } from "node:net";
+import { createServer as createTlsServer } from "node:tls";
 
 import type { Registry } from "@bufbuild/protobuf";
 import { createRegistry } from "@bufbuild/protobuf";
@@ -9,7 +10,7 @@ import { compressionGzip } from "@connectrpc/connect-node";
 import type { Logger } from "@berth/core/log";
 import { silentLogger } from "@berth/core/log";
 
-import type { TcpAddress, UnixAddress } from "./server/bind.ts";
+import type { TcpAddress, TlsIdentity, UnixAddress } from "./server/bind.ts";
 import { bindTcp, bindUnix } from "./server/bind.ts";
 import { Connections } from "./server/connections.ts";
 import type { NodeRequest, NodeResponse } from "./server/node-messages.ts";
@@ -23,6 +24,7 @@ import { serveGrpc } from "./server/serve-grpc.ts";
 
 const MIB = 1024 * 1024;
 const DEFAULT_GRACE_MS = 5000;
+const HANDSHAKE_TIMEOUT_MS = 10_000;
 
 /** What a server serves, and its limits. */
 export interface RpcServerOptions {
@@ -54,6 +56,7 @@ export interface RpcServer extends AsyncDisposable {
    * This listens on one more address.
    * @throws invalid_argument - a socket path of more than 104 bytes
    * @throws failed_precondition - another process answers on the socket, or its path is no socket
+   * @throws an error of Node's - certificate or key cannot be read
    */
   listen(address: UnixAddress | TcpAddress): Promise<RpcListener>;
   /**
@@ -111,7 +114,7 @@ class NodeRpcServer implements RpcServer {
   }
 
   async listen(address: UnixAddress | TcpAddress): Promise<RpcListener> {
-    const server = createServer((socket) => this.#connections.accept(socket));
+    const server = this.#createListener("path" in address ? undefined : address.tls);
     if ("path" in address) await bindUnix(server, address);
     else await bindTcp(server, address);
     this.#listeners.add(server);
@@ -134,6 +137,21 @@ class NodeRpcServer implements RpcServer {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
+  }
+
+  #createListener(tls: TlsIdentity | undefined): Server {
+    if (tls === undefined) return createServer((socket) => this.#connections.accept(socket));
+    const { cert, key, clientCa } = tls;
+    return createTlsServer(
+      {
+        cert,
+        key,
+        ALPNProtocols: ["h2", "http/1.1"],
+        handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
+        ...(clientCa !== undefined && { ca: clientCa, requestCert: true, rejectUnauthorized: true }),
+      },
+      (socket) => this.#connections.accept(socket),
+    );
   }
 
   async #close(graceMs: number): Promise<void> {

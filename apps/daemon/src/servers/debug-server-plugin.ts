@@ -9,7 +9,7 @@ import { ServerPlugin } from "@berth/plugin-core/types";
 import { bindTcp, bindUnix } from "@berth/rpc";
 import { z } from "zod";
 
-import { parseTcpAddress } from "./tcp-address.ts";
+import { formatAddress, parseTcpAddress } from "./tcp-address.ts";
 
 /** `server.v1 debug`: profiles of the daemon, on a socket or a port. What it needs is loaded only where there is an address. */
 export const debugServerPlugin: Plugin = definePlugin({
@@ -32,17 +32,10 @@ export const debugServerPlugin: Plugin = definePlugin({
       await bindUnix(server, { path: address, mode: 0o660, uid, gid });
     } else await bindTcp(server, parseTcpAddress(address));
     resources.defer(() => closeHttpServer(server));
-    log.info("serving...", { address: formatListener(server) });
+    log.info("serving...", { address: formatAddress(server.address()) });
     return { [Symbol.asyncDispose]: async () => {} };
   },
 });
-
-/** This writes where a server listens: the port may have been chosen by the kernel. */
-export function formatListener(server: Server): string {
-  const address = server.address();
-  if (address === null || typeof address === "string") return address ?? "";
-  return address.family === "IPv6" ? `[${address.address}]:${address.port}` : `${address.address}:${address.port}`;
-}
 
 /** This ends all connections of a server and stops listening. */
 export function closeHttpServer(server: Server): void {

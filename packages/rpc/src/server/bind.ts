@@ -17,10 +17,22 @@ export interface UnixAddress {
   readonly gid?: number | undefined;
 }
 
+/** What a server proves to be itself with, and what it wants of its clients. */
+export interface TlsIdentity {
+  /** Certificates and key, as PEM. */
+  readonly cert: string;
+  readonly key: string;
+  /** Only clients with a certificate of these authorities are let in; without it, all are. */
+  readonly clientCa?: string | undefined;
+}
+
 /** A TCP port to listen on; port 0 takes a free one. */
 export interface TcpAddress {
+  /** Every address of the machine if it is empty. */
   readonly host: string;
   readonly port: number;
+  /** Connections are encrypted; HTTP/2 and HTTP/1.1 are agreed on. */
+  readonly tls?: TlsIdentity | undefined;
 }
 
 /**
@@ -47,7 +59,9 @@ export async function bindUnix(server: Server, address: UnixAddress): Promise<vo
 
 /** This binds a server to a TCP port. */
 export async function bindTcp(server: Server, address: TcpAddress): Promise<void> {
-  await startListening(server, () => server.listen({ host: address.host, port: address.port }));
+  await startListening(server, () =>
+    server.listen({ port: address.port, ...(address.host && { host: address.host }) }),
+  );
 }
 
 async function startListening(server: Server, listen: () => void): Promise<void> {
