@@ -11,10 +11,11 @@ import { ingest } from "./figures/ingest.ts";
 import { lists } from "./figures/lists.ts";
 import { memory } from "./figures/memory.ts";
 import { parallel } from "./figures/parallel.ts";
-import { pull, pullOwn } from "./figures/pull.ts";
+import { pull, pullOne, pullOwn, pullSlow } from "./figures/pull.ts";
 import { restart } from "./figures/restart.ts";
 import { rpc } from "./figures/rpc.ts";
 import { run } from "./figures/run.ts";
+import { exportImage, push } from "./figures/send.ts";
 import { stdout } from "./figures/stdout.ts";
 import { machineFacts, machineLoad } from "./machine.ts";
 import { formatTable } from "./table.ts";
@@ -27,6 +28,10 @@ const FIGURES: readonly Figure[] = [
   importTenOwn,
   pull,
   pullOwn,
+  pullOne,
+  pullSlow,
+  push,
+  exportImage,
   lists,
   ingest,
   collect,
