@@ -1,5 +1,6 @@
 import type { AnyValue, CallOptions } from "@berth/core/any";
 import type { Container } from "@berth/core/containers";
+import { raceSignal } from "@berth/core/race-signal";
 import type { ExitStatus, ProcessIo } from "@berth/core/runtime";
 import { invalidArgument, isNotFound } from "@berth/errors";
 import type { SpecProcess } from "@berth/oci/spec";
@@ -61,10 +62,15 @@ export class RunningProcess implements AsyncDisposable {
     this.#io = started.io;
   }
 
-  /** This waits for the end of the process and of its output, removes it, and returns its exit status. */
+  /**
+   * This waits for the end of the process and of its output, removes it, and returns its exit status.
+   *
+   * @throws the reason of the signal, when it is aborted first: the process runs on until this is disposed
+   */
   async finish(options?: CallOptions): Promise<number> {
-    const { exitStatus } = await this.exited;
-    await this.#io.drained?.();
+    const { exitStatus } = await raceSignal(this.exited, options?.signal);
+    // A child that the process has left may keep its pipe open.
+    await raceSignal(Promise.resolve(this.#io.drained?.()), options?.signal);
     await this.#remove(options);
     await this.#io[Symbol.asyncDispose]();
     return exitStatus;

@@ -109,8 +109,8 @@ export class PipedProcess implements AsyncDisposable {
    */
   async finish(options?: CallOptions): Promise<number> {
     // From now on, not only once it has ended: a process whose pipe is full does not end.
-    const [status] = await Promise.all([this.#process.finish(options), this.#io.drained()]);
-    return status;
+    void this.#io.drained();
+    return await this.#process.finish(options);
   }
 
   /** This kills what still runs, and removes it with what it stands on. */

@@ -93,6 +93,15 @@ describe.each([
     await nothingLeft();
   });
 
+  it("finish can be given up, and the process then runs on", async () => {
+    {
+      await using process = await spawn(client, options("patient", "sleep 1000"));
+      await expect(process.finish({ signal: AbortSignal.timeout(200) })).rejects.toThrow();
+      expect((await client.tasks.get("patient")).status).toBe("running");
+    }
+    await nothingLeft();
+  });
+
   it("keep leaves the container", async () => {
     {
       await using process = await spawn(client, { ...options("kept", "exit 5"), keep: true });
