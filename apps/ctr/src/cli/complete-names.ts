@@ -29,6 +29,7 @@ const NAMES: Readonly<Record<string, Names>> = {
   images: IMAGES,
   leases: (client, signal) => pick(client.leases.list({ signal }), ({ id }) => id),
   content: (client, signal) => pick(client.content.list({ signal }), ({ digest }) => digest),
+  sandboxes: (client, signal) => pick(client.sandboxes.list({ signal }), ({ id }) => id),
   namespaces: (client, signal) => pick(client.namespaces.list({ signal }), (name) => name),
 };
 
@@ -45,6 +46,7 @@ const NEW_NAMES: ReadonlySet<string> = new Set([
   "leases create",
   "namespaces create",
   "containers create",
+  "sandboxes run",
 ]);
 
 /** This lists what an argument may name, as the daemon has it; nothing when it cannot be asked, or is not asked for a name. */
@@ -52,6 +54,7 @@ export async function listNames(
   { path, usage, position }: Argument,
   global: FlagValues<typeof GLOBAL_FLAGS>,
 ): Promise<readonly string[]> {
+  if (usage === "") return [];
   const [group = ""] = path;
   const isImageFirst = usage.startsWith("Image");
   if (isImageFirst ? position > 0 : NEW_NAMES.has(path.join(" "))) return [];

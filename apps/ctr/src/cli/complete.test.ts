@@ -29,6 +29,14 @@ it.each([
   [["-n", ""], []],
   [["run", "image", "id", "--"], []],
   [["nonsense", ""], []],
+  // Unless it is one of a few words.
+  [
+    ["images", "ls", "--format", ""],
+    ["table", "json"],
+  ],
+  [["images", "ls", "-q", "--format", "j"], ["json"]],
+  [["system", "p"], ["prune"]],
+  [["images", "prune", "--dry"], ["--dry-run"]],
   // A flag that is refused is not offered.
   [["images", "pull", "--http-d"], []],
   // Without a daemon there are no names, and no error.

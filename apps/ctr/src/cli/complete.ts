@@ -23,8 +23,9 @@ export async function complete(words: readonly string[]): Promise<readonly Compl
 
 async function candidates(words: readonly string[]): Promise<readonly Completion[]> {
   const current = words.at(-1) ?? "";
-  let rest = withoutFlags(words.slice(0, -1), GLOBAL_FLAGS);
-  if (rest === undefined) return [];
+  const start = withoutFlags(words.slice(0, -1), GLOBAL_FLAGS);
+  if (!isWords(start)) return valuesOf(start);
+  let rest = start;
   const global = words.slice(0, words.length - 1 - rest.length);
   let group: Group = COMMAND_TREE;
   const path: string[] = [];
@@ -53,7 +54,7 @@ interface Place {
 async function ofCommand(leaf: Leaf, { path, words, current, global }: Place): Promise<readonly Completion[]> {
   const { flags, usage } = await leaf.load();
   const args = withoutFlags(words, flags);
-  if (args === undefined) return [];
+  if (!isWords(args)) return valuesOf(args);
   if (current.startsWith("-") && args.length === 0) return flagsOf(flags);
   const names = await listNames(
     { path, usage, position: args.length },
@@ -62,21 +63,30 @@ async function ofCommand(leaf: Leaf, { path, words, current, global }: Place): P
   return names.map((text) => ({ text, description: "" }));
 }
 
-/** What follows the flags; `undefined` when the next word is the value of one. */
-function withoutFlags(words: readonly string[], flags: Flags): readonly string[] | undefined {
+/** What follows the flags; the last flag when the next word is its value. */
+function withoutFlags(words: readonly string[], flags: Flags): readonly string[] | Flag {
   for (let at = 0; at < words.length; at += 1) {
     const word = words[at] ?? "";
     if (word === "--") return words.slice(at + 1);
     if (!/^-./.test(word)) return words.slice(at);
     const flag = word.includes("=") ? undefined : flagOf(word.replace(/^--?/, ""), flags);
-    if (flag !== undefined && flag.kind !== "boolean") at += 1;
-    if (at === words.length) return undefined;
+    if (flag === undefined || flag.kind === "boolean") continue;
+    at += 1;
+    if (at === words.length) return flag;
   }
   return [];
 }
 
 function flagOf(name: string, flags: Flags): Flag | undefined {
   return flags[name] ?? Object.values(flags).find(({ aliases }) => aliases.includes(name));
+}
+
+function isWords(found: readonly string[] | Flag): found is readonly string[] {
+  return Array.isArray(found);
+}
+
+function valuesOf({ values = [] }: Flag): Completion[] {
+  return values.map((text) => ({ text, description: "" }));
 }
 
 function commandsOf(group: Group): Completion[] {

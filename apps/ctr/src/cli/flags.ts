@@ -9,6 +9,8 @@ export interface Flag<T = unknown> {
   readonly initial: T;
   /** Other names; one letter or whole words. */
   readonly aliases: readonly string[];
+  /** What it may be, where that is one of a few words: offered to who completes a line, and told by the help. */
+  readonly values?: readonly string[];
   /** Environment variable that is read when the flag is not given. */
   readonly env?: string;
   /** Known to containerd's ctr but not to this one: giving it is an error that tells this reason. */
@@ -24,6 +26,7 @@ interface FlagExtras<T> {
   readonly aliases?: readonly string[];
   readonly env?: string;
   readonly initial?: T;
+  readonly values?: readonly string[];
 }
 
 /** This makes a flag that is given or not; `--name=false` takes it back. */

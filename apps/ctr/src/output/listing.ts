@@ -7,7 +7,7 @@ import type { TableStyle } from "./table.ts";
 import { formatTable } from "./table.ts";
 
 /** How a listing is written. */
-export const formatFlag = stringFlag("table or json", { initial: "table" });
+export const formatFlag = stringFlag("table or json", { initial: "table", values: ["table", "json"] });
 
 /** The flags of a listing whose items have names. */
 export const LISTING_FLAGS = {
