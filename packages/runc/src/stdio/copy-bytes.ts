@@ -11,6 +11,8 @@ export interface ByteSource extends AsyncIterable<Uint8Array> {
 export interface ByteCopy {
   /** Resolves when everything has been handed on and both ends are closed; never rejects. */
   readonly done: Promise<void>;
+  /** Whether it is {@link done}. */
+  readonly ended: boolean;
   /** Whether the taker is there. */
   readonly connected: boolean;
   /** This ends it now; what has not been handed on is lost. */
@@ -32,6 +34,7 @@ export interface CopyOptions {
 export function copyBytes(source: ByteSource, options: CopyOptions): ByteCopy {
   const abort = new AbortController();
   let sink: ByteSink | undefined;
+  let ended = false;
   const run = async (): Promise<void> => {
     sink = await options.open({ signal: abort.signal });
     let failed = false;
@@ -52,15 +55,20 @@ export function copyBytes(source: ByteSource, options: CopyOptions): ByteCopy {
       if (!abort.signal.aborted && systemErrorCode(error) !== "EIO") options.onError(error);
     })
     .finally(() => {
+      ended = true;
       sink?.close();
       source.destroy();
     });
   return {
     done,
+    get ended() {
+      return ended;
+    },
     get connected() {
       return sink !== undefined;
     },
     stop: () => {
+      if (ended) return;
       abort.abort();
       source.destroy();
       sink?.close();

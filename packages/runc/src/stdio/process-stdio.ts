@@ -113,6 +113,8 @@ export class ProcessStdio implements AsyncDisposable {
 
   /** This waits until all output has been handed on, `timeoutMs` at most; a client that never came is not waited for. */
   async drain(timeoutMs: number): Promise<void> {
+    // as it is when a process is deleted, mostly: then without timers
+    if (this.#outputs.every((copy) => copy.ended)) return;
     const stop = new AbortController();
     const late = (ms: number) => sleep(ms, undefined, { signal: stop.signal }).catch(() => {});
     const readerGrace = late(READER_GRACE_MS);
