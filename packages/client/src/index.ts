@@ -31,6 +31,8 @@ export { createLeasesClient } from "./leases-client.ts";
 export { createMountsClient } from "./mounts-client.ts";
 export type { NamespacesClient } from "./namespaces-client.ts";
 export { createNamespacesClient } from "./namespaces-client.ts";
+export { createSandboxControllerClient } from "./sandbox-controller-client.ts";
+export { createSandboxesClient } from "./sandboxes-client.ts";
 export { createSnapshotsClient } from "./snapshots-client.ts";
 export type { CreateTaskOptions, DeletedProcess, RemoteTask, TaskMetrics, TasksClient } from "./tasks-client.ts";
 export { createTasksClient } from "./tasks-client.ts";
