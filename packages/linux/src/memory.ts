@@ -21,11 +21,9 @@ const LARGEST_HEAP = 96 << 20;
 export function returnMemoryAtRest(): Disposable {
   const watch = new RestWatch();
   const timer = setInterval(() => {
-    const before = sample();
-    if (!watch.sample(before)) return;
+    if (!watch.sample(sample())) return;
     returnMemory();
-    const left = sample();
-    watch.returned(left.at - before.at, left);
+    watch.returned(sample());
   }, CHECK_MS).unref();
   return { [Symbol.dispose]: () => clearInterval(timer) };
 }

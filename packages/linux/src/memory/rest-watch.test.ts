@@ -51,7 +51,7 @@ describe("RestWatch", () => {
     ["it worked much", 40, 150, true],
   ])("after a return: %s", (_, rssMib, cpuMs, expected) => {
     const watch = new RestWatch();
-    watch.returned(20, { at: 0, cpuMs: 0, rss: 40 * MIB });
+    watch.returned({ at: 0, cpuMs: 0, rss: 40 * MIB });
     const seconds = [
       [cpuMs, rssMib],
       [1, rssMib],
@@ -61,7 +61,8 @@ describe("RestWatch", () => {
 
   it("keeps its work to a fiftieth of the time", () => {
     const watch = new RestWatch();
-    watch.returned(100, { at: 0, cpuMs: 0, rss: 40 * MIB });
+    watch.sample({ at: 0, cpuMs: 0, rss: 80 * MIB });
+    watch.returned({ at: 0, cpuMs: 100, rss: 40 * MIB });
     const asked = answers(
       watch,
       Array.from({ length: 8 }, () => [0, 90] as const),

@@ -5,7 +5,7 @@ const REST_SHARE = 0.02;
 const WORTH_CPU_MS = 150;
 const WORTH_BYTES = 4 << 20;
 
-/** A return may not take more than one part in so many of the time. */
+/** Returns may not take more than one part in so many of a processor's time. */
 const COST_DIVISOR = 50;
 
 /** A process at one moment. */
@@ -34,10 +34,11 @@ export class RestWatch {
     return isQuiet && (now.cpuMs - cpuMs >= WORTH_CPU_MS || Math.abs(now.rss - rss) >= WORTH_BYTES);
   }
 
-  /** This takes note of a return: how long it took, and what it left. */
-  returned(tookMs: number, left: MemorySample): void {
+  /** This takes note of what a return left. What it cost is counted in processor time: the clock of a busy machine says little. */
+  returned(left: MemorySample): void {
+    const costMs = left.cpuMs - (this.#last ?? left).cpuMs;
     this.#atReturn = left;
-    this.#notBefore = left.at + tookMs * COST_DIVISOR;
+    this.#notBefore = left.at + costMs * COST_DIVISOR;
     // Its own work is not the process's.
     this.#last = undefined;
   }
