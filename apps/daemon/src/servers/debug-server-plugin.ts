@@ -1,5 +1,4 @@
 import { mkdir } from "node:fs/promises";
-import type { Server } from "node:http";
 import { createServer } from "node:http";
 import { dirname } from "node:path";
 
@@ -9,6 +8,7 @@ import { ServerPlugin } from "@berth/plugin-core/types";
 import { bindTcp, bindUnix } from "@berth/rpc";
 import { z } from "zod";
 
+import { closeHttpServer } from "./http-server.ts";
 import { formatAddress, parseTcpAddress } from "./tcp-address.ts";
 
 /** `server.v1 debug`: profiles of the daemon, on a socket or a port. What it needs is loaded only where there is an address. */
@@ -36,9 +36,3 @@ export const debugServerPlugin: Plugin = definePlugin({
     return { [Symbol.asyncDispose]: async () => {} };
   },
 });
-
-/** This ends all connections of a server and stops listening. */
-export function closeHttpServer(server: Server): void {
-  server.close();
-  server.closeAllConnections();
-}

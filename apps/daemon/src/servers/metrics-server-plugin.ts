@@ -1,0 +1,86 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { createServer } from "node:http";
+
+import type { Logger } from "@berth/core/log";
+import { messageOf } from "@berth/errors";
+import type { Plugin } from "@berth/plugin-core";
+import { all, definePlugin, optional, skipPlugin } from "@berth/plugin-core";
+import { MetricsPlugin, NriPlugin, ServerPlugin } from "@berth/plugin-core/types";
+import { bindTcp } from "@berth/rpc";
+import { z } from "zod";
+
+import type { DaemonConfig } from "../config/daemon-config.ts";
+import { isTable } from "../config/merge-config.ts";
+import { closeHttpServer } from "./http-server.ts";
+import { formatAddress, parseTcpAddress } from "./tcp-address.ts";
+
+const METRICS_SERVER = "io.containerd.server.v1.metrics";
+const PAGE = "/v1/metrics";
+
+/** Nothing is counted, and nothing loaded, for a page that nobody can see. */
+function isMetricsPageServed(config: DaemonConfig): boolean {
+  const table = config.plugins[METRICS_SERVER];
+  return isTable(table) && typeof table["address"] === "string" && table["address"] !== "";
+}
+
+/** `metrics.v1 grpc-prometheus`: counts calls. */
+export function grpcMetricsPlugin(daemon: DaemonConfig): Plugin {
+  return definePlugin({
+    type: MetricsPlugin,
+    id: "grpc-prometheus",
+    config: z.object({ grpc_histogram: z.boolean().default(false) }),
+    async init({ config }) {
+      if (!isMetricsPageServed(daemon)) throw skipPlugin("no metrics address is configured");
+      const [{ createCallMetrics }, { registry }] = await Promise.all([
+        import("../metrics/call-metrics.ts"),
+        import("../metrics/registry.ts"),
+      ]);
+      return createCallMetrics({ registry, histogram: config.grpc_histogram });
+    },
+  });
+}
+
+/** `server.v1 metrics`: a page for Prometheus, on a port. */
+export const metricsServerPlugin: Plugin = definePlugin({
+  type: ServerPlugin,
+  id: "metrics",
+  requires: { calls: all(MetricsPlugin), nri: optional(NriPlugin) },
+  config: z.object({ address: z.string().default("") }),
+  async init({ plugins, config, resources, log }) {
+    if (config.address === "") throw skipPlugin("no metrics address is configured");
+    const { gauge, registry } = await import("../metrics/registry.ts");
+    const { nri } = plugins;
+    if (nri !== undefined)
+      gauge("containerd_nri_active_plugins_total", "NRI plugins that take part", () => nri.plugins.length);
+    const server = createServer(
+      (request, response) => void sendPage({ request, response, render: () => registry.metrics(), log }),
+    );
+    await bindTcp(server, parseTcpAddress(config.address));
+    resources.defer(() => closeHttpServer(server));
+    log.info("serving...", { address: formatAddress(server.address()) });
+    return { [Symbol.asyncDispose]: async () => {} };
+  },
+});
+
+interface PageRequest {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly render: () => Promise<string>;
+  readonly log: Logger;
+}
+
+async function sendPage({ request, response, render, log }: PageRequest): Promise<void> {
+  response.on("error", () => {});
+  const [path] = (request.url ?? "").split("?");
+  if (path !== PAGE) {
+    response.writeHead(404, { "content-type": "text/plain" }).end(`metrics are at ${PAGE}\n`);
+    return;
+  }
+  try {
+    const page = await render();
+    response.writeHead(200, { "content-type": "text/plain; version=0.0.4; charset=utf-8" }).end(page);
+  } catch (error) {
+    log.warn("metrics page failed", { error: messageOf(error) });
+    response.writeHead(500, { "content-type": "text/plain" }).end(`${messageOf(error)}\n`);
+  }
+}
