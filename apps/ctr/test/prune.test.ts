@@ -8,7 +8,7 @@ import type { Client } from "@berth/client";
 import { Client as ClientClass, createClient } from "@berth/client";
 import { parseNamespace } from "@berth/core/namespaces";
 import { openPty } from "@berth/linux/terminal";
-import { buildImage } from "@berth/testing";
+import { buildImage, startRegistry } from "@berth/testing";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 
 import { pruneImages } from "../src/usage/prune-images.ts";
@@ -93,6 +93,28 @@ describe.each(["berthd", "containerd"] as const)("prune on %s", (kind) => {
     expect(await say("images", "prune", "--all")).toMatch(/^example.org\/other:1\n/);
     expect(await say("content", "ls", "-q")).toBe("");
     expect(await say("snapshots", "ls")).toBe("KEY PARENT KIND \n");
+  });
+
+  it("never harms a pull that is under way", async () => {
+    await using registry = await startRegistry();
+    const name = `${registry.host}/busybox:1`;
+    await say("images", "push", "--local", "--plain-http", name, BUSYBOX_IMAGE);
+    await say("images", "rm", "--sync", BUSYBOX_IMAGE);
+    for (let round = 0; round < 2; round += 1) {
+      const pull = { isOver: false };
+      const pulling = bench.ctr(["images", "pull", "--plain-http", name]).finally(() => {
+        pull.isOver = true;
+      });
+      while (!pull.isOver) await say("images", "prune", "--all");
+      const { code, stderr } = await pulling;
+      // A prune that began when the daemon was done may have taken the image before the command looks at it.
+      if (code !== 0) expect(stderr).toContain("not found");
+      const check = await say("images", "check", `name==${name}`);
+      if (check.includes(name)) expect(check).toMatch(/ complete .* true/);
+      await say("images", "pull", "--plain-http", name);
+      expect(await say("images", "check", `name==${name}`)).toMatch(/ complete .* true/);
+    }
+    await say("images", "rm", "--sync", name);
   });
 
   it("puts an image back of which a container was made while it was removed, complete", async () => {
