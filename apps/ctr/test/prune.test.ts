@@ -115,7 +115,7 @@ describe.each(["berthd", "containerd"] as const)("prune on %s", (kind) => {
       expect(await say("images", "check", `name==${name}`)).toMatch(/ complete .* true/);
     }
     await say("images", "rm", "--sync", name);
-  });
+  }, 60_000);
 
   it("puts an image back of which a container was made while it was removed, complete", async () => {
     const { transport } = client;
