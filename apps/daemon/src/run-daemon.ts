@@ -12,6 +12,7 @@ import type { DaemonConfig } from "./config/daemon-config.ts";
 import { GRPC_SERVER, grpcAddress } from "./config/grpc-address.ts";
 import { openDirectories } from "./directories.ts";
 import { notifySystemd } from "./notify.ts";
+import { placeProcess } from "./place-process.ts";
 import { daemonPlugins } from "./plugins.ts";
 import { proxyPlugins } from "./proxies/proxy-plugins.ts";
 import { handleSignals } from "./signals.ts";
@@ -30,6 +31,7 @@ export async function runDaemon(config: DaemonConfig, log: Logger): Promise<void
   using _returning = returnMemoryAtRest();
   await using directories = await openDirectories(config, log);
   log.info("starting berth", { root: directories.root, state: directories.state, pid: process.pid });
+  await placeProcess(config, log);
   const graph = await boot(config, directories, log, signals).catch((error: unknown) => {
     if (signals.stop.aborted && !isFailure(signals.stop)) return undefined;
     throw error;

@@ -1,4 +1,5 @@
 export { type Cgroup, type CgroupMode, cgroupMode, cgroupOf, oomKillCount, parseCgroupFile } from "./cgroups/cgroup.ts";
+export { joinCgroup } from "./cgroups/join-cgroup.ts";
 export { type RdmaEntry } from "./cgroups/cgroup-files.ts";
 export { type CgroupStats, readCgroupStats } from "./cgroups/read-stats.ts";
 export { type BlkIOEntryV1, type CgroupStatsV1, type MemoryEntryV1 } from "./cgroups/stats-v1.ts";

@@ -47,6 +47,7 @@ export const daemonConfigSchema = z.object({
   disabled_plugins: z.array(z.string()).default([]),
   required_plugins: z.array(z.string()).default([]),
   oom_score: z.number().int().min(-1000).max(1000).default(0),
+  cgroup: z.object({ path: z.string().default("") }).prefault({}),
   imports: z.array(z.string()).default(["/etc/berth/conf.d/*.toml"]),
   debug: z
     .object({
