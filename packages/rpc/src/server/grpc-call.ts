@@ -39,6 +39,7 @@ export class GrpcCall {
   readonly #startedAtMs = performance.now();
   #over = false;
   #headersSent = false;
+  #messagesSent = 0;
   #deadline: NodeJS.Timeout | undefined;
   #trailers: WireHeaders = OK_TRAILERS;
   /** Called once when the call ends before its handler: cancelled, timed out. */
@@ -84,7 +85,9 @@ export class GrpcCall {
     this.#sendHeaders();
     this.#settle(undefined);
     this.#addTrailers();
-    if (!this.stream.destroyed) this.stream.end(frame);
+    if (this.stream.destroyed) return;
+    this.stream.end(frame);
+    this.#shutDown();
   }
 
   /** This sends one message of a stream and resolves when the next may be sent. */
@@ -92,6 +95,7 @@ export class GrpcCall {
     if (this.#over) return undefined;
     const frame = this.#encode(output);
     if (!this.#headersSent) this.#sendHeaders();
+    this.#messagesSent += 1;
     return writeOrWait(this.stream, frame);
   }
 
@@ -144,7 +148,18 @@ export class GrpcCall {
   #finishStream(): void {
     if (this.stream.destroyed) return;
     this.stream.end();
+    // Further messages could still wait in the stream for the first.
+    if (this.#messagesSent < 2) this.#shutDown();
     this.#closeUnreadRequest();
+  }
+
+  /**
+   * This ends the stream below Node's queue, which has handed on all that it had. Otherwise the trailers, which a caller waits for, would
+   * be asked for only when the write has completed: a turn of the event loop later, a fifth of the time of a small call. It is what
+   * Node does by itself to streams without trailers, and a second time does nothing.
+   */
+  #shutDown(): void {
+    this.stream._final(ignore);
   }
 
   /** What an answered client still sends is dropped for a while, so that it reads its answer in peace; then it is reset. */
