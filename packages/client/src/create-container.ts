@@ -48,8 +48,8 @@ export interface CreateContainerOptions extends CallOptions {
   /** This spec instead of a generated one. */
   readonly wholeSpec?: RuntimeSpec;
   /**
-   * Reads the user files of a root file system that is not mounted. Without it users are known by number only, and a name
-   * in the image's configuration fails with not_found.
+   * Reads the user files of a root file system that is not mounted. Without it they are read only where the image's configuration has the name of a user or group, by
+   * `mount(8)`: see `readMountedUserFiles`.
    */
   readonly readUserFiles?: (mounts: readonly Mount[]) => Promise<UserFiles>;
   readonly labels?: Labels;
@@ -111,17 +111,20 @@ async function prepareRootfs(
   }
   const mounts = await snapshotter.prepare(id, image.chainId, { labels: options.snapshotLabels ?? noLabels, signal });
   undo.defer(() => snapshotter.remove(id));
-  return { image, imageLabels: labels, userFiles: await userFilesOf(leased, mounts, options) };
+  return { image, imageLabels: labels, userFiles: await userFilesOf(leased, mounts, image, options) };
 }
 
 /** Some snapshotters describe mounts that only the daemon can make. */
 async function userFilesOf(
   leased: Client,
   mounts: readonly Mount[],
+  { config }: ResolvedImage,
   options: CreateContainerOptions,
 ): Promise<UserFiles> {
-  const { id, readUserFiles, signal } = options;
-  if (readUserFiles === undefined) return {};
+  const { id, signal } = options;
+  const isNumber = /^\d*(:\d*)?$/.test(config.config.User ?? "");
+  if (options.readUserFiles === undefined && isNumber) return {};
+  const readUserFiles = options.readUserFiles ?? (await import("./mounted-user-files.ts")).readMountedUserFiles;
   await using activated = await activateMounts(leased.mounts, `user-files-${id}`, mounts, { signal });
   return await readUserFiles(activated.mounts);
 }

@@ -1,5 +1,6 @@
 export type { CreateContainerOptions, SpecContext } from "./create-container.ts";
 export { createContainer, removeContainer } from "./create-container.ts";
+export { readMountedUserFiles } from "./mounted-user-files.ts";
 export type { OutputLine } from "./output-lines.ts";
 export { linesOf } from "./output-lines.ts";
 export type { PipedIoOptions } from "./piped-io.ts";

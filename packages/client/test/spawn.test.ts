@@ -6,6 +6,7 @@ import type { PeerDaemon, TemporaryDirectory } from "@berth/testing";
 import { BUSYBOX_IMAGE, busyboxImage, startBerthd, startContainerd, temporaryDirectory } from "@berth/testing";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
+import { commitContainer } from "../src/commit-container.ts";
 import { importImage } from "../src/import-image.ts";
 import type { Client } from "../src/index.ts";
 import { createClient } from "../src/index.ts";
@@ -99,6 +100,26 @@ describe.each([
       await expect(process.finish({ signal: AbortSignal.timeout(200) })).rejects.toThrow();
       expect((await client.tasks.get("patient")).status).toBe("running");
     }
+    await nothingLeft();
+  });
+
+  it("the name of a user in an image is looked up there, and nowhere outside of it", async () => {
+    const users = "echo app:x:4321:5432::/:/bin/sh >/etc/passwd; echo app:x:5432: >/etc/group";
+    const outside = "rm -rf /etc; ln -s /proc/1/root/etc /etc";
+    for (const [name, script] of Object.entries({ users, outside })) {
+      await using builder = await spawn(client, options(name, `mkdir -p /etc; ${script}`));
+      expect(await builder.finish()).toBe(0);
+      const user = name === "users" ? "app" : "daemon";
+      await commitContainer(client, name, `example.org/${name}:1`, { changes: [`USER ${user}`] });
+    }
+    {
+      const named = { ...options("named", "id -u; id -g"), image: "example.org/users:1" };
+      await using process = await spawn(client, named);
+      expect(await process.text()).toBe("4321\n5432\n");
+      await process.finish();
+    }
+    const led = spawn(client, { ...options("led", "id"), image: "example.org/outside:1" });
+    expect(await failure(led)).toBe(Code.NotFound);
     await nothingLeft();
   });
 
