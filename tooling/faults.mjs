@@ -1,4 +1,4 @@
-// npm run test:faults -- --rounds <n> --seed <s> [--only kill|power|error|full|shim|histories]: faults drawn at random, much longer than what npm test samples.
+// npm run test:faults -- --rounds <n> --seed <s> [--only kill|start|power|error|full|shim|histories]: faults drawn at random, much longer than what npm test samples.
 // With --containerd: power cuts under Debian's containerd as it comes, for comparison. Needs root, Node 20 or later, npm and apt, as the tests do. The last line is "<n> passed, <n> failed".
 import { join } from "node:path";
 

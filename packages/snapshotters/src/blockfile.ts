@@ -29,7 +29,7 @@ export async function openBlockfileSnapshotter(options: BlockfileSnapshotterOpti
   const mountOptions = given.includes("loop") ? given : [...given, "loop"];
   return openSnapshotter({ ...options, syncRemove: true }, async (tools) => {
     const scratch = await prepareScratch(options, tools.trees);
-    await tryScratch(scratch, fsType, mountOptions);
+    await tryScratch(tools.root, scratch, { type: fsType, options: mountOptions });
     return BlockfileDriver.open(tools, { scratch, fsType, mountOptions });
   });
 }

@@ -3,11 +3,11 @@ import { createHash } from "node:crypto";
 import { streamBlob } from "@berth/core/content";
 import { isNotFound } from "@berth/errors";
 import type { Digest } from "@berth/oci";
-import { withTemporaryMount } from "@berth/linux/mount";
 import type { TreeFacts } from "@berth/testing";
 import { differences, readTree, sha256 } from "@berth/testing";
 
 import type { FaultRig } from "./fault-rig.ts";
+import { withSnapshot } from "./mount-snapshot.ts";
 import { COMMITTED, committedFiles } from "./operations.ts";
 
 /**
@@ -113,7 +113,7 @@ async function checkTree(rig: FaultRig, name: string, expected: TreeFacts): Prom
   const key = "fault-view";
   try {
     const mounts = await snapshotter.view(key, name, { labels: new Map([["containerd.io/gc.root", "now"]]) });
-    const found = await withTemporaryMount(mounts, {}, readTree);
+    const found = await withSnapshot(rig.client, mounts, readTree);
     return differences(found, expected).map((difference) => `snapshot ${name}: ${difference}`);
   } catch (error) {
     return (await isThere(snapshotter.stat(name))) ? [`snapshot ${name}: ${String(error)}`] : [];

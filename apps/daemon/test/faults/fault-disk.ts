@@ -9,8 +9,8 @@ import { debianLibraries, debianTool, runProgram, temporaryDirectory } from "@be
 
 const MIB = 1024 ** 2;
 
-/** File systems that can lose their power. */
-export type FaultFileSystem = "ext4" | "xfs";
+/** File systems that a root may be on. All but btrfs can lose their power. */
+export type FaultFileSystem = "ext4" | "xfs" | "btrfs";
 
 /** What {@link faultDisk} makes. */
 export interface FaultDiskOptions {
@@ -75,9 +75,9 @@ async function makeFileSystem(image: string, { type, sizeBytes, inodes }: FaultD
   // mkfs.xfs makes none that is smaller than 300 MB.
   await truncate(image, sizeBytes ?? (type === "xfs" ? 320 : 256) * MIB);
   const [program, args] =
-    type === "xfs"
-      ? [debianTool("mkfs.xfs"), ["-q", image]]
-      : ["mkfs.ext4", ["-q", "-F", ...(inodes === undefined ? [] : ["-N", String(inodes)]), image]];
+    type === "ext4"
+      ? ["mkfs.ext4", ["-q", "-F", ...(inodes === undefined ? [] : ["-N", String(inodes)]), image]]
+      : [debianTool(`mkfs.${type}`), ["-q", image]];
   const { code, stderr } = await runProgram(program, args, { env: { LD_LIBRARY_PATH: debianLibraries() } });
   if (code !== 0) throw internal(`${program} ended with ${code}: ${stderr}`);
 }

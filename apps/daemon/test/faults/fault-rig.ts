@@ -3,14 +3,16 @@ import { join } from "node:path";
 
 import { Client } from "@berth/client";
 import { DEFAULT_NAMESPACE, parseNamespace } from "@berth/core/namespaces";
+import { isFailedPrecondition } from "@berth/errors";
 import { createUnixTransport } from "@berth/rpc/client";
-import type { FaultImage, PeerDaemon } from "@berth/testing";
-import { faultImage, startBerthd, startContainerd, temporaryDirectory } from "@berth/testing";
+import type { CallTracer, FaultImage, PeerDaemon, TraceOptions } from "@berth/testing";
+import { faultImage, startBerthd, startContainerd, temporaryDirectory, traceCalls } from "@berth/testing";
 
 import { deleteEverything } from "./check-leaks.ts";
 import type { FaultDisk } from "./fault-disk.ts";
 import { listFiles } from "./list-files.ts";
 import { Ledger } from "./ledger.ts";
+import { makeScratch } from "./mount-snapshot.ts";
 import { importInto } from "./operations.ts";
 
 /** How a rig is set up. */
@@ -76,12 +78,13 @@ export class FaultRig implements AsyncDisposable {
     const directory = stack.use(await temporaryDirectory("faults")).path;
     const temp = join(directory, "tmp");
     await mkdir(temp);
+    const config = `${options.config ?? ""}${options.snapshotter === "blockfile" ? await makeScratch(directory) : ""}`;
     const start = options.peer === "containerd" ? startContainerd : startBerthd;
     const daemon = stack.use(
       await start({
         directory,
         ...(options.disk === undefined ? {} : { root: join(options.disk.path, "root") }),
-        ...(options.config === undefined ? {} : { config: options.config }),
+        config,
         // One thread for the calls of files: the order of faults is then nearly that of the program.
         env: { UV_THREADPOOL_SIZE: "1", TMPDIR: temp, ...options.env },
       }),
@@ -126,6 +129,28 @@ export class FaultRig implements AsyncDisposable {
       ...(disk === undefined ? {} : { whileDown: () => disk.remount() }),
     });
     this.#client = this.#connect();
+  }
+
+  /**
+   * This kills the daemon and starts it again under the eyes of strace. Returns what strace has seen; `undefined` when the daemon did not
+   * come up: the fault has hit it.
+   */
+  async restartTraced(trace: TraceOptions): Promise<readonly string[] | undefined> {
+    await this.#client[Symbol.asyncDispose]();
+    await using stack = new AsyncDisposableStack();
+    let tracer: CallTracer | undefined;
+    const beforeStart = async (pid: number): Promise<void> => {
+      tracer = stack.use(await traceCalls(pid, trace));
+    };
+    try {
+      await this.daemon.restart({ signal: "SIGKILL", beforeStart });
+    } catch (error) {
+      if (tracer === undefined || !isFailedPrecondition(error)) throw error;
+      return undefined;
+    }
+    this.#client = this.#connect();
+    await tracer?.detach();
+    return tracer?.lines();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,3 +1,5 @@
+import { setTimeout as sleep } from "node:timers/promises";
+
 import { messageOf } from "@berth/errors";
 import { countCalls, traceCalls } from "@berth/testing";
 
@@ -60,6 +62,31 @@ export async function killRound(rig: FaultRig, { operation, call, count }: KillP
   const missed = failure === undefined;
   await rig.restart();
   return { problems: await checkRecovered(rig, operation), missed };
+}
+
+/** This says how often the busiest thread makes each call while the daemon starts. */
+export async function countStart(rig: FaultRig): Promise<ReadonlyMap<string, number>> {
+  const lines = await rig.restartTraced({ calls: CALLS });
+  return countCalls(lines ?? []);
+}
+
+/**
+ * This kills the daemon a while after an operation began, and again at a point of its next start; the start after that must find everything
+ * as it should be.
+ */
+export async function startRound(
+  rig: FaultRig,
+  { operation, call, count, delayMs }: KillPoint & { readonly delayMs: number },
+): Promise<RoundOutcome> {
+  await prepareOperation(rig, operation);
+  const running = operation.run(rig);
+  // It may come to its end or not.
+  running.catch(() => {});
+  await sleep(delayMs);
+  const lines = await rig.restartTraced({ calls: [call], inject: `signal=SIGKILL:when=${count}` });
+  await running.catch(() => {});
+  await rig.restart();
+  return { problems: await checkRecovered(rig, operation), missed: lines !== undefined };
 }
 
 /** This checks a daemon that was started after a fault, does the operation again, checks again, and looks for leaks. */

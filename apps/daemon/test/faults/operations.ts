@@ -4,11 +4,11 @@ import { join } from "node:path";
 import { importImage, unpackImage } from "@berth/client/import";
 import { writeBlob } from "@berth/core/content";
 import { isAlreadyExists, isNotFound, unavailable } from "@berth/errors";
-import { withTemporaryMount } from "@berth/linux/mount";
 import type { BuiltImage } from "@berth/testing";
 import { seededRandom, sha256 } from "@berth/testing";
 
 import type { FaultRig } from "./fault-rig.ts";
+import { withSnapshot } from "./mount-snapshot.ts";
 
 /** Something a client does that a fault may hit. */
 export interface Operation {
@@ -38,7 +38,7 @@ async function* inPieces(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, un
 export async function fillActive(rig: FaultRig): Promise<void> {
   const snapshotter = rig.client.snapshotter(rig.snapshotter);
   const mounts = await snapshotter.prepare(COMMITTED.key, rig.images.first.chainId, { labels: ROOT_LABELS });
-  await withTemporaryMount(mounts, {}, async (path) => {
+  await withSnapshot(rig.client, mounts, async (path) => {
     for (const [name, bytes] of committedFiles()) await writeFile(join(path, name), bytes, { mode: 0o640 });
   });
 }
@@ -101,7 +101,7 @@ function inChunks(bytes: Uint8Array): Uint8Array[] {
 
 /** Layers are only unpacked side by side where a snapshot can get its parent at its commit. */
 function canRebase({ snapshotter }: FaultRig): boolean {
-  return snapshotter === "overlayfs";
+  return snapshotter === "overlayfs" || snapshotter === "erofs";
 }
 
 const withSecond = (rig: FaultRig) => importInto(rig, rig.images.second, 1);

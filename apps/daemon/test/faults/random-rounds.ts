@@ -7,13 +7,13 @@ import type { FaultFileSystem } from "./fault-disk.ts";
 import { faultDisk } from "./fault-disk.ts";
 import { FaultRig } from "./fault-rig.ts";
 import type { KillPoint, RoundOutcome } from "./kill-round.ts";
-import { countOperation, killRound } from "./kill-round.ts";
+import { countOperation, countStart, killRound, startRound } from "./kill-round.ts";
 import { OPERATIONS } from "./operations.ts";
 import type { PowerCut } from "./power-round.ts";
 import { powerRound } from "./power-round.ts";
 
 /** Kinds of faults that are drawn. */
-export const FAULT_KINDS = ["kill", "power", "error", "full"] as const;
+export const FAULT_KINDS = ["kill", "start", "power", "error", "full"] as const;
 /** One of them. */
 export type FaultKind = (typeof FAULT_KINDS)[number];
 
@@ -23,7 +23,7 @@ export interface RandomRound extends RoundOutcome {
 }
 
 const FILE_SYSTEMS: readonly FaultFileSystem[] = ["ext4", "xfs"];
-const SNAPSHOTTERS = ["overlayfs", "overlayfs", "native"];
+const SNAPSHOTTERS = ["overlayfs", "overlayfs", "native", "blockfile", "erofs"];
 const LONGEST_DELAY_MS = 6000;
 const LONGEST_OPERATION_MS = 300;
 
@@ -36,6 +36,16 @@ const MOST_FREE_BYTES = 2_000_000;
  */
 function isOurs(operation: string, call: string): boolean {
   return call !== "write" && call !== "rmdir" && !(operation === "commit" && call === "syncfs");
+}
+
+interface WantedRig {
+  readonly snapshotter: string;
+  /** The root has a disk of its own. */
+  readonly type?: FaultFileSystem;
+}
+
+function rigFor(snapshotter: string): WantedRig {
+  return snapshotter === "btrfs" ? { snapshotter, type: "btrfs" } : { snapshotter };
 }
 
 /** Draws faults from seeds. Daemons and disks are kept from round to round; after a failure they are made anew. */
@@ -51,6 +61,8 @@ export class RandomRounds implements AsyncDisposable {
     switch (random.pick(kinds)) {
       case "kill":
         return this.#atCall(random, "kill", killRound);
+      case "start":
+        return this.#start(random);
       case "error": {
         const error = random.pick(["EIO", "ENOSPC"] as const);
         return this.#atCall(random, error, (rig, point) => errorRound(rig, { ...point, error }));
@@ -71,18 +83,40 @@ export class RandomRounds implements AsyncDisposable {
     fault: string,
     round: (rig: FaultRig, point: KillPoint) => Promise<RoundOutcome>,
   ): Promise<RandomRound> {
-    const snapshotter = random.pick(SNAPSHOTTERS);
+    const wanted = rigFor(random.pick([...SNAPSHOTTERS, "btrfs"]));
     const operation = random.pick(OPERATIONS);
-    const name = `call ${snapshotter}`;
+    const name = `call ${wanted.snapshotter}`;
     let point: KillPoint | undefined;
-    const outcome = await this.#guard(name, { snapshotter }, async (rig) => {
+    const outcome = await this.#guard(name, wanted, async (rig) => {
       const counts = await this.#countsOf(rig, operation);
       const calls = [...counts.keys()].filter((call) => fault === "kill" || isOurs(operation.name, call));
       const call = random.pick(calls.toSorted());
       point = { operation, call, count: 1 + random.below(counts.get(call) ?? 1) };
       return round(rig, point);
     });
-    return { ...outcome, description: `${fault} ${snapshotter}: ${operation.name}, ${point?.call} ${point?.count}` };
+    return {
+      ...outcome,
+      description: `${fault} ${wanted.snapshotter}: ${operation.name}, ${point?.call} ${point?.count}`,
+    };
+  }
+
+  /** Killed while it starts, after it was killed while it worked. */
+  async #start(random: SeededRandom): Promise<RandomRound> {
+    const wanted = rigFor(random.pick([...SNAPSHOTTERS, "btrfs"]));
+    const operation = random.pick(OPERATIONS);
+    const delayMs = random.below(LONGEST_OPERATION_MS);
+    let point: KillPoint | undefined;
+    const outcome = await this.#guard(`call ${wanted.snapshotter}`, wanted, async (rig) => {
+      const counts = await this.#counted(`start ${rig.snapshotter}`, () => countStart(rig));
+      const call = random.pick([...counts.keys()].toSorted());
+      point = { operation, call, count: 1 + random.below(counts.get(call) ?? 1) };
+      return startRound(rig, { ...point, delayMs });
+    });
+    const at = `${point?.call} ${point?.count}`;
+    return {
+      ...outcome,
+      description: `start ${wanted.snapshotter}: ${at}, ${delayMs} ms after ${operation.name} began`,
+    };
   }
 
   async #full(random: SeededRandom): Promise<RandomRound> {
@@ -112,9 +146,12 @@ export class RandomRounds implements AsyncDisposable {
     return { ...outcome, description: `${name}: ${cut.operation.name}, ${when}` };
   }
 
-  async #countsOf(rig: FaultRig, operation: KillPoint["operation"]): Promise<ReadonlyMap<string, number>> {
-    const key = `${rig.snapshotter} ${operation.name}`;
-    const counts = this.#counts.get(key) ?? (await countOperation(rig, operation));
+  #countsOf(rig: FaultRig, operation: KillPoint["operation"]): Promise<ReadonlyMap<string, number>> {
+    return this.#counted(`${rig.snapshotter} ${operation.name}`, () => countOperation(rig, operation));
+  }
+
+  async #counted(key: string, count: () => Promise<ReadonlyMap<string, number>>): Promise<ReadonlyMap<string, number>> {
+    const counts = this.#counts.get(key) ?? (await count());
     this.#counts.set(key, counts);
     return counts;
   }
@@ -122,7 +159,7 @@ export class RandomRounds implements AsyncDisposable {
   /** A round that cannot be done to its end has failed too. */
   async #guard(
     name: string,
-    wanted: { readonly snapshotter: string; readonly type?: FaultFileSystem },
+    wanted: WantedRig,
     round: (rig: FaultRig) => Promise<RoundOutcome>,
   ): Promise<RoundOutcome> {
     try {
@@ -136,10 +173,7 @@ export class RandomRounds implements AsyncDisposable {
     }
   }
 
-  async #rig(
-    name: string,
-    { snapshotter, type }: { readonly snapshotter: string; readonly type?: FaultFileSystem },
-  ): Promise<FaultRig> {
+  async #rig(name: string, { snapshotter, type }: WantedRig): Promise<FaultRig> {
     const known = this.#rigs.get(name);
     if (known !== undefined) return known.rig;
     await using made = new AsyncDisposableStack();

@@ -1,4 +1,4 @@
-// Draws faults and says whether every promise was kept: npm run test:faults -- --rounds <n> --seed <s> [--only kill|power|error|full].
+// Draws faults and says whether every promise was kept: npm run test:faults -- --rounds <n> --seed <s> [--only kill|start|power|error|full].
 // A round that failed is repeated by its own seed: --rounds 1 --seed <seed of the round>.
 import { parseArgs } from "node:util";
 

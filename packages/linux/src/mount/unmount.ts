@@ -1,4 +1,5 @@
 import { realpathSync } from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { lastErrno, nativePath } from "../libc.ts";
@@ -12,6 +13,7 @@ const UMOUNT_NOFOLLOW = 8;
 const EBUSY = 16;
 const EINVAL = 22;
 const ENOENT = 2;
+const EIO = 5;
 const BUSY_ATTEMPTS = 50;
 const BUSY_PAUSE_MS = 50;
 const STACK_LIMIT = 10_000;
@@ -77,17 +79,24 @@ export async function unmountAll(path: string, options: UnmountOptions = {}): Pr
 
 /** This unmounts everything at and below a path, the deepest first; a path that does not exist is fine. */
 export async function unmountRecursive(path: string, options: UnmountOptions = {}): Promise<void> {
-  let real: string;
-  try {
-    real = realpathSync(path);
-  } catch (error) {
-    if (errnoOf(error) === ENOENT) return;
-    throw error;
-  }
+  const real = realPath(resolve(path));
+  if (real === undefined) return;
   const prefix = real === "/" ? "/" : `${real}/`;
   const points = readMountInfo()
     .map((mount) => mount.mountPoint)
     .filter((point) => point === real || point.startsWith(prefix));
   // a stack of mounts at one point is listed as often as it is deep, and so unmounted as often
   for (const point of points.toSorted((a, b) => b.length - a.length)) await unmountPatiently(point, options);
+}
+
+/** On a file system that has failed nothing can be looked up; mount points are still known by the paths that they had. */
+function realPath(path: string): string | undefined {
+  try {
+    return realpathSync(path);
+  } catch (error) {
+    if (errnoOf(error) === ENOENT) return undefined;
+    if (errnoOf(error) !== EIO || path === dirname(path)) throw error;
+  }
+  const parent = realPath(dirname(path));
+  return parent === undefined ? undefined : join(parent, basename(path));
 }

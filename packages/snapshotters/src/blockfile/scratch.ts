@@ -3,8 +3,9 @@ import { join } from "node:path";
 
 import { renameDurably } from "@berth/core/durable-files";
 import { failedPrecondition, systemErrorCode, wrapError } from "@berth/errors";
-import { mountTemporary } from "@berth/linux/mount";
+import { withTemporaryMount } from "@berth/linux/mount";
 
+import { withProbeDirectory } from "../probe-directory.ts";
 import type { TreeWorkers } from "../tree-workers.ts";
 
 /** Where the empty file system comes from that snapshots without a parent begin with. */
@@ -44,9 +45,14 @@ export async function prepareScratch(options: ScratchOptions, trees: TreeWorkers
 }
 
 /** This mounts the scratch file once, so that a wrong file, type or option is told at the start. @throws failed_precondition */
-export async function tryScratch(scratch: string, type: string, options: readonly string[]): Promise<void> {
+export async function tryScratch(
+  root: string,
+  scratch: string,
+  { type, options }: { readonly type: string; readonly options: readonly string[] },
+): Promise<void> {
+  const mounts = [{ type, source: scratch, options: [...options, "ro"] }];
   try {
-    await using _mounted = await mountTemporary([{ type, source: scratch, options: [...options, "ro"] }]);
+    await withProbeDirectory(root, "scratch", (directory) => withTemporaryMount(mounts, { directory }, () => {}));
   } catch (error) {
     throw failedPrecondition(`scratch file ${scratch} cannot be mounted as ${type}`, { cause: error });
   }

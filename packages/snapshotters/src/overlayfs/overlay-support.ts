@@ -1,10 +1,11 @@
-import { access, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { access, mkdir, writeFile } from "node:fs/promises";
 import { opendirSync, renameSync } from "node:fs";
 import { join } from "node:path";
 
 import { systemErrorCode } from "@berth/errors";
 import { fsTypeName, mountTemporary, statFs } from "@berth/linux/mount";
 
+import { withProbeDirectory } from "../probe-directory.ts";
 import { inUserNamespace, kernelAtLeast } from "../user-namespace.ts";
 
 /** What the kernel and the file system of a root can do. */
@@ -37,17 +38,16 @@ async function needsUserXattr(root: string): Promise<boolean> {
 
 /** Some distributions brought the option to older kernels. */
 async function testUserXattr(root: string): Promise<boolean> {
-  const directory = await mkdtemp(join(root, "userxattr-"));
   try {
-    const [lower, upper, work] = ["lower", "upper", "work"].map((name) => join(directory, name));
-    for (const path of ["lower", "upper", "work"]) await mkdir(join(directory, path));
-    const options = [`lowerdir=${lower}`, `upperdir=${upper}`, `workdir=${work}`, "userxattr"];
-    await using _mount = await mountTemporary([{ type: "overlay", source: "overlay", options }], { directory });
-    return true;
+    return await withProbeDirectory(root, "userxattr", async (directory) => {
+      const [lower, upper, work] = ["lower", "upper", "work"].map((name) => join(directory, name));
+      for (const path of ["lower", "upper", "work"]) await mkdir(join(directory, path));
+      const options = [`lowerdir=${lower}`, `upperdir=${upper}`, `workdir=${work}`, "userxattr"];
+      await using _mount = await mountTemporary([{ type: "overlay", source: "overlay", options }], { directory });
+      return true;
+    });
   } catch {
     return false;
-  } finally {
-    await rm(directory, { recursive: true, force: true });
   }
 }
 
@@ -57,8 +57,11 @@ async function testUserXattr(root: string): Promise<boolean> {
  * Node asks `lstat` where an entry has no type, and hides that. Here the directory is renamed between opening and reading, so that
  * such a question finds nothing.
  */
-export async function supportsDirectoryTypes(root: string): Promise<boolean> {
-  const directory = await mkdtemp(join(root, "d-type-"));
+export function supportsDirectoryTypes(root: string): Promise<boolean> {
+  return withProbeDirectory(root, "d-type", tellsTypes);
+}
+
+async function tellsTypes(directory: string): Promise<boolean> {
   const [before, after] = [join(directory, "before"), join(directory, "after")];
   try {
     await mkdir(before);
@@ -73,8 +76,6 @@ export async function supportsDirectoryTypes(root: string): Promise<boolean> {
   } catch (error) {
     if (systemErrorCode(error) === "ENOENT") return false;
     throw error;
-  } finally {
-    await rm(directory, { recursive: true, force: true });
   }
 }
 

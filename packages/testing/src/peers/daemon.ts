@@ -31,7 +31,16 @@ export interface PeerDaemon extends AsyncDisposable {
   /** This returns what the daemon has logged. */
   log(): Promise<string>;
   /** This stops the daemon (SIGTERM, or `signal`) and starts it again on the same directories. */
-  restart(options?: { readonly signal?: NodeJS.Signals; readonly whileDown?: () => Promise<void> }): Promise<void>;
+  restart(options?: RestartOptions): Promise<void>;
+}
+
+/** Options of {@link PeerDaemon.restart}. */
+export interface RestartOptions {
+  /** What stops it; SIGTERM by default. */
+  readonly signal?: NodeJS.Signals;
+  readonly whileDown?: () => Promise<void>;
+  /** Called with the id of the new process, which begins when this resolves. */
+  readonly beforeStart?: (pid: number) => Promise<void>;
 }
 
 /** How to start a daemon. */
@@ -85,12 +94,12 @@ async function start(
   const extra = `${disabled}${config}`;
   await writeFile(join(directory, "config.toml"), configuration({ root, state, address, extra }));
   const env = { ...process.env, ...options.env, PATH: [...(options.path ?? []), debianPath()].join(":") };
-  const launch = async (): Promise<ChildProcess> => {
+  const launch = async (beforeStart?: RestartOptions["beforeStart"]): Promise<ChildProcess> => {
     const output = openSync(logFile, "a");
-    const child = spawn(program, ["--config", join(directory, "config.toml")], {
-      env,
-      stdio: ["ignore", output, output],
-    });
+    const command = [program, "--config", join(directory, "config.toml")];
+    const [first = program, ...rest] = beforeStart === undefined ? command : [...STOPPED, ...command];
+    const child = spawn(first, rest, { env, stdio: ["ignore", output, output] });
+    if (beforeStart !== undefined) await prepareStopped(child, beforeStart);
     await untilReady(child, address, logFile);
     return child;
   };
@@ -115,13 +124,32 @@ async function start(
     },
     ctr,
     log: () => readFile(logFile, "utf8"),
-    async restart({ signal = "SIGTERM", whileDown } = {}) {
+    async restart({ signal = "SIGTERM", whileDown, beforeStart } = {}) {
       await stopChild(child, signal);
       await whileDown?.();
-      child = await launch();
+      child = await launch(beforeStart);
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
+}
+
+/** What becomes the program that follows once it is continued. */
+const STOPPED = ["/bin/sh", "-c", 'kill -STOP $$; exec "$@"', "sh"];
+
+async function prepareStopped(child: ChildProcess, prepare: (pid: number) => Promise<void>): Promise<void> {
+  const pid = child.pid ?? 0;
+  try {
+    const deadline = Date.now() + READY_DEADLINE_MS;
+    while (!/\) T /.test(await readFile(`/proc/${pid}/stat`, "utf8"))) {
+      if (Date.now() > deadline) throw deadlineExceeded(`process ${pid} does not stop`);
+      await sleep(5);
+    }
+    await prepare(pid);
+    child.kill("SIGCONT");
+  } catch (error) {
+    child.kill("SIGKILL");
+    throw error;
+  }
 }
 
 /** Containers outlive their daemon, and their mounts keep its directories from being removed. */
