@@ -1,4 +1,4 @@
-#!/usr/bin/env node
+#!/usr/bin/env -S node --
 import { pathToFileURL } from "node:url";
 import { startupSnapshot } from "node:v8";
 

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 
+import type { PullImageOptions } from "@berth/client/pull";
 import { failedPrecondition } from "@berth/errors";
 import type { Descriptor, Digest } from "@berth/oci";
 import { digestAlgorithm, formatDigest, isLayerType, parseDigest, parseReference } from "@berth/oci";
@@ -8,7 +9,9 @@ import type { RegistryClient } from "@berth/remotes";
 import { parseLabels, requireArgument } from "../cli/arguments.ts";
 import { defineCommand } from "../cli/command.ts";
 import { booleanFlag, listFlag, stringFlag } from "../cli/flags.ts";
+import { requireReference } from "../cli/image-reference.ts";
 import { platformsOf } from "../cli/platform-flags.ts";
+import { withRegistryAdvice } from "../cli/registry-advice.ts";
 import { openRegistry, REGISTRY_FLAGS } from "../cli/registry-flags.ts";
 import { isOutputClosed, print, printAndWait } from "../output/print.ts";
 import { TransferProgress } from "../output/transfer-progress.ts";
@@ -29,7 +32,7 @@ export const fetch = defineCommand({
     "metadata-only": booleanFlag("fetch manifests and configurations of every platform, no layers"),
   },
   async run({ flags, args, session }) {
-    const name = requireArgument(args, 0, NO_REMOTE);
+    const name = requireReference(args, 0, NO_REMOTE);
     const isMetadata = flags["metadata-only"];
     const platform = platformsOf(isMetadata ? { platform: [], "all-platforms": true } : flags);
     await using registry = await openRegistry(flags);
@@ -37,7 +40,8 @@ export const fetch = defineCommand({
     const { signal } = session;
     const { pullImage } = await import("@berth/client/pull");
     using progress = new TransferProgress("downloading");
-    const { target } = await pullImage(await session.client(), registry, name, {
+    const client = await session.client();
+    const pull: PullImageOptions = {
       platform,
       everyPlatform: isMetadata || flags["all-platforms"] || flags.platform.length > 1,
       labels: parseLabels(flags.label),
@@ -46,7 +50,8 @@ export const fetch = defineCommand({
       onResolved: ({ digest }) => print(`${name} resolved: ${digest}\n`),
       onProgress: (descriptor, offset) => progress.reached(descriptor, offset),
       onStored: (descriptor, state) => progress.done(descriptor, state === "exists" ? "exists" : "done"),
-    });
+    };
+    const { target } = await withRegistryAdvice(`fetch ${name}`, () => pullImage(client, registry, name, pull));
     progress.finish();
     print(`${target.digest}\n`);
   },
@@ -59,7 +64,8 @@ export const fetchObject = defineCommand({
   examples: ["ctr content fetch-object docker.io/library/alpine:latest | jq"],
   flags: REGISTRY_FLAGS,
   async run({ flags, args, session }) {
-    const name = requireArgument(args, 0, NO_REMOTE);
+    const object = args[1] === undefined ? "needed" : "optional";
+    const name = requireReference(args, 0, NO_REMOTE, { object });
     await using registry = await openRegistry(flags);
     using _signals = endOnSignals(session);
     await printObject(
@@ -78,13 +84,17 @@ export const fetchBlob = defineCommand({
     "media-type": stringFlag("type of the blobs, where the registry does not tell"),
   },
   async run({ flags, args, session }) {
-    const name = requireArgument(args, 0, NO_REMOTE);
+    const name = requireReference(args, 0, NO_REMOTE, { object: "optional" });
     requireArgument(args, 1, "no digest given: name the blobs to fetch");
     const digests = args.slice(1).map(parseDigest);
     await using registry = await openRegistry(flags);
     using _signals = endOnSignals(session);
-    for (const digest of digests)
-      await printObject(registry, inRepository(name, digest), session.signal, flags["media-type"]);
+    for (const digest of digests) {
+      const reference = inRepository(name, digest);
+      await withRegistryAdvice(`fetch ${reference}`, () =>
+        printObject(registry, reference, session.signal, flags["media-type"]),
+      );
+    }
   },
 });
 
@@ -119,7 +129,7 @@ export const pushObject = defineCommand({
     "Uploads one blob of the content store, by its digest, as the media type given; a manifest gets the tag of <remote>.",
   flags: REGISTRY_FLAGS,
   async run({ flags, args, session }) {
-    const remote = requireArgument(args, 0, NO_REMOTE);
+    const remote = requireReference(args, 0, NO_REMOTE, { object: "optional" });
     const digest = parseDigest(requireArgument(args, 1, "no digest given: name the blob to push"));
     const mediaType = requireArgument(args, 2, "no media type given");
     await using registry = await openRegistry(flags);
@@ -131,11 +141,12 @@ export const pushObject = defineCommand({
     const [tag = ""] = parseReference(remote).object.split("@");
     using progress = new TransferProgress("uploading");
     const descriptor = { mediaType, digest, size };
-    await registry.push(remote, descriptor, content, {
+    const options = {
       signal,
       ...(tag !== "" && { object: tag }),
-      onProgress: (bytes) => progress.moved(descriptor, bytes),
-    });
+      onProgress: (bytes: number) => progress.moved(descriptor, bytes),
+    };
+    await withRegistryAdvice(`push ${remote}`, () => registry.push(remote, descriptor, content, options));
     print(`pushed ${digest} ${mediaType}\n`);
   },
 });

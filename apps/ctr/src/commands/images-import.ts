@@ -2,7 +2,7 @@ import type { Client } from "@berth/client";
 import { startEarlyUnpack, unpackImage, type UnpackImageOptions } from "@berth/client/import";
 import type { EarlyUnpack, ImportOptions, ImportResult } from "@berth/images";
 import { describedFirst, importArchive } from "@berth/images";
-import { invalidArgument } from "@berth/errors";
+import { invalidArgument, wrapError } from "@berth/errors";
 import type { PlatformMatcher } from "@berth/oci";
 import { allPlatforms, hostPlatform, only, onlyStrict, parsePlatform } from "@berth/oci";
 
@@ -51,7 +51,12 @@ export const importImages = defineCommand({
     using _signals = endOnSignals(session);
     const client = await session.client();
     const order: ImportOrder = { client, archive, flags, signal: session.signal };
-    await ((await isForDaemon(order)) ? importByDaemon(order) : importHere(order));
+    const byDaemon = await isForDaemon(order);
+    try {
+      await (byDaemon ? importByDaemon(order) : importHere(order));
+    } catch (error) {
+      throw wrapError(error, `import ${path}`);
+    }
   },
 });
 

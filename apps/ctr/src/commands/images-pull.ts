@@ -5,12 +5,14 @@ import { resolveImage } from "@berth/images";
 import type { Descriptor, PlatformMatcher } from "@berth/oci";
 import { formatPlatform, hostPlatform, parsePlatform } from "@berth/oci";
 
-import { parseLabels, requireArgument } from "../cli/arguments.ts";
+import { parseLabels } from "../cli/arguments.ts";
 import { defineCommand } from "../cli/command.ts";
 import type { FlagValues } from "../cli/flags.ts";
 import { booleanFlag, integerFlag, listFlag } from "../cli/flags.ts";
+import { requireReference } from "../cli/image-reference.ts";
 import { chooseSnapshotter } from "../cli/namespace-defaults.ts";
 import { platformsOf } from "../cli/platform-flags.ts";
+import { withRegistryAdvice } from "../cli/registry-advice.ts";
 import { credentialsOf, needsOwnConnection, openRegistry, REGISTRY_FLAGS } from "../cli/registry-flags.ts";
 import { snapshotterFlag } from "../cli/shared-flags.ts";
 import { print } from "../output/print.ts";
@@ -44,7 +46,7 @@ export const pull = defineCommand({
   ],
   flags: FLAGS,
   async run({ flags, args, session }) {
-    const name = requireArgument(args, 0, "no image given: name one in full, like docker.io/library/alpine:latest");
+    const name = requireReference(args, 0, "no image given: name one in full, like docker.io/library/alpine:latest");
     const platform = platformsOf(flags);
     using _signals = endOnSignals(session);
     const client = await session.client();
@@ -53,7 +55,8 @@ export const pull = defineCommand({
     using progress = new TransferProgress("downloading");
     const unpacking = !flags["no-unpack"] && !flags["all-platforms"];
     const order: PullOrder = { client, name, flags, platform, progress, signal, ...(unpacking && { snapshotter }) };
-    const target = (await isForDaemon(order)) ? await pullByDaemon(order) : await pullHere(order);
+    const byDaemon = await isForDaemon(order);
+    const target = await withRegistryAdvice(`pull ${name}`, () => (byDaemon ? pullByDaemon(order) : pullHere(order)));
     progress.finish();
     if (!unpacking) return;
     const image = await resolveImage(client.content, target, platform, { signal });

@@ -6,11 +6,12 @@ import { invalidArgument } from "@berth/errors";
 import type { Descriptor } from "@berth/oci";
 import { parseDigest, parsePlatform } from "@berth/oci";
 
-import { requireArgument } from "../cli/arguments.ts";
 import { defineCommand } from "../cli/command.ts";
 import type { FlagValues } from "../cli/flags.ts";
 import { booleanFlag, integerFlag, listFlag, stringFlag } from "../cli/flags.ts";
+import { requireReference } from "../cli/image-reference.ts";
 import { platformsOf } from "../cli/platform-flags.ts";
+import { withRegistryAdvice } from "../cli/registry-advice.ts";
 import { credentialsOf, needsOwnConnection, openRegistry, REGISTRY_FLAGS } from "../cli/registry-flags.ts";
 import { TransferProgress } from "../output/transfer-progress.ts";
 import { endOnSignals } from "../process/interrupts.ts";
@@ -39,7 +40,7 @@ export const push = defineCommand({
   ],
   flags: FLAGS,
   async run({ flags, args, session }) {
-    const remote = requireArgument(args, 0, "no image given: name where it is to go, like example.org/app:1");
+    const remote = requireReference(args, 0, "no image given: name where it is to go, like example.org/app:1");
     if (flags.manifest !== "" && args[1] !== undefined)
       throw invalidArgument("--manifest stands instead of a local image");
     using _signals = endOnSignals(session);
@@ -47,7 +48,10 @@ export const push = defineCommand({
     const { signal } = session;
     using progress = new TransferProgress("uploading");
     const order: PushOrder = { client, remote, local: args[1] ?? remote, flags, progress, signal };
-    await ((await isForDaemon(order)) ? pushByDaemon(order) : pushFromHere(order));
+    // What is missing here is no matter of the registry.
+    await targetOf(order);
+    const byDaemon = await isForDaemon(order);
+    await withRegistryAdvice(`push ${remote}`, () => (byDaemon ? pushByDaemon(order) : pushFromHere(order)));
     progress.finish();
   },
 });
@@ -89,11 +93,12 @@ function showStep(progress: TransferProgress, { event, descriptor, progress: byt
   if (event === "already exists") progress.done(descriptor, "exists");
 }
 
-async function pushFromHere({ client, remote, local, flags, progress, signal }: PushOrder): Promise<void> {
+async function pushFromHere(order: PushOrder): Promise<void> {
+  const { client, remote, flags, progress, signal } = order;
   await using registry = await openRegistry(flags);
   const { pushImage } = await import("@berth/client/push");
   await pushImage(client, registry, remote, {
-    target: await targetOf(client, local, flags, signal),
+    target: await targetOf(order),
     signal,
     concurrency: Math.max(1, flags["max-concurrent-uploaded-layers"]),
     ...(flags.platform.length > 0 && { platform: platformsOf({ platform: flags.platform, "all-platforms": false }) }),
@@ -102,8 +107,8 @@ async function pushFromHere({ client, remote, local, flags, progress, signal }: 
   });
 }
 
-async function targetOf(client: Client, name: string, flags: PushFlags, signal: AbortSignal): Promise<Descriptor> {
-  if (flags.manifest === "") return (await client.images.get(name, { signal })).target;
+async function targetOf({ client, local, flags, signal }: PushOrder): Promise<Descriptor> {
+  if (flags.manifest === "") return (await client.images.get(local, { signal })).target;
   const { digest, size } = await client.content.info(parseDigest(flags.manifest), { signal });
   return { mediaType: flags["manifest-type"], digest, size };
 }

@@ -1,3 +1,5 @@
+import { messageOf, wrapError } from "@berth/errors";
+
 import { describeError } from "./describe-error.ts";
 
 /** This tells of a failure that does not end the command. */
@@ -19,5 +21,9 @@ export async function forEachTold(names: readonly string[], act: (name: string) 
       if (names.length > 1) complain(`${name}: ${describeError(error)}`);
     }
   }
-  if (failures.length > 0) throw failures[0];
+  if (failures.length === 0) return;
+  const [first] = failures;
+  const [name = ""] = names;
+  // Not every daemon says what it speaks of.
+  throw names.length > 1 || messageOf(first).includes(name) ? first : wrapError(first, name);
 }

@@ -28,6 +28,8 @@ export class GrpcRequest {
   #trailers: IncomingHttpHeaders | undefined;
   #timer: NodeJS.Timeout | undefined;
   #over = false;
+  /** Why the connection was given up. */
+  #reason: RpcError | undefined;
   onHeaders: () => void = ignore;
   onEnd: (error: ConnectError | undefined) => void = ignore;
 
@@ -38,7 +40,9 @@ export class GrpcRequest {
     this.stream.on("trailers", (received) => {
       this.#trailers = received;
     });
-    this.stream.on("error", ignore);
+    this.stream.on("error", (error) => {
+      if (error instanceof RpcError) this.#reason = error;
+    });
     // The answer is whole: nobody reads what would still be sent, and the peer may wait for its end before it closes.
     this.stream.on("end", () => setImmediate(() => this.#stopSending()));
     this.stream.on("close", () => this.end(this.#outcome()));
@@ -99,6 +103,7 @@ export class GrpcRequest {
   #outcome(): ConnectError | undefined {
     const told = this.#trailers ?? (this.#headers?.["grpc-status"] === undefined ? undefined : this.#headers);
     if (told?.["grpc-status"] !== undefined) return findStatusError(told);
+    if (this.#reason !== undefined) return this.#reason;
     return errorOfReset(this.stream.rstCode ?? 0, this.#headers === undefined);
   }
 }

@@ -88,7 +88,20 @@ export class SessionKeeper {
       timer = undefined;
     }
     session.setLocalWindowSize(SESSION_WINDOW_BYTES);
+    this.#expectSettings(session);
     return this.#adopt(session);
+  }
+
+  /** A server begins by its settings. Calls do not wait for them; but one that says nothing is not waited for either. */
+  #expectSettings(session: ClientHttp2Session): void {
+    const silent = setTimeout(
+      () => session.destroy(unavailable(`connect to ${this.#path}: no answer within ${this.#connectTimeoutMs} ms`)),
+      this.#connectTimeoutMs,
+    );
+    silent.unref();
+    const spoke = (): void => clearTimeout(silent);
+    session.once("remoteSettings", spoke);
+    session.once("close", spoke);
   }
 
   #adopt(session: ClientHttp2Session): ClientHttp2Session {

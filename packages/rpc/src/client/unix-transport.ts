@@ -8,7 +8,7 @@ import type {
   MessageInitShape,
 } from "@bufbuild/protobuf";
 import type { StreamResponse, Transport, UnaryResponse } from "@connectrpc/connect";
-import { canceled, deadlineExceeded } from "@berth/errors";
+import { deadlineExceeded } from "@berth/errors";
 
 import type { HeadersInit } from "../wire/headers-init.ts";
 import { headerPairs } from "../wire/headers-init.ts";
@@ -169,7 +169,7 @@ function limitsOf(signal: AbortSignal | undefined, timeoutMs: number | undefined
 
 async function whenAborted(signal: AbortSignal, orUntil: Promise<unknown>): Promise<never> {
   const { promise, reject } = Promise.withResolvers<never>();
-  const onAbort = (): void => reject(canceled("the operation was aborted", { cause: signal.reason }));
+  const onAbort = (): void => reject(abortError(signal.reason));
   signal.addEventListener("abort", onAbort);
   void orUntil.then(
     () => signal.removeEventListener("abort", onAbort),
