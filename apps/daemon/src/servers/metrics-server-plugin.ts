@@ -5,7 +5,14 @@ import type { Logger } from "@berth/core/log";
 import { messageOf } from "@berth/errors";
 import type { Plugin } from "@berth/plugin-core";
 import { all, definePlugin, optional, skipPlugin } from "@berth/plugin-core";
-import { MetricsPlugin, NriPlugin, ServerPlugin } from "@berth/plugin-core/types";
+import {
+  MetadataPlugin,
+  MetricsPlugin,
+  NriPlugin,
+  RuntimePlugin,
+  ServerPlugin,
+  TaskMonitorPlugin,
+} from "@berth/plugin-core/types";
 import { bindTcp } from "@berth/rpc";
 import { z } from "zod";
 
@@ -16,6 +23,9 @@ import { formatAddress, parseTcpAddress } from "./tcp-address.ts";
 
 const METRICS_SERVER = "io.containerd.server.v1.metrics";
 const PAGE = "/v1/metrics";
+const STATS_TIMEOUT = "io.containerd.timeout.metrics.shimstats";
+/** Zero in the configuration means that there is no limit. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** Nothing is counted, and nothing loaded, for a page that nobody can see. */
 function isMetricsPageServed(config: DaemonConfig): boolean {
@@ -44,17 +54,29 @@ export function grpcMetricsPlugin(daemon: DaemonConfig): Plugin {
 export const metricsServerPlugin: Plugin = definePlugin({
   type: ServerPlugin,
   id: "metrics",
-  requires: { calls: all(MetricsPlugin), nri: optional(NriPlugin) },
+  requires: {
+    calls: all(MetricsPlugin),
+    metadata: optional(MetadataPlugin),
+    monitor: optional(TaskMonitorPlugin),
+    nri: optional(NriPlugin),
+    runtime: optional(RuntimePlugin),
+  },
   config: z.object({ address: z.string().default("") }),
-  async init({ plugins, config, resources, log }) {
+  async init({ plugins, config, host, resources, log }) {
     if (config.address === "") throw skipPlugin("no metrics address is configured");
-    const { gauge, registry } = await import("../metrics/registry.ts");
-    const { nri } = plugins;
-    if (nri !== undefined)
-      gauge("containerd_nri_active_plugins_total", "NRI plugins that take part", () => nri.plugins.length);
-    const server = createServer(
-      (request, response) => void sendPage({ request, response, render: () => registry.metrics(), log }),
-    );
+    const [{ gauge, registry }, { renderTaskPage }] = await Promise.all([
+      import("../metrics/registry.ts"),
+      import("../metrics/task-page.ts"),
+    ]);
+    const { metadata, monitor, nri, runtime } = plugins;
+    if (nri) gauge("containerd_nri_active_plugins_total", "NRI plugins that take part", () => nri.plugins.length);
+    const timeoutMs = host.timeouts.get(STATS_TIMEOUT) || MAX_TIMER_MS;
+    const render = async (): Promise<string> => {
+      const page = await registry.metrics();
+      if (!metadata || !runtime || !monitor?.prometheus) return page;
+      return `${page}\n${await renderTaskPage({ metadata, runtime, timeoutMs, log })}`;
+    };
+    const server = createServer((request, response) => void sendPage({ request, response, render, log }));
     await bindTcp(server, parseTcpAddress(config.address));
     resources.defer(() => closeHttpServer(server));
     log.info("serving...", { address: formatAddress(server.address()) });
