@@ -55,6 +55,37 @@ describe("back-pressure", () => {
     expect(sent).toBeLessThan(20);
   });
 
+  it.each([
+    ["Unary", 1, CHUNK],
+    ["Repeat", 1, CHUNK],
+    ["Repeat", 3, CHUNK],
+    ["Repeat", 50, 100],
+  ])("%s: %i answers of %i bytes reach a slow reader whole, then the status", async (method, count, bytesEach) => {
+    const value = new Uint8Array(bytesEach).fill(7);
+    const unary = () => ({ value });
+    const repeat = async function* () {
+      for (let index = 0; index < count; index += 1) yield { value };
+    };
+    await using running = await startServer({ routes: [serviceRoute(Echo, { unary, repeat })] });
+    const session = connect("http://localhost", { createConnection: () => net.connect(running.path) });
+    const stream = session.request({
+      ":method": "POST",
+      ":path": `/berth.test.Echo/${method}`,
+      "content-type": "application/grpc",
+    });
+    const status = new Promise((resolve) => stream.once("trailers", (trailers) => resolve(trailers["grpc-status"])));
+    stream.end(encodeFrame(new Uint8Array(0)));
+    let size = 0;
+    for await (const chunk of stream) {
+      size += chunk.length;
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect(await status).toBe("0");
+    expect(size).toBeGreaterThan(count * bytesEach);
+    expect(size).toBeLessThan(count * (bytesEach + 20));
+    session.destroy();
+  });
+
   it("a handler that does not read holds the client back", async () => {
     let written = 0;
     const gate = Promise.withResolvers<void>();
