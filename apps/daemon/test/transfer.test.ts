@@ -8,13 +8,17 @@ import { AuthResponseSchema, AuthType, OCIRegistrySchema } from "@berth/api/cont
 import { ReadStreamSchema } from "@berth/api/containerd/types/transfer/streaming";
 import type { Client } from "@berth/client";
 import { createClient } from "@berth/client";
+import { writeTar } from "@berth/archive";
 import type { AnyValue } from "@berth/core/any";
+import { streamBlob } from "@berth/core/content";
 import { codeName, codeOf } from "@berth/errors";
+import type { ImageManifest } from "@berth/oci";
 import { hostPlatform } from "@berth/oci";
 import type { BuiltImage, FaultRegistry, PeerDaemon } from "@berth/testing";
 import {
   buildImage,
   busyboxImage,
+  sha256,
   startBerthd,
   startFaultRegistry,
   startRegistry,
@@ -270,6 +274,55 @@ describe("the transfer service", { timeout: 60_000 }, () => {
     await isUnpacked(image, name);
     auth.close();
     await clear(name);
+  });
+
+  it("takes credentials as a header, and compresses what it imports", async () => {
+    const image = await imageOf("example.org/header:1", [20_000]);
+    const name = publish(image, "header");
+    registry.fault = ({ headers }) =>
+      headers.authorization === "Bearer given"
+        ? undefined
+        : { kind: "status", status: 401, headers: { "www-authenticate": 'Basic realm="test"' } };
+    const auth = await openStream(client.transport);
+    void (async () => {
+      while ((await auth.receive()) !== undefined)
+        await auth.send(pack(AuthResponseSchema, { authType: AuthType.HEADER, secret: "Bearer given" }));
+    })().catch(() => {});
+    await transfer(client.transport, fromRegistry(name, { authStream: auth.id }), intoStore(name));
+    registry.fault = undefined;
+    await isUnpacked(image, name);
+    auth.close();
+    await clear(name);
+
+    const layer = Buffer.concat(await Array.fromAsync(writeTar([{ path: "etc/", type: "directory" }])));
+    const config = { os, architecture, rootfs: { type: "layers", diff_ids: [sha256(layer)] } };
+    const entry = (path: string, content: Uint8Array) => ({
+      path,
+      type: "file" as const,
+      size: content.length,
+      content,
+    });
+    const json = (value: unknown): Uint8Array => Buffer.from(JSON.stringify(value));
+    const archive = writeTar([
+      entry("manifest.json", json([{ Config: "c.json", Layers: ["l.tar"], RepoTags: ["docker.io/x/packed:1"] }])),
+      entry("c.json", json(config)),
+      entry("l.tar", layer),
+    ]);
+    const incoming = await openStream(client.transport);
+    const sending = sendBytes(incoming, archive, {}).finally(() => incoming.close());
+    const names = { extraReferences: [{ name: "docker.io/x/packed", isPrefix: true }] };
+    await transfer(
+      client.transport,
+      pack(ImageImportStreamSchema, { stream: incoming.id, forceCompress: true }),
+      intoStore("", names),
+    );
+    await sending;
+    const { target } = await client.images.get("docker.io/x/packed:1");
+    const manifest = Buffer.concat(await Array.fromAsync(streamBlob(client.content, target.digest)));
+    const layers = (JSON.parse(manifest.toString()) as ImageManifest).layers;
+    expect(layers).toMatchObject([{ mediaType: expect.stringMatching(/gzip$/) }]);
+    expect(await client.snapshotter("overlayfs").stat(sha256(layer))).toMatchObject({ kind: "committed" });
+    await clear("docker.io/x/packed:1");
   });
 
   it("gives back what it is given, and says what it cannot do", async () => {

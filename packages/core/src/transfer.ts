@@ -28,11 +28,11 @@ export interface TransferOptions extends CallOptions {
 
 /** How a registry is reached, where that is not as the daemon is configured. */
 export interface RegistryAccess {
-  /** A user's name and secret for a host; without a name the secret is a refresh token. */
+  /** A user's name and secret for a host; without a name the secret is a refresh token. A `header` is sent instead of both, as it is. */
   readonly credentials?: (
     host: string,
     options?: { readonly signal?: AbortSignal },
-  ) => Promise<{ readonly username: string; readonly secret: string } | undefined>;
+  ) => Promise<{ readonly username: string; readonly secret: string; readonly header?: string } | undefined>;
   /** Directory with a directory for each registry. */
   readonly hostDirectory?: string;
   /** Sent with each request. */
@@ -84,6 +84,12 @@ export interface StoredImages {
   readonly unpacks: readonly UnpackTarget[];
 }
 
+/** How an archive is taken in. */
+export interface ImportChoice {
+  /** Store the layers of a Docker archive by gzip where they are not compressed. */
+  readonly compressLayers?: boolean;
+}
+
 /** What goes into an archive, and how. */
 export interface ArchiveChoice {
   /** Empty, without `allPlatforms`: that of this machine. */
@@ -109,7 +115,7 @@ export interface ImageTransfers {
     namespace: Namespace,
     archive: AsyncIterable<Uint8Array>,
     to: StoredImages,
-    options?: TransferOptions,
+    options?: TransferOptions & ImportChoice,
   ): Promise<void>;
   /** This yields a tar; nothing is read before somebody takes the bytes. @throws not_found */
   exportArchive(

@@ -7,6 +7,7 @@ import type { Descriptor, Digest, Platform } from "@berth/oci";
 import { formatDigest, MediaType, normalizePlatform, parseReference } from "@berth/oci";
 import { createHash } from "node:crypto";
 
+import { convertLayer } from "./convert-layer.ts";
 import { descriptorJson, encodeGoJson } from "./go-json.ts";
 import { normalizeDockerReference } from "./image-names.ts";
 import type { ArchiveContents, StoredFile } from "./read-archive.ts";
@@ -20,21 +21,28 @@ interface DockerImage {
 }
 
 const UNCOMPRESSED_LABEL = "containerd.io/uncompressed";
+/** How a Docker archive is taken in. */
+export interface DockerArchiveOptions extends CallOptions {
+  /** Store layers that are not compressed, as `docker save` writes them, by gzip. */
+  readonly compressLayers?: boolean | undefined;
+}
+
 export const IMAGE_NAME_ANNOTATION = "io.containerd.image.name";
 export const REF_NAME_ANNOTATION = "org.opencontainers.image.ref.name";
 
 /**
  * This writes a manifest for each image of a Docker archive and an index of them, byte for byte those of containerd, and
- * returns the index.
+ * returns the index. Layers are compressed only where the options say so: the same archive then gives the same image here, not there.
  *
  * @throws invalid_argument - `manifest.json` is malformed or names files that the archive has not
+ * @throws failed_precondition - a layer to be compressed is not the one that its configuration names
  * @see containerd core/images/archive/importer.go, ImportIndex
  */
 export async function convertDockerArchive(
   content: ContentStore,
   { files }: ArchiveContents,
   dockerManifest: Uint8Array,
-  options?: CallOptions,
+  options?: DockerArchiveOptions,
 ): Promise<Descriptor> {
   const manifests: Descriptor[] = [];
   for (const image of parseDockerManifest(dockerManifest)) {
@@ -53,7 +61,7 @@ async function writeImage(
   content: ContentStore,
   files: ReadonlyMap<string, StoredFile>,
   image: DockerImage,
-  options: CallOptions | undefined,
+  options: DockerArchiveOptions | undefined,
 ): Promise<Descriptor> {
   const config = { mediaType: MediaType.dockerConfig, ...fileOf(files, image.config) };
   const stored = image.layers.map((name) => fileOf(files, name));
@@ -63,6 +71,7 @@ async function writeImage(
     const file = compressed.get(layer.digest) ?? layer;
     layers.push({ mediaType: await layerType(content, file, options), digest: file.digest, size: file.size });
   }
+  if (options?.compressLayers === true) await compressPlain(content, config, layers, options);
   const manifest = {
     schemaVersion: 2,
     mediaType: MediaType.dockerManifest,
@@ -71,6 +80,21 @@ async function writeImage(
   };
   const descriptor = await writeJson(content, MediaType.dockerManifest, manifest, options);
   return { ...descriptor, platform: await configPlatform(content, config, options) };
+}
+
+async function compressPlain(
+  content: ContentStore,
+  config: Descriptor,
+  layers: Descriptor[],
+  { signal }: CallOptions,
+): Promise<void> {
+  const { diffIds } = await readImageConfig(content, config, { signal });
+  for (const [index, layer] of layers.entries()) {
+    const diffId = diffIds[index];
+    // An image that lacks one is refused when it is unpacked.
+    if (diffId === undefined || layer.mediaType !== MediaType.dockerLayer) continue;
+    layers[index] = await convertLayer(layer, diffId, { content, compression: "gzip", signal });
+  }
 }
 
 /** A layer that an earlier pull left in compressed form is used in that form: its registry knows it by that digest. */

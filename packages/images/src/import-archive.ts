@@ -1,5 +1,4 @@
 import type { TarBudgets } from "@berth/archive";
-import type { CallOptions } from "@berth/core/any";
 import type { ContentStore } from "@berth/core/content";
 import type { ImageSpec, ImageStore } from "@berth/core/images";
 import type { Labels } from "@berth/core/labels";
@@ -8,6 +7,7 @@ import { invalidArgument, isNotFound, notFound } from "@berth/errors";
 import type { Descriptor, PlatformMatcher } from "@berth/oci";
 import { hostPlatform, only } from "@berth/oci";
 
+import type { DockerArchiveOptions } from "./docker-archive.ts";
 import { convertDockerArchive, IMAGE_NAME_ANNOTATION, REF_NAME_ANNOTATION } from "./docker-archive.ts";
 import { labelChildren, SUBJECT_ANNOTATION } from "./gc-labels.ts";
 import { children } from "./image-children.ts";
@@ -18,7 +18,7 @@ import type { ChildrenHandler } from "./walk.ts";
 import { filterPlatforms, walk } from "./walk.ts";
 
 /** Options of {@link importArchive}. */
-export interface ImportOptions extends CallOptions, ArchiveWatcher {
+export interface ImportOptions extends DockerArchiveOptions, ArchiveWatcher {
   /** Where the blobs go; the caller holds a lease for them. */
   readonly content: ContentStore;
   /** Where the names go; absent: they are only returned. */

@@ -1,3 +1,5 @@
+import { gunzipSync } from "node:zlib";
+
 import type { TarEntryInput, TarEntryWithContent } from "@berth/archive";
 import { writeTar } from "@berth/archive";
 import { Code, codeOf } from "@berth/errors";
@@ -207,5 +209,31 @@ describe("importArchive", () => {
     expect(layers).toEqual([
       { mediaType: "application/vnd.docker.image.rootfs.diff.tar.gzip", digest: sha256(compressed), size: 11 },
     ]);
+  });
+
+  it("stores layers of a Docker archive by gzip where it is told to, and refuses one that is not its configuration's", async () => {
+    const layer = "x".repeat(5000);
+    const archive = (diffId: string) =>
+      pack([
+        docker({}),
+        file(
+          "c.json",
+          JSON.stringify({ os: "linux", architecture: "amd64", rootfs: { type: "layers", diff_ids: [diffId] } }),
+        ),
+        file("l.tar", layer),
+      ]);
+    const content = new MemoryContentStore();
+    const options = { content, platform: allPlatforms, compressLayers: true };
+    const { images } = await importArchive(stream(await archive(sha256(encoder.encode(layer)))), options);
+    const bytesOf = (digest: string | undefined): Uint8Array =>
+      content.blobs.get(digest as never)?.bytes ?? encoder.encode("");
+    const { layers } = JSON.parse(Buffer.from(bytesOf(images[0]?.target.digest)).toString());
+    expect(layers).toMatchObject([{ mediaType: "application/vnd.docker.image.rootfs.diff.tar.gzip" }]);
+    expect(gunzipSync(bytesOf(layers[0].digest)).toString()).toBe(layer);
+    const wrong = archive(sha256(encoder.encode("y")));
+    const failure = await importArchive(stream(await wrong), { ...options, content: new MemoryContentStore() }).catch(
+      (error: unknown) => codeOf(error),
+    );
+    expect(failure).toBe(Code.FailedPrecondition);
   });
 });

@@ -123,6 +123,26 @@ describe("RegistryClient and who it is", () => {
     ]);
   });
 
+  it.each([
+    ["Bearer", () => wantsToken()],
+    [
+      "Basic",
+      () => {
+        registry.fault = ({ headers }) =>
+          headers.authorization === "Bearer good"
+            ? undefined
+            : { kind: "status", status: 401, headers: { "www-authenticate": 'Basic realm="x"' } };
+      },
+    ],
+  ])("sends a header as it is to a host that asks for %s, and once", async (_scheme, demand) => {
+    demand();
+    expect(await resolve(async () => ({ username: "", secret: "", header: "Bearer good" }))).toEqual(manifest);
+    expect(await resolve(async () => ({ username: "", secret: "", header: "Bearer bad" }))).toBe("unauthenticated");
+    expect(tokens.asked).toEqual([]);
+    const sent = registry.requests.filter(({ headers }) => headers.authorization === "Bearer bad");
+    expect(sent).toHaveLength(1);
+  });
+
   it("gets a token for a refresh token", async () => {
     wantsToken();
     expect(await resolve(async () => ({ username: "", secret: "refresh" }))).toEqual(manifest);

@@ -2,7 +2,6 @@ import { AuthRequestSchema, AuthResponseSchema, AuthType } from "@berth/api/cont
 import { KeyedLock } from "@berth/core/keyed-lock";
 import type { Stream } from "@berth/core/streaming";
 import type { RegistryAccess } from "@berth/core/transfer";
-import { unimplemented } from "@berth/errors";
 
 import { packMessage, unpackMessage } from "./messages.ts";
 
@@ -22,7 +21,7 @@ export function streamCredentials(stream: Stream, reference: string): NonNullabl
     const { authType, username, secret } = unpackMessage(AuthResponseSchema, message);
     if (authType === AuthType.CREDENTIALS) return { username, secret };
     if (authType === AuthType.REFRESH) return { username: "", secret };
-    if (authType === AuthType.HEADER) throw unimplemented("credentials as a header");
+    if (authType === AuthType.HEADER) return { username, secret: "", header: secret };
     return undefined;
   };
 }

@@ -1,6 +1,6 @@
 import type { ContentStore } from "@berth/core/content";
 import type { ImageSpec } from "@berth/core/images";
-import type { StoredImages, TransferOptions } from "@berth/core/transfer";
+import type { ImportChoice, StoredImages, TransferOptions } from "@berth/core/transfer";
 import { notFound } from "@berth/errors";
 import type { ImportResult } from "@berth/images";
 import { importArchive, readIndex, unpack } from "@berth/images";
@@ -30,7 +30,7 @@ export async function importImages(
   { to, leased }: ImportRequest,
   settings: LocalTransferOptions,
   { followers }: { readonly followers: Followers },
-  options: TransferOptions,
+  options: TransferOptions & ImportChoice,
 ): Promise<void> {
   const { onProgress } = options;
   const { content, images } = leased.stores;
@@ -59,7 +59,7 @@ async function readInto(
   arriving: ArrivingImages,
   archive: AsyncIterable<Uint8Array>,
   { to, leased }: ImportRequest,
-  { signal }: TransferOptions,
+  { signal, compressLayers }: TransferOptions & ImportChoice,
 ): Promise<ImportResult> {
   const { content } = leased.stores;
   const { onWriter, onProgress, onBlob } = arriving;
@@ -67,6 +67,7 @@ async function readInto(
     return await importArchive(archive, {
       content,
       signal,
+      compressLayers,
       platform: matchPlatforms(to.platforms),
       // Platforms that were asked for are all that the archive need hold.
       skipMissing: to.platforms.length > 0,

@@ -1,6 +1,13 @@
 import { KeyedLock } from "@berth/core/keyed-lock";
 import type { Namespace } from "@berth/core/namespaces";
-import type { ArchiveChoice, ImageTransfers, RegistryImage, StoredImages, TransferOptions } from "@berth/core/transfer";
+import type {
+  ArchiveChoice,
+  ImageTransfers,
+  ImportChoice,
+  RegistryImage,
+  StoredImages,
+  TransferOptions,
+} from "@berth/core/transfer";
 import { exportArchive } from "@berth/images";
 import { hostPlatform } from "@berth/oci";
 
@@ -54,7 +61,7 @@ export class LocalTransfer implements ImageTransfers {
     namespace: Namespace,
     archive: AsyncIterable<Uint8Array>,
     to: StoredImages,
-    options: TransferOptions = {},
+    options: TransferOptions & ImportChoice = {},
   ): Promise<void> {
     await withLease(this.#options.metadata, namespace, options, (leased) =>
       importImages(archive, { to, leased }, this.#options, this.#shared, options),

@@ -94,7 +94,9 @@ async function push(order: Order): Promise<void> {
 
 async function importArchive(order: Order): Promise<void> {
   const to = fromProtoImages(unpackMessage(ImageStoreSchema, order.destination));
-  await order.transfers.importArchive(order.namespace, openImport(order), to, order.options);
+  const { forceCompress } = unpackMessage(ImageImportStreamSchema, order.source);
+  const options = { ...order.options, compressLayers: forceCompress };
+  await order.transfers.importArchive(order.namespace, openImport(order), to, options);
 }
 
 async function exportArchive(order: Order): Promise<void> {
@@ -115,8 +117,7 @@ async function echo(order: Order): Promise<void> {
 }
 
 function openImport({ source, streams, namespace, options }: Order): AsyncIterable<Uint8Array> {
-  const { stream, forceCompress } = unpackMessage(ImageImportStreamSchema, source);
-  if (forceCompress) throw unimplemented("layers are stored as the archive has them");
+  const { stream } = unpackMessage(ImageImportStreamSchema, source);
   return receiveBytes(streams.get(namespace, stream), options);
 }
 

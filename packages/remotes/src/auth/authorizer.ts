@@ -21,7 +21,7 @@ interface Bearer {
 }
 
 /** What a host has asked for, once it has. */
-type Scheme = { readonly kind: "basic"; readonly value: string } | Bearer;
+type Scheme = { readonly kind: "fixed"; readonly value: string } | Bearer;
 
 /**
  * Authorises requests of one user to registries. What a host asks for is remembered for its origin; tokens are shared by requests of the same scopes, and fetched once for all who
@@ -40,7 +40,7 @@ export class Authorizer {
   async authorization(host: RegistryHost, scopes: readonly string[], pool: Dispatcher): Promise<string | undefined> {
     const scheme = this.#schemes.get(originOf(host));
     if (scheme === undefined) return undefined;
-    if (scheme.kind === "basic") return scheme.value;
+    if (scheme.kind === "fixed") return scheme.value;
     const token = await this.#token(host, scheme, scopes, pool);
     return `Bearer ${token.value}`;
   }
@@ -68,15 +68,24 @@ export class Authorizer {
       if (challenge.scheme === "basic") {
         const credentials = await this.#find(host, options);
         if (credentials === undefined) throw unauthenticated(`${host.host} asks for a user and a password`);
+        if (this.#takesHeader(host, credentials, refusals)) return true;
         if (refusals > 0)
           throw unauthenticated(
             `${host.host} refuses the user ${JSON.stringify(credentials.username)} or the password`,
           );
-        this.#schemes.set(originOf(host), { kind: "basic", value: basicAuthorization(credentials) });
+        this.#schemes.set(originOf(host), { kind: "fixed", value: basicAuthorization(credentials) });
         return true;
       }
     }
     return false;
+  }
+
+  /** A user who says what is to be sent need not be asked in the host's way. */
+  #takesHeader(host: RegistryHost, credentials: Credentials | undefined, refusals: number): boolean {
+    if (credentials?.header === undefined) return false;
+    if (refusals > 0) throw unauthenticated(`${host.host} refuses the header that it was sent`);
+    this.#schemes.set(originOf(host), { kind: "fixed", value: credentials.header });
+    return true;
   }
 
   async #takeBearer(
@@ -94,6 +103,7 @@ export class Authorizer {
     if (refusals > 1) throw unauthenticated(`${host.host} refuses the token that its token server gave`);
     this.#tokens.drop(tokenKey(host, scopes));
     const credentials = await this.#find(host, options);
+    if (this.#takesHeader(host, credentials, refusals)) return true;
     const realm = checkRealm(parameters.get("realm") ?? "", host, credentials);
     this.#schemes.set(originOf(host), { kind: "bearer", realm, service: parameters.get("service") ?? "", credentials });
     return true;

@@ -16,6 +16,8 @@ export interface Credentials {
   /** Empty when `secret` is a refresh token. */
   readonly username: string;
   readonly secret: string;
+  /** Sent as `Authorization`, as it is, whatever the host asks for; name and secret then do not count. */
+  readonly header?: string;
 }
 
 /** One server that may be asked for the images of a registry: the registry itself or a mirror. */
