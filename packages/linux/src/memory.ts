@@ -1,3 +1,4 @@
+import { readdirSync } from "node:fs";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 
@@ -13,8 +14,8 @@ const CHECK_MS = 1000;
 const LARGEST_HEAP = 96 << 20;
 
 /**
- * This gives memory that nothing uses back to the kernel, whenever the process has come to rest after work that made it grow; until it is
- * disposed. Neither V8 nor malloc does that by itself in a process that does nothing: garbage stays until something is allocated.
+ * This gives memory that nothing uses back to the kernel, whenever the process has come to rest after work; until it is disposed.
+ * Neither V8 nor malloc does that by itself in a process that does nothing: garbage stays until something is allocated.
  *
  * It costs some ten milliseconds once for each such pause, and at most a fiftieth of the time.
  */
@@ -30,7 +31,8 @@ export function returnMemoryAtRest(): Disposable {
 
 function sample(): MemorySample {
   const { user, system } = process.cpuUsage();
-  return { at: performance.now(), cpuMs: (user + system) / 1000, rss: process.memoryUsage.rss() };
+  const threads = readdirSync("/proc/self/task").length;
+  return { at: performance.now(), cpuMs: (user + system) / 1000, rss: process.memoryUsage.rss(), threads };
 }
 
 function returnMemory(): void {

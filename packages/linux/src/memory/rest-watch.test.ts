@@ -12,7 +12,7 @@ function answers(
 ): boolean[] {
   let cpuMs = 0;
   return seconds.map(([used, rssMib], index) =>
-    watch.sample({ at: (start + index) * 1000, cpuMs: (cpuMs += used), rss: rssMib * MIB }),
+    watch.sample({ at: (start + index) * 1000, cpuMs: (cpuMs += used), rss: rssMib * MIB, threads: 7 }),
   );
 }
 
@@ -46,12 +46,12 @@ describe("RestWatch", () => {
     ["nothing happened", 40, 0, false],
     ["it grew a little", 43, 0, false],
     ["it grew much", 44, 0, true],
-    ["it shrank much, as after the end of a thread", 36, 0, true],
+    ["it shrank much", 36, 0, false],
     ["it worked a little", 40, 100, false],
     ["it worked much", 40, 150, true],
   ])("after a return: %s", (_, rssMib, cpuMs, expected) => {
     const watch = new RestWatch();
-    watch.returned({ at: 0, cpuMs: 0, rss: 40 * MIB });
+    watch.returned({ at: 0, cpuMs: 0, rss: 40 * MIB, threads: 7 });
     const seconds = [
       [cpuMs, rssMib],
       [1, rssMib],
@@ -59,10 +59,25 @@ describe("RestWatch", () => {
     expect(answers(watch, seconds, 1).at(-1)).toBe(expected);
   });
 
+  it.each([
+    ["were there at the return", 9],
+    ["began after it", 7],
+  ])("misses threads that %s", (_, threads) => {
+    const watch = new RestWatch();
+    const now = { cpuMs: 0, rss: 40 * MIB };
+    watch.returned({ at: 0, ...now, threads });
+    expect(watch.sample({ at: 1000, ...now, threads: 9 })).toBe(false);
+    expect(watch.sample({ at: 2000, ...now, threads: 9 })).toBe(false);
+    expect(watch.sample({ at: 3000, ...now, threads: 8 })).toBe(true);
+    watch.returned({ at: 3000, ...now, threads: 8 });
+    expect(watch.sample({ at: 4000, ...now, threads: 8 })).toBe(false);
+    expect(watch.sample({ at: 5000, ...now, threads: 8 })).toBe(false);
+  });
+
   it("keeps its work to a fiftieth of the time", () => {
     const watch = new RestWatch();
-    watch.sample({ at: 0, cpuMs: 0, rss: 80 * MIB });
-    watch.returned({ at: 0, cpuMs: 100, rss: 40 * MIB });
+    watch.sample({ at: 0, cpuMs: 0, rss: 80 * MIB, threads: 7 });
+    watch.returned({ at: 0, cpuMs: 100, rss: 40 * MIB, threads: 7 });
     const asked = answers(
       watch,
       Array.from({ length: 8 }, () => [0, 90] as const),
