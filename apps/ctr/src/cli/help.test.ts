@@ -19,6 +19,15 @@ it.each(leaves(COMMAND_TREE))("%s has a complete help, and no name twice", async
   for (const name of Object.keys(command.flags)) expect(help).toContain(`--${name}`);
 });
 
+const LISTING = /(^| )(active|check|df|events|list|metrics|ps|usage)$/;
+
+it.each(leaves(COMMAND_TREE).filter(([path]) => LISTING.test(path)))(
+  "%s is printed as JSON as well",
+  async (_, entry) => {
+    expect((await entry.load()).flags["format"]?.values).toEqual(["table", "json"]);
+  },
+);
+
 it("every group lists its commands, with unique names", () => {
   const groups = [COMMAND_TREE, ...COMMAND_TREE.commands.filter((entry) => "commands" in entry)];
   for (const group of groups) {

@@ -1,4 +1,4 @@
-import { InfoSchema, Kind, UsageResponseSchema } from "@berth/api/containerd/services/snapshots/v1/snapshots";
+import { InfoSchema, Kind } from "@berth/api/containerd/services/snapshots/v1/snapshots";
 import type { Client } from "@berth/client";
 import { toProtoLabels } from "@berth/core/labels";
 import type { SnapshotInfo, SnapshotKind, Snapshotter } from "@berth/core/snapshots";
@@ -108,11 +108,7 @@ export const usage = defineCommand({
       style: NARROW,
       header: ["KEY", "SIZE", "INODES", ""],
       row: ({ key, size, inodes }) => [key, flags.b ? String(size) : formatBinarySize(size), String(inodes), ""],
-      json: async ({ key, size, inodes }) => ({
-        key,
-        // The message has no key: it answers for one.
-        ...Object(await messageJson(UsageResponseSchema, { size: BigInt(size), inodes: BigInt(inodes) })),
-      }),
+      json: ({ key, size, inodes }) => ({ key, size: String(size), inodes: String(inodes) }),
     });
   },
 });
