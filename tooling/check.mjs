@@ -19,6 +19,7 @@ const CHECKS = {
   "unused code": ["knip", "--no-progress", "--no-config-hints"],
   "README examples": ["node", "tooling/readme-examples.mjs"],
   "API reference": ["node", "tooling/api-reference.mjs", "--check"],
+  "reference of ctr": ["node", "--conditions=@berth/source", "tooling/ctr-reference.mjs", "--check"],
   bundles: ["node", "tooling/bundle.mjs"],
   "shipped dependencies": ["node", "tooling/shipped-dependencies.mjs", "--check"],
 };

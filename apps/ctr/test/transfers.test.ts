@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 
-import { readTar } from "@berth/archive";
+import { readTar, writeTar } from "@berth/archive";
 import { hostPlatform } from "@berth/oci";
 import type { PeerRegistry } from "@berth/testing";
 import { buildImage, runProgram, startRegistry } from "@berth/testing";
@@ -136,6 +136,36 @@ describe.each([
     await fail("images", "push", ...local, "example.org", BUSYBOX_IMAGE);
     await fail("images", "push", ...local, `${registry.host}/moved:1`, "example.org/none:1");
     await fail("images", "push", ...local, "127.0.0.1:1/moved:1", BUSYBOX_IMAGE);
+  });
+
+  it("have their layers compressed by the daemon alone", TIMEOUT, async () => {
+    const image = await buildImage({
+      name: "example.org/plain:1",
+      layers: [[{ path: "file", type: "file", size: 4, content: Buffer.from("text") }]],
+      compression: "none",
+    });
+    const archive = place("plain.tar");
+    const [layer] = image.layers;
+    const file = (path: string, content: Uint8Array) => ({
+      path,
+      type: "file" as const,
+      size: content.length,
+      content,
+    });
+    const manifest = [{ Config: "config.json", RepoTags: [image.name], Layers: ["layer.tar"] }];
+    const entries = [
+      file("config.json", image.blobs.get(image.config.digest) ?? Buffer.of()),
+      file("layer.tar", image.blobs.get(layer?.digest ?? image.config.digest) ?? Buffer.of()),
+      file("manifest.json", Buffer.from(JSON.stringify(manifest))),
+    ];
+    await writeFile(archive, Buffer.concat(await Array.fromAsync(writeTar(entries))));
+    if (local.length > 0) {
+      expect(await fail("images", "import", ...local, "--compress-blobs", archive)).toMatch(/--local/);
+      return;
+    }
+    await say("-n", "compressed", "images", "import", "--compress-blobs", archive);
+    expect(await say("-n", "compressed", "images", "inspect", image.name)).toMatch(/tar[+.]gzip @/);
+    expect(await say("-n", "compressed", "images", "check")).toMatch(/complete \(2\/2\).* true/);
   });
 
   it("are shown by bars on a terminal", TIMEOUT, async () => {

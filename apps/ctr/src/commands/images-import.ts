@@ -34,7 +34,7 @@ const FLAGS = {
   ),
   snapshotter: snapshotterFlag,
   label: listFlag("label of the images, key=value"),
-  "compress-blobs": booleanFlag("have the daemon compress layers that are not"),
+  "compress-blobs": booleanFlag("have the daemon compress the layers of a Docker archive that are not"),
 };
 
 type ImportFlags = FlagValues<typeof FLAGS>;
