@@ -154,6 +154,8 @@ describe.each(["berthd", "containerd"] as const)("prune on %s", (kind) => {
     expect(await say("system", "prune", "--all", "--dry-run")).toMatch(
       /^container ended\nimage example.org\/other:1\nwould free /,
     );
+    expect(await say("system", "prune", "--filter", "labels.no==such")).toMatch(/^freed /);
+    expect(await say("system", "prune", "--filter", "label=no-such")).toMatch(/^freed /);
     expect(await say("system", "prune", "--all")).toMatch(/^container ended\nimage example.org\/other:1\nfreed /);
     expect(await say("containers", "ls", "-q")).toBe("pod\nrunning\nwithout-task\n");
     expect(await say("tasks", "ls")).toMatch(/^running +\d+ +RUNNING/m);

@@ -28,7 +28,7 @@ export const prune = defineCommand({
     const client = await session.client();
     const { signal } = session;
     const before = await readInventory(client, { signal });
-    const containers = idleContainers(before, parsePruneFilters(flags.filter, Date.now()), Date.now());
+    const containers = await chooseContainers(client, before, flags.filter, { signal });
     const afterwards = without(before, containers);
     const images = await chooseImages(client, afterwards, flags, { signal });
     const bytes = formatBinarySize(wouldBeFreed(afterwards, images));
@@ -48,6 +48,21 @@ export const prune = defineCommand({
     print(`freed ${formatBinarySize(wouldBeFreed(rest, gone))}\n`);
   },
 });
+
+/** Filters of lists choose among containers too: one that asks for what only images have chooses none. */
+async function chooseContainers(
+  client: Client,
+  inventory: Inventory,
+  filters: readonly string[],
+  options: CallOptions,
+): Promise<readonly Container[]> {
+  const filter = parsePruneFilters(filters, Date.now());
+  const idle = idleContainers(inventory, filter, Date.now());
+  if (filter.daemonFilters.length === 0) return idle;
+  const listed = client.containers.list({ ...options, filters: filter.daemonFilters });
+  const matching = new Set(await Array.fromAsync(listed, ({ id }) => id));
+  return idle.filter(({ id }) => matching.has(id));
+}
 
 function without(inventory: Inventory, containers: readonly Container[]): Inventory {
   const gone = new Set(containers);
