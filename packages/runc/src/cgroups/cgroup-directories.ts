@@ -27,6 +27,8 @@ export function cgroupDirectories(cgroupsPath: string | undefined): readonly str
 
 /** This returns a cgroup and all below it, parents first; nothing where it is not. */
 export function cgroupTree(directory: string): readonly string[] {
+  // asked for a dozen that are not there whenever a container is made: an error each would take longer than all the looking
+  if (!existsSync(directory)) return [];
   try {
     const below = readdirSync(directory, { withFileTypes: true }).filter((entry) => entry.isDirectory());
     return [directory, ...below.flatMap(({ name }) => cgroupTree(join(directory, name)))];
