@@ -45,8 +45,8 @@ class ContainerTasks implements RuncTasks {
   readonly #context: RuncTasksContext;
   readonly #containers = new Map<string, Container>();
   readonly #sandboxes: Sandboxes;
-  /** Ids of containers that are being made. */
-  readonly #coming = new Set<string>();
+  /** Containers that are being made, and when that is over. */
+  readonly #coming = new Map<string, PromiseWithResolvers<void>>();
 
   constructor(context: RuncTasksContext) {
     this.#context = context;
@@ -157,7 +157,8 @@ class ContainerTasks implements RuncTasks {
     checkIdentifier(id, "container id");
     if (request.parentCheckpoint !== "") throw unimplemented("parent checkpoints are not supported");
     if (this.#containers.has(id) || this.#coming.has(id)) throw alreadyExists(`container ${id}`);
-    this.#coming.add(id);
+    const coming = Promise.withResolvers<void>();
+    this.#coming.set(id, coming);
     try {
       const options = parseRuncOptions(request.options);
       writeRuncOptions(bundle, options);
@@ -179,10 +180,13 @@ class ContainerTasks implements RuncTasks {
       return { pid: container.init.pid };
     } finally {
       this.#coming.delete(id);
+      coming.resolve();
     }
   }
 
   async #delete(id: string) {
+    // a daemon that gives a creation up removes what comes of it, and cannot know when that is
+    await this.#coming.get(id)?.promise;
     const container = this.#get(id);
     await container.delete();
     this.#containers.delete(id);

@@ -141,6 +141,17 @@ describe("what containers and clients do wrong stays with them", { timeout: 60_0
     await fixture.remove("hangs");
   });
 
+  it("a container that is deleted while it is being made is gone when both are done", async () => {
+    const options = fixture.runtime("slow-create", `"$@"`, `case " $* " in *" create "*) sleep 0.3;; esac`);
+    const making = fixture.create("unwanted", { args: ["sleep", "1000"] }, { options });
+    await expect.poll(() => codeFrom(fixture.call("state", "unwanted"))).toBe(Code.NotFound);
+    await expect.poll(() => readdirSync(join(fixture.directory, "unwanted"))).toContain("creating.json");
+    await fixture.call("delete", "unwanted");
+    await making;
+    expect(await codeFrom(fixture.call("state", "unwanted"))).toBe(Code.NotFound);
+    expect(fixture.topics("unwanted").at(-1)).toBe("/tasks/delete");
+  });
+
   it("every zombie is taken", () => {
     expect(readFileSync(`/proc/self/task/${process.pid}/children`, "utf8").trim().split(" ")).toHaveLength(1);
   });
