@@ -8,6 +8,7 @@ import { createClient } from "@connectrpc/connect";
 import { once } from "node:events";
 import { connect } from "node:net";
 import type { Duplex } from "node:stream";
+import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 
 import type { LocalNri } from "../src/index.ts";
@@ -181,6 +182,23 @@ describe("plugins from outside", () => {
     expect(await codeFrom(nri.notify("validateContainerAdjustment", { pod }))).toBe(Code.Unimplemented);
   });
 
+  it("are not told of what they did not ask for, though they have a call for it", async () => {
+    await using setup = await startNri();
+    const { nri, socketPath } = setup;
+    const told: string[] = [];
+    const raw = await rawPlugin(socketPath, {
+      configure: () => ({ events: 1 << (Event.START_CONTAINER - 1) }),
+      synchronize: () => ({}),
+      startContainer: () => (told.push("start"), {}),
+      stopContainer: () => (told.push("stop"), {}),
+    });
+    await raw.registration;
+    await expect.poll(() => names(nri)).toEqual(["50-raw"]);
+    await nri.notify("stopContainer", { pod, container });
+    await nri.notify("startContainer", { pod, container });
+    expect(told).toEqual(["start"]);
+  });
+
   it("come into the order of events as a whole: what happens while they are brought up to date, they see after it", async () => {
     await using setup = await startNri();
     const { nri, socketPath } = setup;
@@ -190,8 +208,10 @@ describe("plugins from outside", () => {
       { synchronize: () => void seen.push("synchronized"), removeContainer: () => void seen.push("removed") },
       { name: "late", index: "00", socketPath },
     );
+    // Time enough for what must not happen.
+    await sleep(300);
     await nri.notify("removeContainer", { pod, container });
-    expect(seen).toEqual([]);
+    expect([seen, names(nri)]).toEqual([[], []]);
     hold[Symbol.dispose]();
     await expect.poll(() => names(nri)).toEqual(["00-late"]);
     await nri.notify("removeContainer", { pod, container });

@@ -2,6 +2,8 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 
+import type { Logger } from "@berth/core/log";
+import { silentLogger } from "@berth/core/log";
 import { expect, it } from "vitest";
 
 import { installPlugin, startNri, writeExecutable } from "./nri-setup.ts";
@@ -37,7 +39,9 @@ it("starts what is installed, with name, index and configuration, and ends it", 
 it("leaves out what is no plugin, and goes on without those that fail", { timeout: 60_000 }, async () => {
   let directory = "";
   let output = "";
-  await using setup = await startNri({ registrationTimeoutMs: 10_000 }, async (path) => {
+  const warnings: string[] = [];
+  const log: Logger = { ...silentLogger, warn: (_, fields) => void warnings.push(JSON.stringify(fields)) };
+  await using setup = await startNri({ registrationTimeoutMs: 10_000, log }, async (path) => {
     directory = path;
     output = join(path, "output");
     const plugins = join(path, "plugins");
@@ -55,6 +59,12 @@ it("leaves out what is no plugin, and goes on without those that fail", { timeou
   });
   await setup.nri.notify("stopPodSandbox", {});
   expect(setup.nri.plugins.map(({ name }) => name)).toEqual(["good"]);
+  // What is no program need not be spoken of.
+  expect(
+    ["badly-named", "01-", "02-", "03-", "04-", "05-", "06-"].map((name) =>
+      warnings.some((text) => text.includes(`/${name}`)),
+    ),
+  ).toEqual([...Array.from({ length: 5 }, () => true), false, false]);
   const silent = Number(await readFile(join(directory, "silent.pid"), "utf8"));
   await expect.poll(() => isAlive(silent), { timeout: 10_000 }).toBe(false);
 });
