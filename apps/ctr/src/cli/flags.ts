@@ -9,7 +9,7 @@ export interface Flag<T = unknown> {
   readonly initial: T;
   /** Other names; one letter or whole words. */
   readonly aliases: readonly string[];
-  /** What it may be, where that is one of a few words: offered to who completes a line, and told by the help. */
+  /** What it may be, where that is one of a few words: offered to who completes a line. */
   readonly values?: readonly string[];
   /** Environment variable that is read when the flag is not given. */
   readonly env?: string;
