@@ -1,7 +1,7 @@
 import type { FileHandle } from "node:fs/promises";
 import { statfs } from "node:fs/promises";
 
-import { resourceExhausted, unavailable } from "@berth/errors";
+import { dataLoss, resourceExhausted, unavailable } from "@berth/errors";
 
 /** Why a commit did not happen. */
 export interface CommitFailure {
@@ -20,6 +20,9 @@ const EIO = 5;
 const ENOSPC = 28;
 const EDQUOT = 122;
 const MDB_MAP_FULL = -30792;
+/** What lmdb-js adds to the error of a write. */
+const FAILED_WRITE = "Attempting to write page";
+const FULL_CODES: ReadonlySet<unknown> = new Set([ENOSPC, EDQUOT, MDB_MAP_FULL]);
 /** A disk with less is full for a commit. */
 const FULL_BYTES = 1024 * 1024;
 
@@ -29,23 +32,27 @@ export async function commitFailure(error: unknown, file: DatabaseFile): Promise
   const cause = await Promise.resolve(error.commitError).catch((reason: unknown) => reason);
   const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
   const text = cause instanceof Error ? cause.message : String(cause);
-  const full = code === ENOSPC || code === EDQUOT || code === MDB_MAP_FULL;
-  if (full || (code === EIO && (await isShortWrite(file)))) {
+  const isTrusted = code !== EIO || (await isOnDisk(file));
+  // LMDB says EIO too when a write came out short because the disk is full, which harms nothing.
+  if (FULL_CODES.has(code) || (code === EIO && isTrusted && (await isFull(file))))
     return { error: resourceExhausted(`write ${file.path}: no space left (${text})`, { cause }), fatal: false };
-  }
+  // Nor does a write that failed: it was to pages that nothing leads to yet. By its words alone it differs from a failed fsync.
+  if (code === EIO && isTrusted && text.includes(FAILED_WRITE))
+    return { error: dataLoss(`write ${file.path}: ${text}`, { cause }), fatal: false };
   return { error: unavailable(`write ${file.path}: ${text}`, { cause }), fatal: true };
 }
 
-/**
- * LMDB says EIO too when a write came out short because the disk is full, which harms nothing. The kernel tells every
- * descriptor once of a failed write-back: if that was the reason, the witness hears of it here.
- */
-async function isShortWrite({ path, witness }: DatabaseFile): Promise<boolean> {
+/** Of a failed write-back the kernel tells every descriptor once: if there was one, the witness hears of it here. */
+async function isOnDisk({ witness }: DatabaseFile): Promise<boolean> {
   try {
     await witness.datasync();
-    const { bavail, bsize } = await statfs(path);
-    return bavail * bsize < FULL_BYTES;
+    return true;
   } catch {
     return false;
   }
+}
+
+async function isFull({ path }: DatabaseFile): Promise<boolean> {
+  const { bavail, bsize } = await statfs(path);
+  return bavail * bsize < FULL_BYTES;
 }

@@ -109,6 +109,7 @@ export class Database implements ReadTransaction, AsyncDisposable {
    * The promises of updates that are committed resolve in the order in which their callbacks ran.
    *
    * @throws resource_exhausted - the disk is full; nothing of it is kept
+   * @throws data_loss - it could not be written; nothing of it is kept
    * @throws unavailable - the file cannot be trusted since an earlier commit, or the database is closed
    */
   async update<T>(run: (tx: WriteTransaction) => T & Sync<T>): Promise<T> {

@@ -94,19 +94,23 @@ describe("ReservedSpace", () => {
 
 describe("commitFailure", () => {
   it.each([
-    ["an I/O error on a disk with room", 5, true],
-    ["no space", 28, false],
-    ["no quota", 122, false],
-    ["a full map", -30792, false],
-    ["anything else", -30797, true],
-  ])("%s (%i): fatal is %s", async (_, code, fatal) => {
+    ["Input/output error: Attempting to write page at position 8192", 5, false, Code.DataLoss],
+    ["Input/output error", 5, true, Code.Unavailable],
+    ["a failed write-back: Attempting to write page", 5, true, Code.Unavailable],
+    ["no space", 28, false, Code.ResourceExhausted],
+    ["no quota", 122, false, Code.ResourceExhausted],
+    ["a full map", -30792, false, Code.ResourceExhausted],
+    ["anything else", -30797, true, Code.Unavailable],
+  ])("%s (%i): fatal is %s", async (text, code, fatal, expected) => {
     await using directory = await temporaryDirectory();
     const path = `${directory.path}/file`;
     await using witness = await open(path, "w+");
-    const commitError = Promise.reject(Object.assign(new Error("no"), { code }));
+    // As one that hears of an error: it cannot be synced.
+    if (text.startsWith("a failed write-back")) await witness.close();
+    const commitError = Promise.reject(Object.assign(new Error(text), { code }));
     const failure = await commitFailure(Object.assign(new Error("Commit failed"), { commitError }), { path, witness });
     expect(failure?.fatal).toBe(fatal);
-    expect(codeOf(failure?.error)).toBe(fatal ? Code.Unavailable : Code.ResourceExhausted);
+    expect(codeOf(failure?.error)).toBe(expected);
   });
 
   it("lets errors of callbacks pass", async () => {

@@ -10,8 +10,8 @@ import type { KillPoint, RoundOutcome } from "./kill-round.ts";
 import { checkRecovered, prepareOperation } from "./kill-round.ts";
 import type { Operation } from "./operations.ts";
 
-/** Calls by which a database is written: when one fails, the daemon stops. */
-const DATABASE_CALLS = new Set(["pwrite64", "pwritev", "fdatasync", "msync", "fsync", "ftruncate", "openat"]);
+/** Calls by which a database is put on disk, or its first pages are written: when one fails, the daemon stops. */
+const DATABASE_CALLS = new Set(["pwrite64", "fdatasync", "msync", "fsync", "ftruncate"]);
 
 /** One system call of the daemon fails; the operation may fail, what is acknowledged must hold and a second try succeed. */
 export async function errorRound(

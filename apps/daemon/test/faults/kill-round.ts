@@ -11,7 +11,7 @@ import { importInto } from "./operations.ts";
 
 /** Calls that change what a crash leaves, or that wait for the disk. */
 const CALLS = [
-  ..."openat openat2 write pwrite64 pwritev fsync fdatasync syncfs msync ftruncate fallocate copy_file_range".split(
+  ..."openat openat2 write writev pwrite64 pwritev fsync fdatasync syncfs msync ftruncate fallocate copy_file_range".split(
     " ",
   ),
   ..."rename renameat renameat2 mkdir mkdirat rmdir unlink unlinkat link linkat symlink symlinkat mknodat".split(" "),

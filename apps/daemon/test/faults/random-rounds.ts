@@ -30,12 +30,14 @@ const LONGEST_OPERATION_MS = 300;
 /** The most that an operation takes is a little more. */
 const MOST_FREE_BYTES = 2_000_000;
 
+const NEVER_FAIL: ReadonlySet<string> = new Set(["write", "writev", "rmdir"]);
+
 /**
- * Calls that may be made to fail: `write` is what threads wake each other with, which never fails; an empty directory that
+ * Calls that may be made to fail: `write` is what threads wake each other with, which never fails, `writev` what answers go out by; an empty directory that
  * cannot be removed stays until the next start; and a snapshot that is committed by hand is not trusted any more when a sync has failed.
  */
 function isOurs(operation: string, call: string): boolean {
-  return call !== "write" && call !== "rmdir" && !(operation === "commit" && call === "syncfs");
+  return !NEVER_FAIL.has(call) && !(operation === "commit" && call === "syncfs");
 }
 
 interface WantedRig {
