@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from "node:timers/promises";
+import { setImmediate as turn, setTimeout as sleep } from "node:timers/promises";
 
 import { create, type DescMessage, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { timestampNow } from "@bufbuild/protobuf/wkt";
@@ -80,6 +80,8 @@ export class Publisher implements AsyncDisposable {
   }
 
   async #deliver(envelope: Envelope): Promise<void> {
+    // Behind the answer that goes out in this turn: a caller waits for that, and the daemon takes one thing after the other.
+    await turn();
     for (let failures = 0; !this.#stop.signal.aborted;) {
       try {
         await this.#client.forward({ envelope }, { timeoutMs: CALL_TIMEOUT_MS, signal: this.#stop.signal });
