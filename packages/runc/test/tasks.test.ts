@@ -228,7 +228,7 @@ describe("tasks over runc", { timeout: 30_000 }, () => {
   it("ends what shares the host's pid namespace with init", async () => {
     const bundle = fixture.bundle("host", { args: [] });
     const out = fixture.reader(bundle, "out");
-    const options = { args: ["sh", "-c", "sleep 1000 & echo $!; sleep 0.2"], hostPids: true };
+    const options = { args: ["sh", "-c", "sleep 1000 & echo $!; sleep 1"], hostPids: true };
     await fixture.create("host", options, { stdout: out.path });
     await fixture.call("start", "host");
     await fixture.exec("host", "beside", ["sleep", "1000"]);
