@@ -25,7 +25,7 @@ describe("what ctr says when it cannot do something", () => {
     ["run --blockio-class x image id", 1, /--blockio-class is not supported: /],
     ["run --cni image id", 1, /--cni is not supported: /],
     ["run --apparmor-default-profile x image id", 1, /--apparmor-default-profile is not supported: /],
-    ["containers create --sandbox s image id", 1, /--sandbox is not supported: /],
+    ["containers create --blockio-class x image id", 1, /--blockio-class is not supported: /],
     ["containers create --pid-file p image id", 1, /not defined: -pid-file/],
     ["snapshots mounts --temp a b", 1, /--temp is not supported: /],
     ["tasks exec id command", 1, /Required flag "exec-id" not set/],
