@@ -1,5 +1,6 @@
 import { Containers } from "@berth/api/containerd/services/containers/v1/containers";
 import { Events } from "@berth/api/containerd/services/events/v1/events";
+import { Leases } from "@berth/api/containerd/services/leases/v1/leases";
 import { createUnixTransport } from "@berth/client/transport";
 import { runNriPlugin } from "@berth/nri/stub";
 import type { PeerDaemon } from "@berth/testing";
@@ -68,6 +69,11 @@ it("the metrics page counts calls, and shows the process", { timeout: 60_000 }, 
   ]) {
     expect(Number(page.get(name))).toBeGreaterThan(0);
   }
+  await createClient(Leases, transport).create({ id: "collected" });
+  await createClient(Leases, transport).delete({ id: "collected", sync: true });
+  const collections = await pageOf(daemon);
+  expect(Number(collections.get('containerd_gc_collections_total{status="success"}'))).toBeGreaterThan(0);
+  expect(Number(collections.get("containerd_gc_gc_seconds_count"))).toBeGreaterThan(0);
   const ageSeconds = Date.now() / 1000 - Number(page.get("process_start_time_seconds"));
   expect(ageSeconds).toBeGreaterThan(-2);
   expect(ageSeconds).toBeLessThan(120);

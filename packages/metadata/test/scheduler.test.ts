@@ -113,6 +113,23 @@ describe("GcScheduler", () => {
     expect(running.store.runs).toBeGreaterThan(1);
   });
 
+  it("tells who listens of each run, and of none after", async () => {
+    using running = start({ startupDelayMs: 0 });
+    const heard: unknown[] = [];
+    const listening = running.scheduler.onRun((run) => heard.push(run));
+    const collect = async (): Promise<void> => {
+      const collected = running.scheduler.collect().catch(() => {});
+      await vi.advanceTimersByTimeAsync(1);
+      await collected;
+    };
+    await collect();
+    running.store.error = new Error("disk");
+    await collect();
+    listening[Symbol.dispose]();
+    await collect();
+    expect(heard).toEqual([{ pauseMs: 1 }, "failed"]);
+  });
+
   it("when it stops, fails who waits and lets go of the store", async () => {
     const { store, scheduler } = start({ scheduleDelayMs: 1000 });
     const waiting = expect(scheduler.collect()).rejects.toThrow();

@@ -23,6 +23,8 @@ import type { ServiceRegistration } from "./service-registration.ts";
 export interface GarbageCollector {
   /** This asks for a run and resolves when one that began after the call has ended. */
   collect(options?: { readonly signal?: AbortSignal }): Promise<void>;
+  /** This tells of each run that has ended, until the result is disposed: how long it kept others out of the metadata, or that it failed. */
+  onRun(listener: (run: { readonly pauseMs: number } | "failed") => void): Disposable;
 }
 
 /** Gives the leases of a namespace. */

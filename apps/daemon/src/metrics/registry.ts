@@ -1,7 +1,8 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 
-import { Counter, Gauge, Registry } from "prom-client";
+import type { GarbageCollector } from "@berth/plugin-core/types";
+import { Counter, Gauge, Histogram, Registry } from "prom-client";
 
 import { REVISION, VERSION } from "../version.ts";
 
@@ -57,5 +58,20 @@ export function gauge(name: string, help: string, value: () => number): void {
     collect() {
       this.set(value());
     },
+  });
+}
+
+/** This counts runs of the collector, and how long each kept others out of the metadata, until the result is disposed. */
+export function countCollections(collector: GarbageCollector): Disposable {
+  const runs = new Counter({
+    name: "containerd_gc_collections_total",
+    help: "Runs of the garbage collector, by how they ended",
+    labelNames: ["status"],
+    registers,
+  });
+  const pauses = new Histogram({ name: "containerd_gc_gc_seconds", help: "How long runs kept others out", registers });
+  return collector.onRun((run) => {
+    runs.inc({ status: run === "failed" ? "fail" : "success" });
+    if (run !== "failed") pauses.observe(run.pauseMs / 1000);
   });
 }

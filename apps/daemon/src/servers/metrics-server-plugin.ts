@@ -6,6 +6,7 @@ import { messageOf } from "@berth/errors";
 import type { Plugin } from "@berth/plugin-core";
 import { all, definePlugin, optional, skipPlugin } from "@berth/plugin-core";
 import {
+  GcPlugin,
   MetadataPlugin,
   MetricsPlugin,
   NriPlugin,
@@ -56,6 +57,7 @@ export const metricsServerPlugin: Plugin = definePlugin({
   id: "metrics",
   requires: {
     calls: all(MetricsPlugin),
+    collector: optional(GcPlugin),
     metadata: optional(MetadataPlugin),
     monitor: optional(TaskMonitorPlugin),
     nri: optional(NriPlugin),
@@ -64,12 +66,13 @@ export const metricsServerPlugin: Plugin = definePlugin({
   config: z.object({ address: z.string().default("") }),
   async init({ plugins, config, host, resources, log }) {
     if (config.address === "") throw skipPlugin("no metrics address is configured");
-    const [{ gauge, registry }, { renderTaskPage }] = await Promise.all([
+    const [{ countCollections, gauge, registry }, { renderTaskPage }] = await Promise.all([
       import("../metrics/registry.ts"),
       import("../metrics/task-page.ts"),
     ]);
-    const { metadata, monitor, nri, runtime } = plugins;
+    const { collector, metadata, monitor, nri, runtime } = plugins;
     if (nri) gauge("containerd_nri_active_plugins_total", "NRI plugins that take part", () => nri.plugins.length);
+    if (collector) resources.use(countCollections(collector));
     const timeoutMs = host.timeouts.get(STATS_TIMEOUT) || MAX_TIMER_MS;
     const render = async (): Promise<string> => {
       const page = await registry.metrics();

@@ -23,6 +23,9 @@ export interface GcSchedulerOptions {
 /** What a scheduler needs of a {@link Metadata}. */
 export type Collectable = Pick<Metadata, "collect" | "onCommit" | "scheduleWith">;
 
+/** Hears of a run that has ended; it must not throw. */
+type RunListener = (run: { readonly pauseMs: number } | "failed") => void;
+
 const DEFAULT_INTERVAL_MS = 1000;
 const MIN_AVERAGE_MS = 5;
 /** Added to the wait after a failure. */
@@ -39,6 +42,7 @@ export class GcScheduler implements Disposable {
   readonly #options: Required<Omit<GcSchedulerOptions, "log">>;
   readonly #log: Logger;
   readonly #resources = new DisposableStack();
+  readonly #listeners = new Set<RunListener>();
   #timer: { readonly handle: NodeJS.Timeout; readonly at: number } | undefined;
   #running = false;
   #triggered = false;
@@ -81,6 +85,12 @@ export class GcScheduler implements Disposable {
     } finally {
       signal?.removeEventListener("abort", abort);
     }
+  }
+
+  /** This tells of each run that has ended, until the result is disposed. */
+  onRun(listener: RunListener): Disposable {
+    this.#listeners.add(listener);
+    return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
   }
 
   [Symbol.dispose](): void {
@@ -137,6 +147,7 @@ export class GcScheduler implements Disposable {
       this.#again(this.#intervalMs);
     } catch (error) {
       this.#log.error("garbage collection failed", { error });
+      for (const listener of this.#listeners) listener("failed");
       for (const waiter of waiters) waiter.reject(wrapError(error, "gc failed"));
       this.#again(this.#lastAt === 0 ? this.#options.scheduleDelayMs : plannedAt - this.#lastAt + RETRY_MS);
     }
@@ -155,6 +166,7 @@ export class GcScheduler implements Disposable {
     const averageMs = Math.max(MIN_AVERAGE_MS, this.#totalMs / this.#runs);
     const { pauseThreshold } = this.#options;
     this.#intervalMs = pauseThreshold > 0 ? averageMs / pauseThreshold - averageMs : DEFAULT_INTERVAL_MS;
+    for (const listener of this.#listeners) listener({ pauseMs: stats.metadataMs });
     this.#log.debug("garbage collected", { d: stats.metadataMs, removed: Object.fromEntries(stats.removed) });
   }
 
