@@ -1,3 +1,5 @@
+import type { ContentWriter, WriterOptions } from "@berth/core/content";
+import type { NamespacedStores } from "@berth/core/metadata";
 import { parseNamespace } from "@berth/core/namespaces";
 import type { Snapshotter } from "@berth/core/snapshots";
 import { SnapshotLabel } from "@berth/core/snapshots";
@@ -5,6 +7,7 @@ import { alreadyExists, Code, codeOf } from "@berth/errors";
 import { formatDigest, parseDigest } from "@berth/oci";
 import { createHash } from "node:crypto";
 import { openNativeSnapshotter } from "@berth/snapshotters/native";
+import { MemoryContentStore } from "@berth/testing";
 import { describe, expect, it } from "vitest";
 
 import { openStorage, putText } from "./daemon-storage.ts";
@@ -191,5 +194,57 @@ describe("NamespacedSnapshotter", () => {
     for (const name of ["", "nobody"]) {
       expect(() => storage.stores.snapshotter(name)).toThrow(expect.objectContaining({ code: Code.InvalidArgument }));
     }
+  });
+});
+
+/** As a store in another process: it answers that it has a blob before it looks at the bytes that are shown for it. */
+class HastyStore extends MemoryContentStore {
+  override async writer(ref: string, options?: WriterOptions): Promise<ContentWriter> {
+    const writer = await super.writer(ref, options);
+    return {
+      write: (chunk) => writer.write(chunk),
+      truncate: (size) => writer.truncate(size),
+      status: () => writer.status(),
+      digest: () => writer.digest(),
+      commit: async (commit = {}) => {
+        if (commit.digest !== undefined && this.blobs.has(commit.digest)) throw alreadyExists(commit.digest);
+        return writer.commit(commit);
+      },
+      [Symbol.asyncDispose]: () => writer[Symbol.asyncDispose](),
+    };
+  }
+}
+
+describe("NamespacedContent, policy isolated, over a store in another process", () => {
+  const sha512 = (content: string) => formatDigest("sha512", createHash("sha512").update(content).digest("hex"));
+
+  it.each([
+    ["is shown", "secret", undefined],
+    ["is not", "guess!", Code.FailedPrecondition],
+  ])("a blob under sha512, whose bytes the other namespace %s", async (_, shown, code) => {
+    const content = new HastyStore();
+    await using storage = await openStorage({ content, sharingPolicy: "isolated" });
+    const digest = sha512("secret");
+    const commit = async (stores: NamespacedStores, bytes: string) => {
+      await using writer = await stores.content.writer("r", { expected: digest, total: bytes.length });
+      await writer.write(text(bytes));
+      await writer.commit({ digest, size: bytes.length });
+    };
+    await commit(storage.stores, "secret");
+    const stores = storage.metadata.namespace(other);
+    expect(await codeFrom(commit(stores, shown))).toBe(code);
+    expect(await codeFrom(stores.content.info(digest))).toBe(code === undefined ? undefined : Code.NotFound);
+    expect(await storage.stores.content.info(digest)).toMatchObject({ size: 6 });
+  });
+
+  it("a blob that was damaged on its way into the store is not taken", async () => {
+    const content = new HastyStore();
+    await using storage = await openStorage({ content });
+    const digest = sha512("secret");
+    content.blobs.set(digest, { bytes: text("damage"), labels: new Map() });
+    await using writer = await storage.stores.content.writer("r", { total: 6 });
+    await writer.write(text("secret"));
+    expect(await codeFrom(writer.commit({ digest, size: 6 }))).toBe(Code.FailedPrecondition);
+    expect(await codeFrom(storage.stores.content.info(digest))).toBe(Code.NotFound);
   });
 });

@@ -3,8 +3,9 @@ import type { CallOptions } from "@berth/core/any";
 import type { CommitOptions, ContentInfo, ContentWriter, IngestStatus } from "@berth/core/content";
 import { streamBlob } from "@berth/core/content";
 import { noLabels, validateLabels } from "@berth/core/labels";
-import { alreadyExists, failedPrecondition, invalidArgument, isAlreadyExists } from "@berth/errors";
+import { alreadyExists, failedPrecondition, invalidArgument, isAlreadyExists, wrapError } from "@berth/errors";
 import type { Digest } from "@berth/oci";
+import { digestAlgorithm } from "@berth/oci";
 
 import type { BlobRecord, IngestRecord } from "../database/tables.ts";
 import { blobs, ingests } from "../database/tables.ts";
@@ -13,6 +14,7 @@ import { storedLabels } from "./field-paths.ts";
 import { attachToLease, detachFromLease } from "./lease-resource.ts";
 import type { Scope } from "./scope.ts";
 import { pathIn } from "./scope.ts";
+import { verifyStored } from "./verify-stored.ts";
 
 /** A blob of another namespace that an ingest takes over. */
 export interface SharedBlob {
@@ -108,7 +110,8 @@ export class NamespacedWriter implements ContentWriter {
     const { backend, resources } = this.#parts;
     const { writer } = await this.#own(options);
     const { offset } = await writer.status(options);
-    const digest = options.digest ?? (await writer.digest(options));
+    const shown = await writer.digest(options);
+    const digest = options.digest ?? shown;
     // From here to the record nothing but this pin says that somebody wants the blob.
     resources.use(await backend.pin(digest));
     const { size = 0, signal } = options;
@@ -117,6 +120,13 @@ export class NamespacedWriter implements ContentWriter {
     } catch (error) {
       // The bytes were shown and are right; the file is there for another namespace.
       if (!isAlreadyExists(error)) throw error;
+    }
+    // A store elsewhere may say that it has a blob before it looks at the bytes, and what it says of them is in another algorithm.
+    if (writer.localPath === undefined && digestAlgorithm(digest) !== digestAlgorithm(shown)) {
+      await verifyStored(backend.store, digest, shown, { signal }).catch((error: unknown) => {
+        backend.forsaken.add(digest);
+        throw wrapError(error, `commit ${this.#parts.record.ref}`);
+      });
     }
     return this.#record({ digest, size: offset }, options);
   }
