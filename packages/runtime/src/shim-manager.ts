@@ -75,7 +75,7 @@ export class LocalShimManager implements ShimManager, ShimStarter, RuntimeInfoSo
 
   async start(bundle: Bundle, binary: string, start: StartOptions = {}): Promise<ShimConnection> {
     const { options, signal, alone = false } = start;
-    if (!alone && this.#isPooled(binary)) return await this.#startPooled(bundle, binary, { options, signal });
+    if (!alone && this.isPooled(binary)) return await this.#startPooled(bundle, binary, { options, signal });
     bundle.writeShimPath(binary);
     signal?.throwIfAborted();
     return await this.#startProcess(bundle, binary, { options, alone });
@@ -133,7 +133,8 @@ export class LocalShimManager implements ShimManager, ShimStarter, RuntimeInfoSo
     this.#reaper[Symbol.dispose]();
   }
 
-  #isPooled(binary: string): boolean {
+  /** Whether a binary is our shim, and one process of it takes many tasks and outlives each. */
+  isPooled(binary: string): boolean {
     const { pooling, defaultShim, grouping } = this.options;
     return pooling === true && binary === defaultShim && (grouping ?? "pool") === "pool";
   }

@@ -209,9 +209,12 @@ export class ShimTaskRuntime implements TaskRuntime, AsyncDisposable {
   }
 
   async #endShim(task: ShimTask): Promise<void> {
-    await task
-      .shutdown({ timeoutMs: this.#shims.timeouts.shutdownMs })
-      .catch((error: unknown) => this.#log.debug("shim shutdown", { id: task.id, error }));
+    // A pool ends by itself when it has been without tasks for a while, and does nothing when it is told to.
+    if (task.binary === undefined || !this.#shims.isPooled(task.binary)) {
+      await task
+        .shutdown({ timeoutMs: this.#shims.timeouts.shutdownMs })
+        .catch((error: unknown) => this.#log.debug("shim shutdown", { id: task.id, error }));
+    }
     await task.resources.disposeAsync();
   }
 
