@@ -15,12 +15,13 @@ import {
   temporaryDirectory,
 } from "@berth/testing";
 import { RegistryClient } from "@berth/remotes";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 
 import { importImage } from "../src/import-image.ts";
 import type { Client } from "../src/index.ts";
 import { createClient } from "../src/index.ts";
 import { pushImage } from "../src/push-image.ts";
+import { removeLeftovers } from "./remove-leftovers.ts";
 
 const EXAMPLES = join(import.meta.dirname, "../examples");
 /** A program that needs a native part dies under this. */
@@ -62,6 +63,8 @@ describe.each([
     await using http = new RegistryClient({ plainHttp: true });
     await pushImage(client, http, `${registry.host}/busybox:1`, { target });
   });
+
+  afterEach(() => removeLeftovers(client));
 
   afterAll(async () => {
     await client[Symbol.asyncDispose]();

@@ -4,13 +4,14 @@ import { join } from "node:path";
 import { Code, codeOf } from "@berth/errors";
 import type { PeerDaemon, TemporaryDirectory } from "@berth/testing";
 import { BUSYBOX_IMAGE, busyboxImage, startBerthd, startContainerd, temporaryDirectory } from "@berth/testing";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 
 import { commitContainer } from "../src/commit-container.ts";
 import { importImage } from "../src/import-image.ts";
 import type { Client } from "../src/index.ts";
 import { createClient } from "../src/index.ts";
 import { createContainer, logIo, nullIo, readLog, removeContainer, spawn, spawnExec, startTask } from "../src/run.ts";
+import { removeLeftovers } from "./remove-leftovers.ts";
 
 describe.each([
   ["containerd", startContainerd],
@@ -28,6 +29,8 @@ describe.each([
     client = createClient({ address: daemon.address });
     await importImage(client, oneChunk((await busyboxImage()).archive), { unpack: { snapshotter: "overlayfs" } });
   });
+
+  afterEach(() => removeLeftovers(client));
 
   afterAll(async () => {
     await client[Symbol.asyncDispose]();
