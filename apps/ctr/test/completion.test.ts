@@ -36,6 +36,9 @@ describe("ctr completion", () => {
     expect(await inBash("snap")).toEqual(["snapshots"]);
     expect(await inBash("images check --q")).toEqual(["--quiet"]);
     expect(await inBash("images rm example")).toEqual([BUSYBOX_IMAGE]);
+    expect(await inBash("images mount exam")).toEqual([BUSYBOX_IMAGE]);
+    expect(await inBash("install exam")).toEqual([BUSYBOX_IMAGE]);
+    expect(await inBash("content prune references sha")).toEqual([]);
     expect(await inBash("run --rm exam")).toEqual([BUSYBOX_IMAGE]);
     expect(await inBash(`run ${BUSYBOX_IMAGE} x`)).toEqual([]);
   });

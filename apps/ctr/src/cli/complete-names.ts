@@ -27,6 +27,7 @@ const NAMES: Readonly<Record<string, Names>> = {
   containers: CONTAINERS,
   tasks: CONTAINERS,
   images: IMAGES,
+  install: IMAGES,
   leases: (client, signal) => pick(client.leases.list({ signal }), ({ id }) => id),
   content: (client, signal) => pick(client.content.list({ signal }), ({ digest }) => digest),
   sandboxes: (client, signal) => pick(client.sandboxes.list({ signal }), ({ id }) => id),
@@ -57,6 +58,7 @@ export async function listNames(
   if (usage === "") return [];
   const [group = ""] = path;
   const isImageFirst = usage.startsWith("Image");
+  if (usage === "") return [];
   if (isImageFirst ? position > 0 : NEW_NAMES.has(path.join(" "))) return [];
   // Of several arguments in a row each is such a name, or only the first.
   if (position > 0 && !usage.includes(", ...]")) return [];

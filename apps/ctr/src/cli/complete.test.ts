@@ -36,6 +36,11 @@ it.each([
   ],
   [["images", "ls", "-q", "--format", "j"], ["json"]],
   [["system", "p"], ["prune"]],
+  [["content", "prune", ""], ["references"]],
+  [["containers", "com"], ["commit"]],
+  [["images", "co"], ["convert"]],
+  [["pprof", "h"], ["heap"]],
+  [["content", "prune", "references", "--d"], ["--dry"]],
   [["images", "prune", "--dry"], ["--dry-run"]],
   // A flag that is refused is not offered.
   [["images", "pull", "--http-d"], []],
