@@ -141,7 +141,8 @@ it("the debug listener on a port hands out no memory", { timeout: 60_000 }, asyn
   await using daemon = await startBerthd({
     config: `[plugins."io.containerd.server.v1.debug"]\n  address = "127.0.0.1:0"\n`,
   });
-  const findPort = async (): Promise<number> => Number(/address="?127\.0\.0\.1:(\d+)/.exec(await daemon.log())?.[1] ?? 0);
+  const findPort = async (): Promise<number> =>
+    Number(/address="?127\.0\.0\.1:(\d+)/.exec(await daemon.log())?.[1] ?? 0);
   await expect.poll(findPort).toBeGreaterThan(0);
   const port = await findPort();
   expect((await get({ port }, "/debug/vars")).status).toBe(200);
