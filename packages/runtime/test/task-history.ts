@@ -98,9 +98,9 @@ export class TaskHistory {
     if (shims.length === 0) throw new Error("a creation failed whose shim was not killed");
     if (await making) this.#ends++;
     else this.#untold++;
-    await eventually(() => runtime.list(namespace).length === 0);
+    await eventually(() => runtime.list(namespace).length === 0, EVENTS_MS);
     const { cgroupsPath } = JSON.parse(new TextDecoder().decode(options.spec.value)).linux;
-    await eventually(() => cgroupsNamed(cgroupsPath).length === 0);
+    await eventually(() => cgroupsNamed(cgroupsPath).length === 0, EVENTS_MS);
   }
 
   async start(): Promise<void> {

@@ -43,10 +43,15 @@ export async function createTask(
     ...(options === undefined ? {} : { taskOptions: options }),
     ...inOptions,
     ...(taskApiAddress === "" ? {} : { taskApiAddress, taskApiVersion }),
+    signal,
   });
+  // One who gives up does not learn that there is a task: there is to be none.
+  undo.defer(async () => void (await runtime.delete(namespace, containerId).catch(() => {})));
+  const { pid } = await task.state({ signal });
+  signal.throwIfAborted();
   if (checkpoint.unpacked !== undefined) await restores.keep(namespace, containerId, checkpoint.unpacked);
   undo.move();
-  return { containerId, pid: (await task.state({ signal })).pid };
+  return { containerId, pid };
 }
 
 /** @see containerd pkg/deprecation */
