@@ -2,11 +2,14 @@
 // fails when the file would change. To be run with --conditions=@berth/source.
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 
-import { COMMAND_TREE } from "../apps/ctr/src/cli/command-tree.ts";
-import { GLOBAL_FLAGS } from "../apps/ctr/src/cli/global-flags.ts";
 import { root } from "./lib/paths.mjs";
 
+// Not a dependency of this package: what is described, as it stands in the sources.
+const sources = pathToFileURL(join(root, "apps/ctr/src/cli/"));
+const { COMMAND_TREE } = await import(new URL("command-tree.ts", sources));
+const { GLOBAL_FLAGS } = await import(new URL("global-flags.ts", sources));
 const file = join(root, "docs", "ctr.md");
 const text = await reference();
 if (!process.argv.includes("--check")) writeFileSync(file, text);
