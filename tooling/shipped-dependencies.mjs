@@ -5,9 +5,12 @@ import { join } from "node:path";
 
 import { root } from "./lib/paths.mjs";
 
-/** How tooling/bundle.mjs names what it loads late: modules of Node, and packages in files of their own. */
-const NODES_OWN = "late:";
+/** How tooling/bundle.mjs names what it loads otherwise than by an import: modules of Node, native packages, and packages in files of their own. */
+const NODES_OWN = /^(late|required:node):/;
+const REQUIRED = "required:";
 const IN_A_FILE_OF_ITS_OWN = /^apart:/;
+/** Modules of Node and native ones, of which a program takes what it uses; who wants them is seen where they are wanted. */
+const REQUIRED = "required:";
 const check = process.argv.includes("--check");
 const stale = [];
 
@@ -15,9 +18,11 @@ for (const app of ["daemon", "ctr", "shim"]) {
   const { inputs } = JSON.parse(readFileSync(join(root, "apps", app, "dist", "bundle", "meta.json"), "utf8"));
   const pulledBy = new Map();
   for (const [file, { imports }] of Object.entries(inputs)) {
+    if (file.startsWith(REQUIRED)) continue;
     const from = packageOf(file);
     for (const { path, external } of imports) {
-      const name = external ? externalName(path) : packageOf(path);
+      const isRequired = path.startsWith(REQUIRED);
+      const name = external || isRequired ? externalName(path.replace(REQUIRED, "")) : packageOf(path);
       if (!name || name === from || name.startsWith("@berth/") || name.startsWith(NODES_OWN)) continue;
       pulledBy.set(name, (pulledBy.get(name) ?? new Set()).add(from));
     }
