@@ -5,9 +5,8 @@ import { join } from "node:path";
 
 import { root } from "./lib/paths.mjs";
 
-/** How tooling/bundle.mjs names what it loads otherwise than by an import: modules of Node, native packages, and packages in files of their own. */
-const NODES_OWN = /^(late|required:node):/;
-const REQUIRED = "required:";
+/** How tooling/bundle.mjs names what it loads late: modules of Node, and packages in files of their own. */
+const NODES_OWN = "late:";
 const IN_A_FILE_OF_ITS_OWN = /^apart:/;
 /** Modules of Node and native ones, of which a program takes what it uses; who wants them is seen where they are wanted. */
 const REQUIRED = "required:";
