@@ -27,6 +27,7 @@ describe("what ctr says when it cannot do something", () => {
     ["run --apparmor-default-profile x image id", 1, /--apparmor-default-profile is not supported: /],
     ["containers create --blockio-class x image id", 1, /--blockio-class is not supported: /],
     ["containers create --pid-file p image id", 1, /not defined: -pid-file/],
+    ["images mount --user me:word a b", 1, /--user is not supported: /],
     ["snapshots mounts --temp a b", 1, /--temp is not supported: /],
     ["tasks exec id command", 1, /Required flag "exec-id" not set/],
     ["tasks exec --exec-id e id", 1, /command must be provided/],

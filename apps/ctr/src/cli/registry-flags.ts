@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { invalidArgument, wrapError } from "@berth/errors";
 import type { CredentialSource, RegistryClient, TlsSettings } from "@berth/remotes";
 
-import type { FlagValues } from "./flags.ts";
+import type { Flag, FlagValues } from "./flags.ts";
 import { booleanFlag, stringFlag, unsupportedFlag } from "./flags.ts";
 
 /** How commands reach a registry. */
@@ -19,6 +19,15 @@ export const REGISTRY_FLAGS = {
   "http-dump": unsupportedFlag("requests hold secrets, and are not printed", "boolean"),
   "http-trace": unsupportedFlag("requests hold secrets, and are not printed", "boolean"),
 };
+
+/** The same, for commands of containerd's ctr that take them and never speak to a registry. */
+export const NO_REGISTRY_FLAGS = Object.fromEntries(
+  Object.entries(REGISTRY_FLAGS).map(([name, { kind, aliases }]) => [
+    name,
+    unsupportedFlag("no registry is asked: pull the image first", kind, aliases),
+  ]),
+  // One for each of the others.
+) as { readonly [N in keyof typeof REGISTRY_FLAGS]: Flag<never> };
 
 export type RegistryFlags = FlagValues<typeof REGISTRY_FLAGS>;
 

@@ -10,9 +10,9 @@ import { hostPlatform, only, parsePlatform } from "@berth/oci";
 
 import { parseLabels, requireArgument } from "../cli/arguments.ts";
 import { defineCommand } from "../cli/command.ts";
-import { booleanFlag, durationFlag, listFlag, stringFlag } from "../cli/flags.ts";
+import { booleanFlag, durationFlag, listFlag, stringFlag, unsupportedFlag } from "../cli/flags.ts";
 import { chooseSnapshotter } from "../cli/namespace-defaults.ts";
-import { REGISTRY_FLAGS } from "../cli/registry-flags.ts";
+import { NO_REGISTRY_FLAGS } from "../cli/registry-flags.ts";
 import { snapshotterFlag } from "../cli/shared-flags.ts";
 import { print } from "../output/print.ts";
 import { endOnSignals } from "../process/interrupts.ts";
@@ -25,7 +25,7 @@ export const mount = defineCommand({
     "Mounts an image's files at a directory, read-only unless told otherwise, and prints where; without a target, at a new directory. It is unpacked first where it is not. The snapshot has the name of the target.",
   examples: ["ctr images mount example.org/app:1 /mnt", "ctr images unmount --rm /mnt"],
   flags: {
-    ...REGISTRY_FLAGS,
+    ...NO_REGISTRY_FLAGS,
     snapshotter: snapshotterFlag,
     label: listFlag("label of the snapshot, key=value"),
     rw: booleanFlag("what is written is kept in the snapshot"),
@@ -118,9 +118,9 @@ async function mountHere(leased: Client, mounts: readonly Mount[], target: strin
 export const unmount = defineCommand({
   usage: "<target>",
   flags: {
-    ...REGISTRY_FLAGS,
+    ...NO_REGISTRY_FLAGS,
     snapshotter: snapshotterFlag,
-    label: listFlag("without effect, as in containerd's ctr"),
+    label: unsupportedFlag("nothing is made that could have it", "list"),
     rm: booleanFlag("remove the snapshot too"),
   },
   async run({ flags, args, session }) {
