@@ -1,4 +1,4 @@
-// npm run test:faults -- --rounds <n> --seed <s> [--only kill|start|power|error|full|shim|histories]: faults drawn at random, much longer than what npm test samples.
+// npm run test:faults -- --rounds <n> --seed <s> [--only kill|start|power|error|full|shim|histories|tasks]: faults drawn at random, much longer than what npm test samples.
 // With --containerd: power cuts under Debian's containerd as it comes, for comparison. Needs root, Node 20 or later, npm and apt, as the tests do. The last line is "<n> passed, <n> failed".
 import { join } from "node:path";
 
@@ -20,7 +20,11 @@ if (process.getuid?.() !== 0) {
   const name = args.includes("--containerd") ? "containerd-power-cut.ts" : "run-faults.ts";
   // the faults of shims and tasks have nothing to do with those of stores: programs of their own draw them
   const only = args.includes("--only") ? args[args.indexOf("--only") + 1] : "";
-  const apart = { shim: "apps/shim/test/run-cycles.ts", histories: "packages/runtime/test/run-histories.ts" };
+  const apart = {
+    shim: "apps/shim/test/run-cycles.ts",
+    histories: "packages/runtime/test/run-histories.ts",
+    tasks: "apps/daemon/test/cycles/run-task-cycles.ts",
+  };
   const program = join(root, apart[only] ?? `apps/daemon/test/faults/${name}`);
   const { code } = await attempt(pinnedNode(), ["--conditions=@berth/source", program, ...args], {
     show: true,
