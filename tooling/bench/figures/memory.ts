@@ -15,7 +15,7 @@ const COUNTS = [0, 1, MANY, MOST];
 const AT_ONCE = 4;
 
 /** At rest: berth's worker threads end 10 s after their last work, and both sides then give back what nothing uses. */
-const SETTLE_MS = 15_000;
+const SETTLE_MS = 20_000;
 
 /** Memory with so many containers, by their number. */
 type Stages = ReadonlyMap<number, GroupMemory>;
