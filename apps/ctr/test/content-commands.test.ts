@@ -141,6 +141,7 @@ describe.each(["berthd", "containerd"] as const)("content and images on %s", (ki
     const made = (await say("images", "mount", "--rw", BUSYBOX_IMAGE)).trim();
     await writeFile(join(made, "new"), "x");
     await say("images", "unmount", "--rm", made);
+    await expect(access(made)).rejects.toThrow("ENOENT");
     expect(await fail("images", "mount", "example.org/none:1", target)).toMatch(/none:1/);
     expect(await say("leases", "ls")).not.toContain(target);
     expect(await fail("images", "mount", BUSYBOX_IMAGE, place("missing"))).toMatch(/missing/);

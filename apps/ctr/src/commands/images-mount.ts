@@ -1,4 +1,4 @@
-import { mkdtemp, realpath } from "node:fs/promises";
+import { mkdtemp, realpath, rmdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -18,6 +18,8 @@ import { print } from "../output/print.ts";
 import { endOnSignals } from "../process/interrupts.ts";
 
 const HOUR_MS = 60 * 60 * 1000;
+/** How directories begin that are made where no target is given. Asked when it is needed: a start-up snapshot would keep the answer. */
+const ownDirectory = (): string => join(tmpdir(), "ctr-image-");
 
 export const mount = defineCommand({
   usage: "<ref> [<target>]",
@@ -45,6 +47,7 @@ export const mount = defineCommand({
     const target = await targetOf(args[1]);
     const snapshotter = await chooseSnapshotter(client, flags.snapshotter, signal);
     await using undo = new AsyncDisposableStack();
+    undo.defer(() => removeOwnDirectory(target));
     const expire = new Date(Date.now() + flags.expiration).toISOString();
     const lease = await leaseOf(client, target, new Map([["containerd.io/gc.expire", expire]]), signal, undo);
     const leased = client.scoped({ lease });
@@ -68,7 +71,7 @@ export const mount = defineCommand({
 });
 
 async function targetOf(given: string | undefined): Promise<string> {
-  if (given === undefined) return await mkdtemp(join(tmpdir(), "ctr-image-"));
+  if (given === undefined) return await mkdtemp(ownDirectory());
   try {
     return await realpath(given);
   } catch (error) {
@@ -137,10 +140,16 @@ export const unmount = defineCommand({
       const snapshotter = await chooseSnapshotter(client, flags.snapshotter, signal);
       await client.snapshotter(snapshotter).remove(target, { signal });
       await orMissing(client.leases.delete(target, { signal }));
+      await removeOwnDirectory(target);
     }
     print(`${target}\n`);
   },
 });
+
+async function removeOwnDirectory(target: string): Promise<void> {
+  // Never more than an empty directory: something may still be mounted there.
+  if (target.startsWith(ownDirectory())) await rmdir(target).catch(() => {});
+}
 
 /** Only some mounts have been activated, and an older daemon activates none. */
 async function orMissing(work: Promise<unknown>): Promise<void> {
