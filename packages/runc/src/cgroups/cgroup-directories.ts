@@ -7,7 +7,7 @@ import { systemErrorCode } from "@berth/errors";
 export const CGROUPS = "/sys/fs/cgroup";
 
 /** This returns the mount points of the hierarchies: the unified tree alone, or those of v1 with a unified one beside them. */
-export function cgroupHierarchies(): readonly string[] {
+function cgroupHierarchies(): readonly string[] {
   if (existsSync(join(CGROUPS, "cgroup.controllers"))) return [CGROUPS];
   return readdirSync(CGROUPS)
     .map((name) => join(CGROUPS, name))
