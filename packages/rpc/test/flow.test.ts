@@ -55,6 +55,28 @@ describe("back-pressure", () => {
     expect(sent).toBeLessThan(20);
   });
 
+  // Node reads nothing from a connection while a write on it waits: with both sides at it, neither would go on.
+  it("much goes both ways at once", { timeout: 30_000 }, async () => {
+    const value = new Uint8Array(CHUNK).fill(7);
+    const count = 64;
+    const many = async function* () {
+      for (let index = 0; index < count; index += 1) yield { value };
+    };
+    let taken = 0;
+    const talk = async function* (requests: AsyncIterable<unknown>) {
+      const taking = (async () => {
+        for await (const _ of requests) taken += 1;
+      })();
+      yield* many();
+      await taking;
+    };
+    await using running = await startServer({ routes: [serviceRoute(Echo, { talk })] });
+    await using transport = createUnixTransport({ path: running.path });
+    let got = 0;
+    for await (const _ of createClient(Echo, transport).talk(many())) got += 1;
+    expect([got, taken]).toEqual([count, count]);
+  });
+
   it.each([
     ["Unary", 1, CHUNK],
     ["Repeat", 1, CHUNK],

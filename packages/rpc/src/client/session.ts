@@ -5,7 +5,13 @@ import { connect as connectSocket } from "node:net";
 import { canceled, messageOf, unavailable } from "@berth/errors";
 
 const WINDOW_BYTES = 8 * 1024 * 1024;
-const SESSION_WINDOW_BYTES = 16 * 1024 * 1024;
+/**
+ * What may be under way to this client on the connection. Node reads nothing from a connection while a write on it waits: when two peers
+ * of Node fill the socket's buffers both ways, neither goes on. As long as this fits such a buffer (208 KiB for a unix socket, of which
+ * some is the kernel's own), the server's writes end, so that it reads. Node takes bytes off this window as they come, whether the
+ * stream is read or not, so that no stream holds up another.
+ */
+const SESSION_WINDOW_BYTES = 128 * 1024;
 
 /**
  * Holds one HTTP/2 connection to a unix socket: made at the first call, kept while it lives, made anew at the next call
