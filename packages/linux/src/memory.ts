@@ -22,9 +22,13 @@ const LARGEST_HEAP = 96 << 20;
 export function returnMemoryAtRest(): Disposable {
   const watch = new RestWatch();
   const timer = setInterval(() => {
-    if (!watch.sample(sample())) return;
-    returnMemory();
-    watch.returned(sample());
+    try {
+      if (!watch.sample(sample())) return;
+      returnMemory();
+      watch.returned(sample());
+    } catch {
+      // Nothing can be read when the process has no descriptor left. Thrown here, that would end it; memory can wait.
+    }
   }, CHECK_MS).unref();
   return { [Symbol.dispose]: () => clearInterval(timer) };
 }

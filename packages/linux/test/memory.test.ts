@@ -33,3 +33,28 @@ it("returnMemoryAtRest gives back what nothing uses, and does not keep the proce
   expect(returnedMib).toBeGreaterThan(48);
   expect(gc).toBe("undefined");
 }, 60_000);
+
+/** No descriptor is left for longer than the watch sleeps, and then there are some again. */
+const EXHAUSTED = `
+import { closeSync, openSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { returnMemoryAtRest } from ${ENTRY};
+using _returning = returnMemoryAtRest();
+await sleep(10);
+const taken = [];
+let code;
+try {
+  for (;;) taken.push(openSync("/dev/null"));
+} catch (error) {
+  code = error.code;
+}
+await sleep(2500);
+for (const descriptor of taken) closeSync(descriptor);
+console.log(code);
+`;
+
+it("returnMemoryAtRest lets a process live that has no descriptor left", async () => {
+  const args = ["--nofile=64:64", process.execPath, "--conditions=@berth/source", "--input-type=module"];
+  const { stdout } = await promisify(execFile)("prlimit", [...args, "-e", EXHAUSTED]);
+  expect(stdout.trim()).toBe("EMFILE");
+}, 60_000);
