@@ -1,6 +1,4 @@
-import { mkdir } from "node:fs/promises";
 import { createServer } from "node:net";
-import { dirname } from "node:path";
 
 import { parseGoDuration } from "@berth/core/go-duration";
 import type { Plugin } from "@berth/plugin-core";
@@ -64,10 +62,8 @@ export function nriPlugin(options: NriPluginOptions): Plugin {
         const listener = createServer();
         nri.accept(listener);
         const path = config.socket_path || options.defaultSocketPath;
-        await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-        await bindUnix(listener, { path, mode: 0o600 });
+        await bindUnix(listener, { path, directoryMode: 0o700, mode: 0o600 });
         resources.defer(() => void listener.close());
-        listener.on("error", () => {});
       }
       nri.start();
       return nri;

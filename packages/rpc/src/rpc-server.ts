@@ -1,5 +1,5 @@
 import * as http2 from "node:http2";
-import type { AddressInfo, Server } from "node:net";
+import type { AddressInfo, Server, Socket } from "node:net";
 import { createServer } from "node:net";
 import { createServer as createTlsServer } from "node:tls";
 
@@ -56,6 +56,7 @@ export interface RpcServer extends AsyncDisposable {
    * This listens on one more address.
    * @throws invalid_argument - a socket path of more than 104 bytes
    * @throws failed_precondition - another process answers on the socket, or its path is no socket
+   * @throws not_found - the directory of the socket is missing, or cannot be made there
    * @throws an error of Node's - certificate or key cannot be read
    */
   listen(address: UnixAddress | TcpAddress): Promise<RpcListener>;
@@ -74,6 +75,8 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
 class NodeRpcServer implements RpcServer {
   readonly #connections: Connections;
   readonly #listeners = new Set<Server>();
+  /** Below TLS: until its handshake is done, nothing else knows of a connection. */
+  readonly #encrypted = new Set<Socket>();
   #closed: Promise<void> | undefined;
 
   constructor(options: RpcServerOptions) {
@@ -118,8 +121,6 @@ class NodeRpcServer implements RpcServer {
     if ("path" in address) await bindUnix(server, address);
     else await bindTcp(server, address);
     this.#listeners.add(server);
-    // A failed accept (EMFILE) must not end the process; the listener goes on.
-    server.on("error", () => {});
     return {
       // A listening server has an address.
       address: server.address() as string | AddressInfo,
@@ -142,7 +143,7 @@ class NodeRpcServer implements RpcServer {
   #createListener(tls: TlsIdentity | undefined): Server {
     if (tls === undefined) return createServer((socket) => this.#connections.accept(socket));
     const { cert, key, clientCa } = tls;
-    return createTlsServer(
+    const server = createTlsServer(
       {
         cert,
         key,
@@ -152,6 +153,11 @@ class NodeRpcServer implements RpcServer {
       },
       (socket) => this.#connections.accept(socket),
     );
+    server.on("connection", (socket: Socket) => {
+      this.#encrypted.add(socket);
+      socket.once("close", () => this.#encrypted.delete(socket));
+    });
+    return server;
   }
 
   async #close(graceMs: number): Promise<void> {
@@ -159,6 +165,7 @@ class NodeRpcServer implements RpcServer {
     for (const server of this.#listeners) server.close();
     this.#listeners.clear();
     await this.#connections.close(graceMs);
+    for (const socket of this.#encrypted) socket.destroy();
   }
 }
 

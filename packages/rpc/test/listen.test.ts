@@ -1,17 +1,19 @@
 import { once } from "node:events";
-import { existsSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import * as http from "node:http";
 import * as net from "node:net";
+import * as tls from "node:tls";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
+import { promisify } from "node:util";
 
 import { Code } from "@connectrpc/connect";
 import { codeOf } from "@berth/errors";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 
-import { createRpcServer, serviceRoute } from "../src/index.ts";
+import { bindTcp, bindUnix, createRpcServer, serviceRoute } from "../src/index.ts";
 import { createClient, createUnixTransport } from "../src/client/index.ts";
 import { bytes, Echo, textOf } from "./echo-service.ts";
 
@@ -109,7 +111,76 @@ describe("listen", () => {
   });
 });
 
+describe("bindUnix and bindTcp", () => {
+  it("make the directories of a socket that are missing, with their mode", async () => {
+    const server = net.createServer();
+    await bindUnix(server, { path: join(directory, "a", "b", "s"), directoryMode: 0o710 });
+    server.close();
+    expect(["a", "a/b"].map((name) => statSync(join(directory, name)).mode & 0o777)).toEqual([0o710, 0o710]);
+  });
+
+  it.each([
+    ["where none can be made", () => "/proc/none/such/s", Code.NotFound],
+    ["below a file", () => join(directory, "file", "a", "s"), undefined],
+  ])("come to an end %s", async (_name, makePath, code) => {
+    writeFileSync(join(directory, "file"), "");
+    const address = { path: makePath(), directoryMode: 0o700 };
+    const failure: unknown = await bindUnix(net.createServer(), address).catch((error: unknown) => error);
+    expect(failure).toBeInstanceOf(Error);
+    if (code !== undefined) expect(codeOf(failure)).toBe(code);
+  });
+
+  it.each([
+    ["bindUnix", (server: net.Server) => bindUnix(server, { path })],
+    ["bindTcp", (server: net.Server) => bindTcp(server, { host: "127.0.0.1", port: 0 })],
+  ])("%s: a failed accept is no error that nobody listens to", async (_name, bind) => {
+    const server = net.createServer();
+    await bind(server);
+    expect(() => server.emit("error", Object.assign(new Error("accept EMFILE"), { code: "EMFILE" }))).not.toThrow();
+    expect(server.listening).toBe(true);
+    server.close();
+  });
+
+  it("bindTcp leaves half of the descriptors to others", async () => {
+    const entry = JSON.stringify(new URL("../src/server/bind.ts", import.meta.url).href);
+    const program = `
+      import { createServer } from "node:net";
+      import { bindTcp } from ${entry};
+      const server = createServer();
+      await bindTcp(server, { host: "127.0.0.1", port: 0 });
+      console.log(server.maxConnections);
+      server.close();`;
+    const node = [process.execPath, "--conditions=@berth/source", "--input-type=module", "-e", program];
+    const { stdout } = await promisify(execFile)("prlimit", ["--nofile=100:100", ...node]);
+    expect(Number(stdout)).toBe(50);
+  });
+});
+
 describe("close", () => {
+  it("ends connections that have not finished their TLS handshake", async () => {
+    const [key, cert] = [join(directory, "key"), join(directory, "cert")];
+    const curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+    const files = ["-keyout", key, "-out", cert, "-subj", "/CN=localhost"];
+    await promisify(execFile)("openssl", ["req", "-x509", ...curve, ...files]);
+    const identity = { key: readFileSync(key, "utf8"), cert: readFileSync(cert, "utf8") };
+    const server = createRpcServer({ routes: [] });
+    const { address } = await server.listen({ host: "127.0.0.1", port: 0, tls: identity });
+    const { port } = address as net.AddressInfo;
+    const silent = net.connect(port, "127.0.0.1");
+    const encrypted = tls.connect({ port, host: "127.0.0.1", ca: identity.cert, checkServerIdentity: () => undefined });
+    await Promise.all([once(silent, "connect"), once(encrypted, "secureConnect")]);
+    const closed = [silent, encrypted].map((socket) =>
+      once(
+        socket.on("error", () => {}),
+        "close",
+      ),
+    );
+    await server.close({ graceMs: 0 });
+    // Much less than the deadline of a handshake.
+    const late = new Promise((resolve) => setTimeout(resolve, 5000, "late").unref());
+    expect(await Promise.race([Promise.all(closed), late])).not.toBe("late");
+  });
+
   it("lets running calls finish, refuses new ones, closes idle connections", async () => {
     const [release, started] = [gate(), gate()];
     const server = slowServer(release.promise, started.resolve);

@@ -1,6 +1,4 @@
-import { mkdir } from "node:fs/promises";
 import { createServer } from "node:http";
-import { dirname } from "node:path";
 
 import type { Plugin } from "@berth/plugin-core";
 import { definePlugin, skipPlugin } from "@berth/plugin-core";
@@ -27,10 +25,8 @@ export const debugServerPlugin: Plugin = definePlugin({
     const { DebugHandler } = await import("../debug/debug-handler.ts");
     const handler = resources.use(await DebugHandler.start({ allowSnapshots: isSocket, log }));
     const server = createServer((request, response) => void handler.handle(request, response));
-    if (isSocket) {
-      await mkdir(dirname(address), { recursive: true, mode: 0o770 });
-      await bindUnix(server, { path: address, mode: 0o660, uid, gid });
-    } else await bindTcp(server, parseTcpAddress(address));
+    if (isSocket) await bindUnix(server, { path: address, directoryMode: 0o770, mode: 0o660, uid, gid });
+    else await bindTcp(server, parseTcpAddress(address));
     resources.defer(() => closeHttpServer(server));
     log.info("serving...", { address: formatAddress(server.address()) });
     return { [Symbol.asyncDispose]: async () => {} };

@@ -1,6 +1,4 @@
-import { mkdir } from "node:fs/promises";
 import { createServer, Socket } from "node:net";
-import { dirname } from "node:path";
 
 import { permissionDenied } from "@berth/errors";
 import { peerCredentials, socketFd } from "@berth/linux/sockets";
@@ -25,7 +23,6 @@ export const ttrpcServerPlugin: Plugin = definePlugin({
     const services = [...plugins.services.values()].flat();
     if (services.length === 0) throw skipPlugin("no service is loaded");
     const address = config.address || host.ttrpcAddress;
-    await mkdir(dirname(address), { recursive: true, mode: 0o770 });
     const server = resources.use(
       createTtrpcServer({
         services,
@@ -39,7 +36,8 @@ export const ttrpcServerPlugin: Plugin = definePlugin({
       }),
     );
     const listener = createServer();
-    await bindUnix(listener, { path: address, mode: 0o660, uid: config.uid, gid: config.gid });
+    const { uid, gid } = config;
+    await bindUnix(listener, { path: address, directoryMode: 0o770, mode: 0o660, uid, gid });
     await server.listen(listener);
     log.info("serving...", { address });
     return server;

@@ -1,4 +1,5 @@
-import { chmodSync, chownSync, lstatSync, statSync, unlinkSync } from "node:fs";
+import { chmodSync, chownSync, lstatSync, readFileSync, statSync, unlinkSync } from "node:fs";
+import { mkdir } from "node:fs/promises";
 import type { Server } from "node:net";
 import { connect } from "node:net";
 import { dirname } from "node:path";
@@ -8,9 +9,14 @@ import { failedPrecondition, fromSystemError, invalidArgument, isNotFound, syste
 /** The longest socket path that containerd's clients accept. */
 const MAX_SOCKET_PATH = 104;
 
-/** A unix socket to listen on. Its directory is there already. */
+/** The most connections of a TCP port, whatever descriptors there are. */
+const MAX_TCP_CONNECTIONS = 4096;
+
+/** A unix socket to listen on. */
 export interface UnixAddress {
   readonly path: string;
+  /** Missing directories above the socket are made with these permission bits; without it, its directory is there already. */
+  readonly directoryMode?: number | undefined;
   /** Permission bits of the socket file, 0660 if not given. */
   readonly mode?: number | undefined;
   readonly uid?: number | undefined;
@@ -36,7 +42,8 @@ export interface TcpAddress {
 }
 
 /**
- * This binds a server to a unix socket, in place of one that a dead process left behind.
+ * This binds a server to a unix socket, in place of one that a dead process left behind. A connection that cannot be accepted for want of
+ * descriptors is no error of the server from then on: it goes on listening.
  * @throws invalid_argument - the path is longer than 104 bytes
  * @throws failed_precondition - somebody answers on that socket, or the path is no socket
  * @throws not_found - its directory is missing
@@ -45,6 +52,7 @@ export async function bindUnix(server: Server, address: UnixAddress): Promise<vo
   if (Buffer.byteLength(address.path) > MAX_SOCKET_PATH) {
     throw invalidArgument(`socket path ${JSON.stringify(address.path)} is longer than ${MAX_SOCKET_PATH} bytes`);
   }
+  if (address.directoryMode !== undefined) await makeDirectories(dirname(address.path), address.directoryMode);
   await removeStaleSocket(address.path);
   // Binding and the modes happen in one turn: nobody connects before the modes are set.
   const listening = startListening(server, () => server.listen({ path: address.path }));
@@ -57,8 +65,12 @@ export async function bindUnix(server: Server, address: UnixAddress): Promise<vo
   await listening;
 }
 
-/** This binds a server to a TCP port. */
+/**
+ * This binds a server to a TCP port. Peers that are connected at once take no more than half of the descriptors of this process; those
+ * beyond are turned away. Failures to accept are as with {@link bindUnix}.
+ */
 export async function bindTcp(server: Server, address: TcpAddress): Promise<void> {
+  server.maxConnections ??= Math.min(MAX_TCP_CONNECTIONS, Math.max(1, Math.floor(descriptorLimit() / 2)));
   await startListening(server, () =>
     server.listen({ port: address.port, ...(address.host && { host: address.host }) }),
   );
@@ -71,7 +83,32 @@ async function startListening(server: Server, listen: () => void): Promise<void>
   server.once("listening", resolve);
   listen();
   await promise;
+  // An error that nobody listens to would end the process.
+  server.on("error", () => {});
   server.off("error", onError);
+}
+
+function descriptorLimit(): number {
+  const [, limit] = /^Max open files +(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8")) ?? [];
+  return limit === undefined ? Number.POSITIVE_INFINITY : Number(limit);
+}
+
+/** Node's own way to make directories with their parents goes on without end where none can be made, such as below /proc. */
+async function makeDirectories(path: string, mode: number): Promise<void> {
+  const make = async (): Promise<void> => {
+    try {
+      await mkdir(path, { mode });
+    } catch (error) {
+      if (systemErrorCode(error) !== "EEXIST") throw fromSystemError(error);
+    }
+  };
+  try {
+    await make();
+  } catch (error) {
+    if (!isNotFound(error) || dirname(path) === path) throw error;
+    await makeDirectories(dirname(path), mode);
+    await make();
+  }
 }
 
 async function removeStaleSocket(path: string): Promise<void> {
