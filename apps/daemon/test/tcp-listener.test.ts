@@ -139,6 +139,8 @@ describe("gRPC over TCP", () => {
     // In the clear, nothing is answered, and nobody else is harmed.
     expect((await curl(url.replace("https", "http"), [])).stdout).not.toContain("version");
     expect(await callVersion(url, { ca })).toMatch(/^2\.4\.0/);
+    // Nobody is asked who they are.
+    expect(await daemon.log()).toContain("is root on this machine");
   });
 
   it("lets in clients of its authority alone, where one is named", { timeout: 60_000 }, async () => {
@@ -155,6 +157,7 @@ describe("gRPC over TCP", () => {
     ).rejects.toThrow();
     const { code, stdout } = await curl(url, ["--cacert", path("ca.pem")]);
     expect([code === 0, stdout]).toEqual([false, ""]);
+    expect(await daemon.log()).not.toContain("is root on this machine");
   });
 
   it.each([

@@ -1,5 +1,4 @@
-import { mkdir, readFile } from "node:fs/promises";
-import { dirname } from "node:path";
+import { readFile } from "node:fs/promises";
 
 import type { Logger } from "@berth/core/log";
 import { invalidArgument, wrapError } from "@berth/errors";
@@ -45,9 +44,9 @@ export function grpcServerPlugin(options: { readonly defaultAddress: string }): 
     }),
     async init({ plugins, config, resources, log }) {
       const server = resources.use(createDaemonServer({ ...plugins, config, log }));
-      await mkdir(dirname(config.address), { recursive: true, mode: 0o770 });
-      await server.listen({ path: config.address, mode: 0o660, uid: config.uid, gid: config.gid });
-      log.info("serving...", { address: config.address });
+      const { address: path, uid, gid } = config;
+      await server.listen({ path, directoryMode: 0o770, mode: 0o660, uid, gid });
+      log.info("serving...", { address: path });
       return server;
     },
   });
@@ -73,8 +72,10 @@ export const grpcTcpServerPlugin: Plugin = definePlugin({
     const tls = await readIdentity(config);
     const server = resources.use(createDaemonServer({ ...plugins, config, log }));
     const { address } = await server.listen({ host, port, tls });
-    if (tls === undefined)
-      log.warn("serving gRPC over TCP without TLS: whoever reaches the port is root on this machine");
+    if (tls?.clientCa === undefined) {
+      const lack = tls === undefined ? "TLS" : "an authority of clients (tls_ca)";
+      log.warn(`serving gRPC over TCP without ${lack}: whoever reaches the port is root on this machine`);
+    }
     log.info("serving...", { address: formatAddress(address) });
     return server;
   },
