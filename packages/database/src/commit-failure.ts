@@ -33,11 +33,12 @@ export async function commitFailure(error: unknown, file: DatabaseFile): Promise
   const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
   const text = cause instanceof Error ? cause.message : String(cause);
   const isTrusted = code !== EIO || (await isOnDisk(file));
+  const freeBytes = code === EIO && isTrusted ? await findFreeBytes(file) : undefined;
   // LMDB says EIO too when a write came out short because the disk is full, which harms nothing.
-  if (FULL_CODES.has(code) || (code === EIO && isTrusted && (await isFull(file))))
+  if (FULL_CODES.has(code) || (freeBytes !== undefined && freeBytes < FULL_BYTES))
     return { error: resourceExhausted(`write ${file.path}: no space left (${text})`, { cause }), fatal: false };
   // Nor does a write that failed: it was to pages that nothing leads to yet. By its words alone it differs from a failed fsync.
-  if (code === EIO && isTrusted && text.includes(FAILED_WRITE))
+  if (freeBytes !== undefined && text.includes(FAILED_WRITE))
     return { error: dataLoss(`write ${file.path}: ${text}`, { cause }), fatal: false };
   return { error: unavailable(`write ${file.path}: ${text}`, { cause }), fatal: true };
 }
@@ -52,7 +53,12 @@ async function isOnDisk({ witness }: DatabaseFile): Promise<boolean> {
   }
 }
 
-async function isFull({ path }: DatabaseFile): Promise<boolean> {
-  const { bavail, bsize } = await statfs(path);
-  return bavail * bsize < FULL_BYTES;
+/** A disk that does not even say how full it is cannot be trusted with more: `undefined`. */
+async function findFreeBytes({ path }: DatabaseFile): Promise<number | undefined> {
+  try {
+    const { bavail, bsize } = await statfs(path);
+    return bavail * bsize;
+  } catch {
+    return undefined;
+  }
 }

@@ -1,4 +1,4 @@
-import { open, writeFile } from "node:fs/promises";
+import { open, rm, writeFile } from "node:fs/promises";
 
 import { silentLogger } from "@berth/core/log";
 import { Code, codeOf } from "@berth/errors";
@@ -97,6 +97,7 @@ describe("commitFailure", () => {
     ["Input/output error: Attempting to write page at position 8192", 5, false, Code.DataLoss],
     ["Input/output error", 5, true, Code.Unavailable],
     ["a failed write-back: Attempting to write page", 5, true, Code.Unavailable],
+    ["a disk that does not answer: Attempting to write page", 5, true, Code.Unavailable],
     ["no space", 28, false, Code.ResourceExhausted],
     ["no quota", 122, false, Code.ResourceExhausted],
     ["a full map", -30792, false, Code.ResourceExhausted],
@@ -107,6 +108,7 @@ describe("commitFailure", () => {
     await using witness = await open(path, "w+");
     // As one that hears of an error: it cannot be synced.
     if (text.startsWith("a failed write-back")) await witness.close();
+    if (text.startsWith("a disk that does not answer")) await rm(path);
     const commitError = Promise.reject(Object.assign(new Error(text), { code }));
     const failure = await commitFailure(Object.assign(new Error("Commit failed"), { commitError }), { path, witness });
     expect(failure?.fatal).toBe(fatal);
