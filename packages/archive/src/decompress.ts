@@ -133,7 +133,7 @@ async function* unpacked(
   options: ThroughOptions,
 ): AsyncGenerator<Uint8Array> {
   try {
-    yield* through(source, stream, options);
+    yield* through(source, stream, { isTransient: options.isTransient, chunkBytes: CHUNK_BYTES });
   } catch (error) {
     throw classify(error, kind);
   }

@@ -6,6 +6,8 @@ import { releaseBytes, releaseLast } from "./release-bytes.ts";
 export interface ThroughOptions {
   /** A chunk is valid only until the next one is asked for, and the chunks of the source are given away: each is freed at once. */
   readonly isTransient?: boolean | undefined;
+  /** Of the buffers that the stream hands its output out in; with `isTransient`. */
+  readonly chunkBytes?: number | undefined;
 }
 
 /**
@@ -15,7 +17,7 @@ export interface ThroughOptions {
 export async function* through(
   source: AsyncIterable<Uint8Array>,
   stream: Transform,
-  { isTransient = false }: ThroughOptions = {},
+  { isTransient = false, chunkBytes = 0 }: ThroughOptions = {},
 ): AsyncGenerator<Uint8Array> {
   const feeding = feed(source, stream, isTransient ? releaseBytes : () => {});
   try {
@@ -23,8 +25,8 @@ export async function* through(
       // The streams of zlib yield buffers, which the types of a general stream do not say.
       const bytes = chunk as Uint8Array;
       yield bytes;
-      // Such a stream fills a buffer from its start, and takes another one when it is full.
-      if (isTransient) releaseLast(bytes);
+      // Such a stream fills a buffer from its start, and takes another one when it is full. What has waited comes joined, in one of Node's.
+      if (isTransient) releaseLast(bytes, chunkBytes);
     }
   } finally {
     stream.destroy();
