@@ -68,4 +68,22 @@ describe("bodyChunks", () => {
     })();
     await expect(reading).rejects.toThrow(message);
   });
+
+  it.each([
+    ["an error", (stream: Readable) => stream.destroy(new Error("reset")), "reset"],
+    ["a cut", (stream: Readable) => stream.destroy(), "cut off"],
+  ])("throws on %s before reading", async (_what, cut, message) => {
+    const stream = new Readable({ read() {} });
+    stream.on("error", () => {});
+    stream.push(Buffer.alloc(10));
+    cut(stream);
+    for (let turns = 0; turns < 3; turns += 1) await turn();
+    await expect(Array.fromAsync(bodyChunks(stream))).rejects.toThrow(message);
+  });
+
+  it("ends at once with a body that was read before", async () => {
+    const stream = Readable.from([Buffer.alloc(10)], { objectMode: false });
+    expect(await Array.fromAsync(bodyChunks(stream))).toHaveLength(1);
+    expect(await Array.fromAsync(bodyChunks(stream))).toEqual([]);
+  });
 });

@@ -16,8 +16,9 @@ export async function* bodyChunks(body: Readable): AsyncGenerator<Uint8Array, vo
     outcome ??= error === undefined ? {} : { error };
     wake();
   };
+  const close = (): void => end(body.readableEnded ? undefined : (body.errored ?? new Error("the body was cut off")));
   body.once("end", () => end());
-  body.once("close", () => end(body.readableEnded ? undefined : (body.errored ?? new Error("the body was cut off"))));
+  body.once("close", close);
   // Stays to the end: whoever leaves the loop is told of nothing any more.
   body.on("error", end);
   body.on("data", (chunk: Uint8Array) => {
@@ -26,6 +27,8 @@ export async function* bodyChunks(body: Readable): AsyncGenerator<Uint8Array, vo
     if (waiting >= READ_AHEAD_BYTES) body.pause();
     wake();
   });
+  // What was over before anyone read it tells nothing any more.
+  if (body.destroyed || body.readableEnded) close();
   try {
     for (;;) {
       for (let chunk = chunks.shift(); chunk !== undefined; chunk = chunks.shift()) {
