@@ -5,11 +5,8 @@ import { invalidArgument, unavailable } from "@berth/errors";
 
 import { packMessage, unpackMessage } from "./messages.ts";
 
-/**
- * The most bytes of one message. Node reads nothing from an HTTP/2 connection while a write to it waits: were two sides to write more at
- * once than a socket holds, each would wait for the other.
- */
-const CHUNK_BYTES = 32 * 1024;
+/** The most bytes of one message; clients that want smaller ones have smaller windows. */
+const CHUNK_BYTES = 256 * 1024;
 /** So much may be on its way to us; more is asked for when less than half of it is left. */
 const WINDOW_BYTES = 1 << 20;
 /** A window that would grow beyond this is a mistake of the other side. */
