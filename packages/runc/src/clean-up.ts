@@ -34,7 +34,7 @@ export async function cleanUpContainer(
   const attempt = async (message: string, work: Promise<void>): Promise<void> => {
     await work.catch((error: unknown) => log.warn(message, { id, error: messageOf(error) }));
   };
-  const creation = Creation.find({ id, bundle });
+  const creation = Creation.find({ id, bundle }, driver);
   await creation?.endRuntime(log);
   await attempt("container not deleted", driver.delete(id, { force: true }));
   await creation?.undo(driver, log);

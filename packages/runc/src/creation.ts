@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
@@ -6,7 +6,8 @@ import type { Logger } from "@berth/core/log";
 import { messageOf, systemErrorCode } from "@berth/errors";
 
 import { cgroupDirectories, cgroupProcesses, cgroupTree } from "./cgroups/cgroup-directories.ts";
-import { killCgroup } from "./cgroups/remove-cgroup.ts";
+import { clearCgroup, killProcess } from "./cgroups/remove-cgroup.ts";
+import { clockTicks, CreationProcesses } from "./creation-processes.ts";
 import type { RuncDriver } from "./runc-driver.ts";
 
 const NOTE = "creating.json";
@@ -23,6 +24,8 @@ export interface CreationSubject {
 interface CreationNote {
   readonly stateWasFree: boolean;
   readonly freeCgroups: readonly string[];
+  /** {@link clockTicks} before anything was made. */
+  readonly since: number;
 }
 
 /**
@@ -32,10 +35,13 @@ interface CreationNote {
 export class Creation {
   readonly #subject: CreationSubject;
   readonly #note: CreationNote;
+  readonly #processes: CreationProcesses;
 
-  private constructor(subject: CreationSubject, note: CreationNote) {
+  private constructor(subject: CreationSubject, note: CreationNote, driver: RuncDriver) {
     this.#subject = subject;
     this.#note = note;
+    const state = note.stateWasFree ? driver.stateOf(subject.id) : undefined;
+    this.#processes = new CreationProcesses({ bundle: subject.bundle, state, since: note.since });
   }
 
   /** This looks at what is there already, which is another's, and notes what is not. */
@@ -43,17 +49,17 @@ export class Creation {
     const cgroups = cgroupDirectories(cgroupsPath);
     const isFree = cgroups.flatMap(cgroupTree).every((directory) => cgroupProcesses(directory).length === 0);
     const stateWasFree = !existsSync(driver.stateOf(subject.id));
-    const note: CreationNote = { stateWasFree, freeCgroups: isFree ? cgroups : [] };
+    const note: CreationNote = { stateWasFree, freeCgroups: isFree ? cgroups : [], since: clockTicks() };
     writeFileSync(join(subject.bundle, NOTE), JSON.stringify(note), { mode: 0o600 });
-    return new Creation(subject, note);
+    return new Creation(subject, note, driver);
   }
 
   /** This finds a creation that nobody finished; `undefined` where there is none. */
-  static find(subject: CreationSubject): Creation | undefined {
+  static find(subject: CreationSubject, driver: RuncDriver): Creation | undefined {
     try {
       const note: unknown = JSON.parse(readFileSync(join(subject.bundle, NOTE), "utf8"));
       // written by this class alone, below a directory of root's
-      return new Creation(subject, note as CreationNote);
+      return new Creation(subject, note as CreationNote, driver);
     } catch (error) {
       // a writer that was killed had not started the runtime yet
       if (systemErrorCode(error) === "ENOENT" || error instanceof SyntaxError) return undefined;
@@ -68,42 +74,33 @@ export class Creation {
 
   /** This kills a runtime that goes on although its shim has died, and waits for its end. */
   async endRuntime(log: Logger): Promise<void> {
-    const pids = runtimesOf(this.#subject.bundle);
-    for (const pid of pids) kill(pid);
+    const pids = this.#processes.runtimes();
+    this.#recognise();
+    for (const pid of pids) killProcess(pid);
     for (let tries = 0; tries < END_TRIES && pids.some(isRunning); tries++) await sleep(END_PAUSE_MS);
     if (pids.length > 0) log.warn("runtime killed that was making a container", { id: this.#subject.id, pids });
   }
 
-  /** This removes what the runtime has left: its state, as far as it knows of it, and whatever is in the cgroup. */
+  /**
+   * This removes what the runtime has left: its state, as far as it knows of it, its processes in the cgroup, and the cgroup unless
+   * another container has come to use it meanwhile.
+   */
   async undo(driver: RuncDriver, log: Logger): Promise<void> {
     const { id } = this.#subject;
     const attempt = async (message: string, work: () => Promise<void>): Promise<void> => {
       await work().catch((error: unknown) => log.warn(message, { id, error: messageOf(error) }));
     };
     const { stateWasFree, freeCgroups } = this.#note;
+    this.#recognise();
     if (stateWasFree && existsSync(driver.stateOf(id)))
       await attempt("container not deleted", () => driver.delete(id, { force: true }));
-    await attempt("cgroup not removed", () => killCgroup(freeCgroups));
+    await attempt("cgroup not removed", () => clearCgroup(freeCgroups, (pid) => this.#processes.isOwn(pid)));
     this.finish();
   }
-}
 
-/** This finds the commands of a runtime that make a container of a bundle. */
-function runtimesOf(bundle: string): readonly number[] {
-  const processes = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
-  return processes.map(Number).filter((pid) => {
-    const words = commandLine(pid);
-    const at = words.indexOf("--bundle");
-    return pid !== process.pid && words[at + 1] === bundle && words.some((word) => /^(?:create|restore)$/.test(word));
-  });
-}
-
-function commandLine(pid: number): readonly string[] {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
-  } catch {
-    // it has ended
-    return [];
+  /** What descends from a process is not to be told any more once that has ended. */
+  #recognise(): void {
+    for (const pid of this.#note.freeCgroups.flatMap(cgroupTree).flatMap(cgroupProcesses)) this.#processes.isOwn(pid);
   }
 }
 
@@ -112,13 +109,5 @@ function isRunning(pid: number): boolean {
     return !/^State:\s+[ZX]/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
   } catch {
     return false;
-  }
-}
-
-function kill(pid: number): void {
-  try {
-    process.kill(pid, "SIGKILL");
-  } catch (error) {
-    if (systemErrorCode(error) !== "ESRCH") throw error;
   }
 }

@@ -1,3 +1,4 @@
+import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
@@ -41,9 +42,23 @@ describe("a runtime that is cut short while it makes a container", { timeout: 30
   const leftOver = (id: string): number => Number(readFileSync(join(fixture.directory, `${id}.left`), "utf8"));
   const stateOf = (id: string): string => join(fixture.directory, "runc", "test", id);
 
+  /** A hook that runs while runc's init waits in the cgroup: it says which process that is, waits for a word and does what it is told. */
+  const hooked = (id: string, then: string) => {
+    const path = join(fixture.directory, `${id}.hook`);
+    const file = join(fixture.directory, `${id}.left`);
+    const find = `grep -oE '"pid":[0-9]+' | head -n 1 | grep -oE '[0-9]+'`;
+    const wait = `while [ ! -e ${join(fixture.directory, `${id}.go`)} ]; do sleep 0.02; done`;
+    const places = `place=${cgroupsOf(id)[0]} name=berth-test-${process.pid}-${id}`;
+    const script = `#!/bin/sh\nPATH=/usr/bin:/bin\n${find} > ${file}.new\nmv ${file}.new ${file}\n${places}\n${wait}\n${then}\n`;
+    writeFileSync(path, script, { mode: 0o755 });
+    return { createRuntime: [{ path }] };
+  };
+  const go = (id: string): void => writeFileSync(join(fixture.directory, `${id}.go`), "");
+
   it("leaves no process, cgroup, state or note when it is killed", async () => {
-    const options = fixture.runtime("killed-runc", "", halfMade("killed", "kill -9 $$"));
-    const made = fixture.create("killed", { args: ["true"] }, { options });
+    const hooks = hooked("killed", `${freeze}\nkill -9 $PPID`);
+    go("killed");
+    const made = fixture.create("killed", { args: ["true"], hooks });
     expect(await made.then(() => undefined, codeOf)).toBe(Code.Unknown);
     await expect.poll(() => isRunning(leftOver("killed"))).toBe(false);
     expect(cgroupsOf("killed").filter((path) => existsSync(path))).toEqual([]);
@@ -71,6 +86,34 @@ describe("a runtime that is cut short while it makes a container", { timeout: 30
     process.kill(leftOver("shared"), "SIGKILL");
     await fixture.remove("other");
     for (const path of cgroupsOf("shared")) await expect.poll(() => tryRemove(path)).toBe(true);
+  });
+
+  it.each([
+    ["is killed", `${freeze}; kill -9 $PPID`],
+    ["fails", "exit 1"],
+  ])("leaves alone who has joined the cgroup, or one below it, when it %s", async (word, then) => {
+    const id = `joined-${word.slice(-2)}`;
+    const failing = fixture.create(id, { args: ["true"], hooks: hooked(id, then) }).then(() => undefined, codeOf);
+    await expect.poll(() => existsSync(join(fixture.directory, `${id}.left`)), { timeout: 10_000 }).toBe(true);
+    // younger than the creation, as the processes of a container that comes up beside it are
+    const others = ["", "below"].map((name) => {
+      const { pid = 0 } = spawn("sleep", ["1000"], { stdio: "ignore" });
+      for (const path of cgroupsOf(id)) {
+        mkdirSync(join(path, name), { recursive: true });
+        writeFileSync(join(path, name, "cgroup.procs"), String(pid));
+      }
+      return pid;
+    });
+    go(id);
+    expect(await failing).toBe(Code.Unknown);
+    await expect.poll(() => isRunning(leftOver(id))).toBe(false);
+    expect(others.map(isRunning)).toEqual([true, true]);
+    for (const pid of others) process.kill(pid, "SIGKILL");
+    // they end: nothing has stayed frozen
+    for (const pid of others) await expect.poll(() => isRunning(pid)).toBe(false);
+    for (const path of cgroupsOf(id).flatMap((place) => [join(place, "below"), place]))
+      await expect.poll(() => tryRemove(path)).toBe(true);
+    removeElsewhere(id);
   });
 
   it("is ended itself, with what it left, after the death of its shim", async () => {
@@ -101,4 +144,9 @@ function tryRemove(path: string): boolean {
   } catch {
     return false;
   }
+}
+
+/** The runtime has made the cgroup in all hierarchies. */
+function removeElsewhere(id: string): void {
+  for (const name of unified ? [] : readdirSync(ROOT)) tryRemove(join(ROOT, name, `berth-test-${process.pid}-${id}`));
 }
