@@ -50,7 +50,10 @@ export class LocalNri implements Nri, AsyncDisposable {
     this.#domains = new Domains(options.log);
     this.#terms = {
       ...options,
-      updateContainers: async (request) => ({ failed: await this.#domains.apply(request) }),
+      updateContainers: async (request, callOptions) => {
+        using _alone = await this.#lock.acquire(EVENTS, callOptions);
+        return { failed: await this.#domains.apply(request) };
+      },
     };
   }
 
@@ -125,10 +128,12 @@ export class LocalNri implements Nri, AsyncDisposable {
     try {
       const { launchPlugin } = await import("./runtime/launch-plugin.ts");
       if (this.#stop.signal.aborted) return undefined;
-      const process = this.#launched.use(launchPlugin(plugin));
+      const process = this.#launched.use(launchPlugin(plugin, { log: this.#options.log }));
       const connection = await this.#connect(process.socket, { installed: plugin, pid: process.pid });
       // A plugin that is sent away before the runtime stops is ended then.
-      void connection.closed.then(() => process[Symbol.asyncDispose]());
+      connection.closed
+        .then(() => process[Symbol.asyncDispose]())
+        .catch((error: unknown) => this.#warnOf(plugin.path, error));
       await connection.start();
       return connection;
     } catch (error) {
@@ -167,6 +172,7 @@ export class LocalNri implements Nri, AsyncDisposable {
     this.#plugins = [...this.#plugins, connection].toSorted((a, b) =>
       a.index < b.index ? -1 : a.index > b.index ? 1 : 0,
     );
+    connection.admit();
     const { fullName: plugin, pid } = connection;
     this.#options.log.info("NRI plugin takes part", { plugin, pid });
     await this.#domains.apply({ update: [...update], evict: [] });

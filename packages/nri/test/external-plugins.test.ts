@@ -39,14 +39,19 @@ function domain(overrides: Partial<NriDomain> = {}): NriDomain {
 
 /** A plugin made by hand: it answers only what it is given. */
 async function rawPlugin(socketPath: string, implementation: object, register: object = {}) {
+  const { multiplexer, runtime } = await unregisteredPlugin(socketPath, implementation);
+  const registration = runtime.registerPlugin({ pluginIdx: "50", pluginName: "raw", ...register });
+  return { multiplexer, runtime, registration };
+}
+
+async function unregisteredPlugin(socketPath: string, implementation: object) {
   const socket = connect({ path: socketPath });
   await once(socket, "connect");
   const multiplexer = new Multiplexer(socket as Duplex);
   const server = createTtrpcServer({ services: [ttrpcService(Plugin, implementation)] });
   void server.serve(multiplexer.open(MuxConnection.plugin));
   const runtime = createClient(Runtime, createTtrpcTransport({ socket: multiplexer.open(MuxConnection.runtime) }));
-  const registration = runtime.registerPlugin({ pluginIdx: "50", pluginName: "raw", ...register });
-  return { multiplexer, runtime, registration };
+  return { multiplexer, runtime };
 }
 
 describe("plugins from outside", () => {
@@ -106,6 +111,55 @@ describe("plugins from outside", () => {
     expect(failed.map(({ containerId }) => containerId)).toEqual(["c1"]);
     expect(done).toEqual(["c1", "c1", "c1 because"]);
     expect(() => nri.addDomain(domain())).toThrow();
+  });
+
+  it("are not obeyed before they take part", async () => {
+    await using setup = await startNri();
+    const { nri, socketPath } = setup;
+    const done: string[] = [];
+    using _domain = nri.addDomain(
+      domain({ updateContainer: async ({ containerId }) => void done.push(`${containerId} ${names(nri)}`) }),
+    );
+    const raw = await unregisteredPlugin(socketPath, {});
+    const update = [{ containerId: "c1" }];
+    expect(await codeFrom(raw.runtime.updateContainers({ update }))).toBe(Code.FailedPrecondition);
+    raw.multiplexer.close();
+    const hold = await nri.holdSynchronization();
+    await using plugin = await runNriPlugin({}, { name: "early", index: "00", socketPath });
+    const asked = plugin.updateContainers(update);
+    await using leaver = await runNriPlugin({}, { name: "leaver", index: "01", socketPath });
+    const lost = codeFrom(leaver.updateContainers(update));
+    await leaver[Symbol.asyncDispose]();
+    expect(await lost).not.toBe("ok");
+    // Time enough for what must not happen.
+    await sleep(300);
+    expect(done).toEqual([]);
+    hold[Symbol.dispose]();
+    expect(await asked).toEqual([]);
+    expect(done).toEqual(["c1 00-early"]);
+  });
+
+  it("ask for changes in the order of events: not in the middle of one", async () => {
+    await using setup = await startNri();
+    const { nri, socketPath } = setup;
+    const seen: string[] = [];
+    using _domain = nri.addDomain(domain({ updateContainer: async () => void seen.push("updated") }));
+    const [begun, release] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    const startContainer = async (): Promise<void> => {
+      begun.resolve();
+      await release.promise;
+      seen.push("told");
+    };
+    await using plugin = await runNriPlugin({ startContainer }, { name: "busy", index: "00", socketPath });
+    await expect.poll(() => names(nri)).toEqual(["00-busy"]);
+    const event = nri.notify("startContainer", { pod, container });
+    await begun.promise;
+    const asked = plugin.updateContainers([{ containerId: "c1" }]);
+    // Time enough for what must not happen.
+    await sleep(300);
+    release.resolve();
+    await Promise.all([event, asked]);
+    expect(seen).toEqual(["told", "updated"]);
   });
 
   it("fail an event by throwing, and stay", async () => {

@@ -4,8 +4,10 @@ import { join } from "node:path";
 
 import type { Logger } from "@berth/core/log";
 import { silentLogger } from "@berth/core/log";
+import { temporaryDirectory } from "@berth/testing";
 import { expect, it } from "vitest";
 
+import { launchPlugin } from "../src/runtime/launch-plugin.ts";
 import { installPlugin, startNri, writeExecutable } from "./nri-setup.ts";
 
 const isAlive = (pid: number): boolean => existsSync(`/proc/${pid}`);
@@ -79,4 +81,22 @@ it("sends a plugin away that dies, and leaves no zombie", { timeout: 60_000 }, a
   await expect.poll(() => setup.nri.plugins.length, { timeout: 10_000 }).toBe(0);
   await expect.poll(() => isAlive(pid), { timeout: 10_000 }).toBe(false);
   await setup.nri.notify("stopPodSandbox", {});
+});
+
+it.each([
+  ["goes by itself", "read nothing <&3\n"],
+  ["stays", "exec sleep 1000 3>&-\n"],
+])("launchPlugin ends a plugin that %s, and takes its status, where its end cannot be watched", async (_, script) => {
+  await using directory = await temporaryDirectory("nri");
+  const path = join(directory.path, "plugin");
+  await writeExecutable(path, `#!/bin/sh\n${script}`);
+  const warnings: string[] = [];
+  const log: Logger = { ...silentLogger, warn: (message) => void warnings.push(message) };
+  const watch = () => Promise.reject(new Error("no descriptor is left"));
+  const plugin = launchPlugin({ path, index: "00", name: "p", config: "" }, { log, watch });
+  expect(isAlive(plugin.pid)).toBe(true);
+  await plugin[Symbol.asyncDispose]();
+  expect(isAlive(plugin.pid)).toBe(false);
+  expect(warnings).toEqual(["end of NRI plugin is not watched"]);
+  await plugin[Symbol.asyncDispose]();
 });

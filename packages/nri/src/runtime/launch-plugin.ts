@@ -1,7 +1,8 @@
 import { Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { wrapError } from "@berth/errors";
+import type { Logger } from "@berth/core/log";
+import { messageOf, wrapError } from "@berth/errors";
 import { closeFd } from "@berth/linux/files";
 import { processExit, spawn, waitPid } from "@berth/linux/process";
 import { socketPair } from "@berth/linux/sockets";
@@ -12,6 +13,9 @@ import type { InstalledPlugin } from "./installed-plugins.ts";
 /** Number of its socket in the plugin. */
 const PLUGIN_SOCKET = 3;
 const EXIT_GRACE_MS = 1000;
+/** SIGKILL waits for what the kernel is doing, without end on a disk that is gone. */
+const KILL_GRACE_MS = 5000;
+const POLL_MS = 20;
 
 /** A plugin that was started, and its connection. Disposing it ends the process: it has a second to go by itself. */
 export interface LaunchedPlugin extends AsyncDisposable {
@@ -19,8 +23,15 @@ export interface LaunchedPlugin extends AsyncDisposable {
   readonly socket: Socket;
 }
 
+/** What a launch takes. */
+export interface LaunchOptions {
+  readonly log: Logger;
+  /** How the end of a process is heard of. */
+  readonly watch?: (pid: number) => Promise<void>;
+}
+
 /** This starts a plugin that has nothing but its connection, and its name in the environment. @throws not_found, permission_denied, … */
-export function launchPlugin(plugin: InstalledPlugin): LaunchedPlugin {
+export function launchPlugin(plugin: InstalledPlugin, { log, watch = processExit }: LaunchOptions): LaunchedPlugin {
   const [own, peer] = socketPair();
   let pid: number;
   try {
@@ -41,20 +52,48 @@ export function launchPlugin(plugin: InstalledPlugin): LaunchedPlugin {
     closeFd(peer);
   }
   const socket = new Socket({ fd: own });
-  let hasExited = false;
-  const exited = processExit(pid).then(() => {
-    waitPid(pid);
-    hasExited = true;
-  });
+  const child = new PluginProcess(pid);
+  // A descriptor may be lacking for it; then its end is seen when it is disposed.
+  watch(pid).then(
+    () => child.reap(),
+    (error: unknown) => log.warn("end of NRI plugin is not watched", { pid, error: messageOf(error) }),
+  );
   return {
     pid,
     socket,
     [Symbol.asyncDispose]: async () => {
       socket.destroy();
-      await Promise.race([exited, sleep(EXIT_GRACE_MS, undefined, { ref: false })]);
+      if (await child.endsWithin(EXIT_GRACE_MS)) return;
       // A child that is not waited for keeps its id: nobody else is meant by it.
-      if (!hasExited) process.kill(pid, "SIGKILL");
-      await exited;
+      process.kill(pid, "SIGKILL");
+      if (!(await child.endsWithin(KILL_GRACE_MS))) log.warn("NRI plugin does not end", { pid });
     },
   };
+}
+
+class PluginProcess {
+  readonly #pid: number;
+  #hasEnded = false;
+
+  constructor(pid: number) {
+    this.#pid = pid;
+  }
+
+  /** This takes the exit status of the process, if it has ended, and returns whether it has. */
+  reap(): boolean {
+    try {
+      this.#hasEnded ||= waitPid(this.#pid) !== undefined;
+    } catch {
+      // It is no child any more: somebody else has taken its status.
+      this.#hasEnded = true;
+    }
+    return this.#hasEnded;
+  }
+
+  async endsWithin(ms: number): Promise<boolean> {
+    for (const end = performance.now() + ms; !this.reap(); await sleep(POLL_MS)) {
+      if (performance.now() >= end) return false;
+    }
+    return true;
+  }
 }

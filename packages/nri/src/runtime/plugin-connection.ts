@@ -8,6 +8,7 @@ import type {
 } from "@berth/api/nri/pkg/api/v1alpha1/plugin";
 import type { CallOptions } from "@berth/core/any";
 import type { Logger } from "@berth/core/log";
+import { raceSignal } from "@berth/core/race-signal";
 import type { NriEvent, NriPluginInfo, NriRequest, NriResponse } from "@berth/core/nri";
 import {
   deadlineExceeded,
@@ -21,7 +22,7 @@ import {
 import type { TtrpcServer, TtrpcTransport } from "@berth/ttrpc";
 import { createTtrpcServer, createTtrpcTransport, ttrpcService } from "@berth/ttrpc";
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import type { Client } from "@connectrpc/connect";
+import type { Client, HandlerContext } from "@connectrpc/connect";
 import { createClient } from "@connectrpc/connect";
 import type { Duplex } from "node:stream";
 
@@ -38,8 +39,11 @@ export interface PluginTerms {
   readonly registrationTimeoutMs: number;
   readonly requestTimeoutMs: number;
   readonly log: Logger;
-  /** What a plugin may ask for at any time. */
-  updateContainers(request: UpdateContainersRequest): Promise<MessageInitShape<typeof UpdateContainersResponseSchema>>;
+  /** What a plugin that takes part may ask for at any time. */
+  updateContainers(
+    request: UpdateContainersRequest,
+    options: CallOptions,
+  ): Promise<MessageInitShape<typeof UpdateContainersResponseSchema>>;
 }
 
 /** The version of NRI that this speaks: what plugins may rely on. */
@@ -66,6 +70,7 @@ export class PluginConnection implements NriPluginInfo {
   readonly #transport: TtrpcTransport;
   readonly #client: Client<typeof Plugin>;
   readonly #registered = Promise.withResolvers<void>();
+  readonly #admitted = Promise.withResolvers<void>();
   readonly #closed = Promise.withResolvers<void>();
   #name: PluginName | undefined;
   #events: ReadonlySet<NriEvent> = new Set();
@@ -83,6 +88,7 @@ export class PluginConnection implements NriPluginInfo {
     this.#server = createTtrpcServer({ services: [ttrpcService(Runtime, this.#runtime())] });
     void this.#server.serve(this.#multiplexer.open(MuxConnection.runtime));
     this.#registered.promise.catch(() => undefined);
+    this.#admitted.promise.catch(() => undefined);
     void this.#multiplexer.closed.then(() => this.close("the connection has ended"));
   }
 
@@ -147,6 +153,11 @@ export class PluginConnection implements NriPluginInfo {
     }
   }
 
+  /** From now on the plugin takes part, and what it asks for is done. */
+  admit(): void {
+    this.#admitted.resolve();
+  }
+
   /**
    * This tells the plugin of an event; `undefined` when it does not want to know, or is gone after it. A validator that is gone has not
    * agreed: that is an error.
@@ -183,6 +194,7 @@ export class PluginConnection implements NriPluginInfo {
     this.#isClosed = true;
     this.#terms.log.info("NRI plugin closed", { plugin: this.fullName, pid: this.pid, reason });
     this.#registered.reject(unavailable(reason));
+    this.#admitted.reject(unavailable(reason));
     this.#transport.close();
     this.#multiplexer.close();
     void this.#server.close({ graceMs: 0 });
@@ -222,8 +234,16 @@ export class PluginConnection implements NriPluginInfo {
         this.#register(request);
         return {};
       },
-      updateContainers: (request: UpdateContainersRequest) => this.#terms.updateContainers(request),
+      updateContainers: (request: UpdateContainersRequest, { signal }: HandlerContext) =>
+        this.#updateContainers(request, signal),
     };
+  }
+
+  /** Asked for as soon as the plugin is configured, it waits until the plugin knows what runs. */
+  async #updateContainers(request: UpdateContainersRequest, signal: AbortSignal) {
+    if (this.#name === undefined) throw failedPrecondition("an NRI plugin that is not registered may not update");
+    await raceSignal(this.#admitted.promise, signal);
+    return await this.#terms.updateContainers(request, { signal });
   }
 
   #register(request: RegisterPluginRequest): void {

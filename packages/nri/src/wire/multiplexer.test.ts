@@ -46,6 +46,15 @@ describe("Multiplexer", () => {
     expect(Buffer.concat(chunks).length).toBe(1_000_000);
   });
 
+  it("ends though the peer does not take what was written before", async () => {
+    const [trunk] = duplexPair();
+    const multiplexer = new Multiplexer(trunk);
+    for (let i = 0; i < 10; i += 1) multiplexer.open(i + 1).write(Buffer.alloc(1_000_000, 7));
+    multiplexer.close();
+    expect(trunk.destroyed).toBe(false);
+    await expect.poll(() => trunk.destroyed, { timeout: 10_000 }).toBe(true);
+  });
+
   it("stops reading while one connection is not read, and goes on after it", async () => {
     const [trunk, peer] = duplexPair();
     const multiplexer = new Multiplexer(trunk);

@@ -4,6 +4,9 @@ import { alreadyExists, invalidArgument } from "@berth/errors";
 
 import { encodeMuxFrames, MuxFrameParser } from "./mux-frame.ts";
 
+/** How long a peer may take to read what it was sent before the end. */
+const SEND_GRACE_MS = 1000;
+
 /** The connections that both sides know of. */
 export const MuxConnection = { plugin: 1, runtime: 2 } as const;
 
@@ -94,7 +97,13 @@ export class Multiplexer {
     // What was written is sent, unless the peer does not take it.
     if (error === undefined && this.#trunk.writable) this.#trunk.end(() => this.#trunk.destroy());
     if (error !== undefined || this.#trunk.writableLength === 0) this.#trunk.destroy();
+    else this.#destroyLater();
     this.#end.resolve(error);
+  }
+
+  #destroyLater(): void {
+    const timer = setTimeout(() => this.#trunk.destroy(), SEND_GRACE_MS).unref();
+    this.#trunk.once("close", () => clearTimeout(timer));
   }
 }
 
