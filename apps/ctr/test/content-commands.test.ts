@@ -2,13 +2,21 @@ import { createServer } from "node:http";
 import { access, chmod, mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
-import { isMountPoint } from "@berth/linux/mount";
+import { isMountPoint, unmountAll } from "@berth/linux/mount";
 import type { FaultRegistry, PeerRegistry } from "@berth/testing";
 import { buildImage, busyboxImage, sha256, startFaultRegistry, startRegistry } from "@berth/testing";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
 import type { Bench } from "./peers.ts";
 import { BUSYBOX_IMAGE, startBench } from "./peers.ts";
+
+const file = (path: string, text: string, mode = 0o755) => ({
+  path,
+  type: "file" as const,
+  mode,
+  size: text.length,
+  content: Buffer.from(text),
+});
 
 const TIMEOUT = { timeout: 60_000 };
 const LIMIT = { timeoutMs: 60_000 };
@@ -147,14 +155,42 @@ describe.each(["berthd", "containerd"] as const)("content and images on %s", (ki
     expect(await fail("images", "mount", BUSYBOX_IMAGE, place("missing"))).toMatch(/missing/);
   });
 
+  it("what was written to an image is mounted again, and held without end until --rm", TIMEOUT, async () => {
+    const target = place("again");
+    await mkdir(target);
+    const others = await say("leases", "ls", "-q");
+    await say("images", "mount", "--rw", BUSYBOX_IMAGE, target);
+    await using mounted = new AsyncDisposableStack();
+    mounted.defer(() => unmountAll(target));
+    const lease = async (): Promise<string> => await say("leases", "ls", `id==${JSON.stringify(target)}`);
+    const collect = async (): Promise<void> => {
+      const id = (await say("leases", "create")).trim();
+      await say("leases", "rm", "--sync", id);
+    };
+    expect(await lease()).not.toContain("gc.expire");
+    await writeFile(join(target, "mine"), "x");
+    expect(await fail("images", "mount", "--rw", BUSYBOX_IMAGE, target)).toMatch(/is mounted at/);
+    await say("images", "unmount", target);
+
+    expect(await fail("images", "mount", BUSYBOX_IMAGE, target)).toMatch(/active, not view.*already exists/);
+    expect(isMountPoint(target)).toBe(false);
+    // Also with another lease than the one that it was made in.
+    await say("snapshots", "label", target, "containerd.io/gc.root=now");
+    await say("leases", "rm", "--sync", target);
+    for (const expiration of [[], ["-x", "1h"], ["-x", "2h"], []]) {
+      await say("images", "mount", "--rw", ...expiration, BUSYBOX_IMAGE, target);
+      await say("snapshots", "label", target, "containerd.io/gc.root=");
+      await collect();
+      expect(await readFile(join(target, "mine"), "utf8")).toBe("x");
+      expect((await lease()).includes("gc.expire")).toBe(expiration.length > 0);
+      expect((await say("leases", "ls", "-q")).replace(`${target}\n`, "")).toBe(others);
+      await say("images", "unmount", target);
+    }
+    await say("images", "unmount", "--rm", target);
+    expect(await lease()).not.toContain(target);
+  });
+
   it("programs of an image are installed, and nothing else of it", TIMEOUT, async () => {
-    const file = (path: string, text: string, mode = 0o755) => ({
-      path,
-      type: "file" as const,
-      mode,
-      size: text.length,
-      content: Buffer.from(text),
-    });
     const image = await buildImage({
       name: "example.org/tools:1",
       layers: [
@@ -192,6 +228,32 @@ describe.each(["berthd", "containerd"] as const)("content and images on %s", (ki
     expect(await say("install", "--path", path, "--libs", "--replace", image.name)).toContain("libtool.so");
     expect(await readFile(join(path, "bin", "tool"), "utf8")).toBe("one");
     expect(await readFile("/etc/passwd", "utf8")).toContain("root:");
+  });
+
+  it.each([
+    ["a whole part", [file(".wh.bin", ""), file("bin/new", "n")], ["new"]],
+    ["a whole part, after what replaces it", [file("bin/new", "n"), file("./.wh.bin", "")], ["new"]],
+    ["all", [file("bin/new", "n"), file(".wh..wh..opq", "")], ["new"]],
+    ["another part", [file("bin/new", "n"), file(".wh.lib", "")], ["alias", "new", "old"]],
+    ["a file that the layer has anew", [file("bin/old", "n"), file("bin/.wh.old", "")], ["alias", "old"]],
+    ["all in a part but its own", [file("bin/new", "n"), file("bin/.wh..wh..opq", "")], ["new"]],
+    [
+      "what a link of its own stands for",
+      [{ path: "bin/new", type: "link", linkPath: "bin/old" } as const, file("bin/.wh.old", "")],
+      ["alias", "new"],
+    ],
+  ])("a layer takes away what is below it: %s", TIMEOUT, async (what, upper, expected) => {
+    const name = `example.org/layers:${sha256(Buffer.from(what)).slice(-8)}`;
+    const alias = { path: "bin/alias", type: "symlink", linkPath: "old" } as const;
+    const image = await buildImage({ name, layers: [[file("bin/old", "o"), alias], upper] });
+    const archive = place("layers.tar");
+    await writeFile(archive, image.archive);
+    await say("images", "import", "--local", "--no-unpack", archive);
+    const path = place(name.slice(-8));
+    const installed = (await say("install", "--path", path, name)).trim().split("\n");
+    expect(installed.toSorted()).toEqual(expected.map((each) => join(path, "bin", each)));
+    const own = upper.find((entry) => entry.path === "bin/old");
+    if (own !== undefined) expect(await readFile(join(path, "bin/old"), "utf8")).toBe("n");
   });
 });
 

@@ -3,8 +3,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import type { Client } from "@berth/client";
+import type { LeaseResource } from "@berth/core/leases";
+import { LeaseLabel } from "@berth/core/leases";
 import type { Mount } from "@berth/core/mount";
-import { isAlreadyExists, isNotFound, isUnimplemented, notFound, wrapError } from "@berth/errors";
+import type { SnapshotInfo } from "@berth/core/snapshots";
+import { alreadyExists, isAlreadyExists, isNotFound, isUnimplemented, notFound, wrapError } from "@berth/errors";
 import { resolveImage } from "@berth/images";
 import { hostPlatform, only, parsePlatform } from "@berth/oci";
 
@@ -17,14 +20,13 @@ import { snapshotterFlag } from "../cli/shared-flags.ts";
 import { print } from "../output/print.ts";
 import { endOnSignals } from "../process/interrupts.ts";
 
-const HOUR_MS = 60 * 60 * 1000;
 /** How directories begin that are made where no target is given. Asked when it is needed: a start-up snapshot would keep the answer. */
 const ownDirectory = (): string => join(tmpdir(), "ctr-image-");
 
 export const mount = defineCommand({
   usage: "<ref> [<target>]",
   description:
-    "Mounts an image's files at a directory, read-only unless told otherwise, and prints where; without a target, at a new directory. It is unpacked first where it is not. The snapshot has the name of the target.",
+    "Mounts an image's files at a directory, read-only unless told otherwise, and prints where; without a target, at a new directory. It is unpacked first where it is not. The snapshot has the name of the target and is kept until `ctr images unmount --rm`: without --rm, the same can be mounted there again, with what --rw wrote.",
   examples: ["ctr images mount example.org/app:1 /mnt", "ctr images unmount --rm /mnt"],
   flags: {
     ...NO_REGISTRY_FLAGS,
@@ -33,10 +35,12 @@ export const mount = defineCommand({
     rw: booleanFlag("what is written is kept in the snapshot"),
     platform: stringFlag("platform, e.g. linux/arm64, instead of the host's"),
     "sync-fs": booleanFlag("mount only when what was unpacked has reached the disk"),
-    expiration: durationFlag("the snapshot may be collected after this time, once it is unmounted", {
-      aliases: ["x"],
-      initial: HOUR_MS,
-    }),
+    expiration: durationFlag(
+      "the snapshot may be collected after this time, even while it is mounted (default: never)",
+      {
+        aliases: ["x"],
+      },
+    ),
   },
   async run({ flags, args, session }) {
     const name = requireArgument(args, 0, "no image given");
@@ -48,9 +52,9 @@ export const mount = defineCommand({
     const snapshotter = await chooseSnapshotter(client, flags.snapshotter, signal);
     await using undo = new AsyncDisposableStack();
     undo.defer(() => removeOwnDirectory(target));
-    const expire = new Date(Date.now() + flags.expiration).toISOString();
-    const lease = await leaseOf(client, target, new Map([["containerd.io/gc.expire", expire]]), signal, undo);
-    const leased = client.scoped({ lease });
+    const resource: LeaseResource = { type: `snapshots/${snapshotter}`, id: target };
+    await takeLease(client, resource, { expireMs: flags.expiration, signal }, undo);
+    const leased = client.scoped({ lease: target });
     const image = await leased.images.get(name, { signal });
     const { unpackImage } = await import("@berth/client/import");
     await unpackImage(leased, image.target, {
@@ -60,10 +64,8 @@ export const mount = defineCommand({
       ...(flags["sync-fs"] && { syncFs: true }),
     });
     const { chainId } = await resolveImage(leased.content, image.target, platform, { signal });
-    const make = flags.rw ? "prepare" : "view";
-    const service = leased.snapshotter(snapshotter);
-    const mounts = await service[make](target, chainId, { labels: parseLabels(flags.label), signal });
-    undo.defer(() => service.remove(target));
+    const wanted = { kind: flags.rw ? "active" : "view", parent: chainId, labels: parseLabels(flags.label) } as const;
+    const mounts = await snapshotHere(leased, resource, { snapshotter, wanted, signal }, undo);
     await mountHere(leased, mounts, target, signal);
     undo.move();
     print(`${target}\n`);
@@ -79,21 +81,76 @@ async function targetOf(given: string | undefined): Promise<string> {
   }
 }
 
-/** The lease is named like the target, so that unmounting finds it; one of an earlier mount there goes on. */
-async function leaseOf(
+/**
+ * The lease is named like the target, so that unmounting finds it. One of an earlier mount there goes on, and expires anew.
+ *
+ * @throws already_exists - the earlier mount is still there
+ */
+async function takeLease(
   client: Client,
-  id: string,
-  labels: ReadonlyMap<string, string>,
-  signal: AbortSignal,
+  resource: LeaseResource,
+  { expireMs, signal }: { readonly expireMs: number; readonly signal: AbortSignal },
   undo: AsyncDisposableStack,
-): Promise<string> {
+): Promise<void> {
+  const { id } = resource;
+  const expire = new Date(Date.now() + expireMs).toISOString();
+  const labels = new Map(expireMs > 0 ? [[LeaseLabel.expire, expire]] : []);
   try {
     await client.leases.create({ id, labels }, { signal });
     undo.defer(() => client.leases.delete(id));
+    return;
   } catch (error) {
     if (!isAlreadyExists(error)) throw error;
   }
-  return id;
+  const { isMountPoint } = await import("@berth/linux/mount");
+  // Two mounts of one upper directory harm each other.
+  if (isMountPoint(id)) throw alreadyExists(`an image is mounted at ${id}: unmount it first`);
+  const earlier = await Array.fromAsync(client.leases.list({ filters: [`id==${JSON.stringify(id)}`], signal }));
+  if (!labels.has(LeaseLabel.expire) && earlier.every((lease) => !lease.labels.has(LeaseLabel.expire))) return;
+  // Leases cannot be changed. Another one holds the snapshot in between, and for a day should this fail.
+  const between = await client.lease({ signal });
+  await between.hold(resource, { signal });
+  await client.leases.delete(id);
+  await client.leases.create({ id, labels });
+  await client.leases.addResource(id, resource);
+  await between[Symbol.asyncDispose]();
+}
+
+interface SnapshotHereOptions {
+  readonly snapshotter: string;
+  readonly wanted: Pick<SnapshotInfo, "parent" | "labels"> & { readonly kind: "active" | "view" };
+  readonly signal: AbortSignal;
+}
+
+/**
+ * This makes the snapshot, or takes that of an earlier mount at the target with what was written to it, and returns its mounts.
+ *
+ * @throws already_exists - a snapshot of the name is there that is not the one asked for
+ */
+async function snapshotHere(
+  leased: Client,
+  resource: LeaseResource,
+  { snapshotter, wanted, signal }: SnapshotHereOptions,
+  undo: AsyncDisposableStack,
+): Promise<readonly Mount[]> {
+  const key = resource.id;
+  const service = leased.snapshotter(snapshotter);
+  try {
+    const make = wanted.kind === "active" ? "prepare" : "view";
+    const mounts = await service[make](key, wanted.parent, { labels: wanted.labels, signal });
+    undo.defer(() => service.remove(key));
+    return mounts;
+  } catch (error) {
+    if (!isAlreadyExists(error)) throw error;
+  }
+  const { kind, parent } = await service.stat(key, { signal });
+  if (kind !== wanted.kind || parent !== wanted.parent) {
+    const what = parent === wanted.parent ? `a snapshot that is ${kind}, not ${wanted.kind},` : "one of another image";
+    throw alreadyExists(`an earlier mount at ${key} has left ${what}; ctr images unmount --rm removes it`);
+  }
+  // A lease that is new does not hold what was there before it.
+  await leased.leases.addResource(key, resource, { signal });
+  return await service.mounts(key, { signal });
 }
 
 /** What the kernel alone cannot mount is made by the daemon first, and held by the lease. */

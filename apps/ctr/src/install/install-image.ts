@@ -41,37 +41,65 @@ export async function installImage(
     await using undo = new AsyncDisposableStack();
     const staging = await mkdtemp(join(directory, ".install-"));
     undo.defer(() => rm(staging, { recursive: true, force: true }));
-    for (const part of parts) await mkdir(join(staging, part));
-    for (const layer of manifest.layers) {
+    const merged = join(staging, "merged");
+    await makeParts(merged, parts);
+    for (const { digest } of manifest.layers) {
       signal.throwIfAborted();
-      for await (const entry of readTar(decompress(streamBlob(content, layer.digest, { signal }))))
-        await stage(entry, staging, parts);
+      const own = join(staging, "layer");
+      await makeParts(own, parts);
+      const gone = new Set<string>();
+      const layer: StagedLayer = { own, below: merged, parts, gone };
+      for await (const entry of readTar(decompress(streamBlob(content, digest, { signal })))) await stage(entry, layer);
+      await merge(layer);
     }
-    return await publish(staging, options);
+    return await publish(merged, options);
   } catch (error) {
     throw wrapError(error, `install into ${directory}`);
   }
 }
 
-/** A path of two parts below one of `parts`: nothing in an archive leads anywhere else. */
-function placeOf(path: string, parts: readonly string[]): { readonly part: string; readonly name: string } | undefined {
-  const [, part = "", name = ""] = /^(?:\.?\/)*([^/]+)\/([^/]+)\/?$/.exec(path) ?? [];
-  return parts.includes(part) && name !== "." && name !== ".." ? { part, name } : undefined;
+/** One layer by itself: what it takes away concerns what is below it alone, wherever that stands in the archive. */
+interface StagedLayer {
+  readonly own: string;
+  /** What the layers before it have left. */
+  readonly below: string;
+  readonly parts: readonly string[];
+  /** What it takes away: parts, and files in them. */
+  readonly gone: Set<string>;
 }
 
-async function stage(entry: TarEntry, staging: string, parts: readonly string[]): Promise<void> {
+async function makeParts(directory: string, parts: readonly string[]): Promise<void> {
+  for (const part of parts) await mkdir(join(directory, part), { recursive: true });
+}
+
+/** A path of two parts below one of `parts`: nothing in an archive leads anywhere else. */
+function placeOf(path: string, parts: readonly string[]): string | undefined {
+  const [, part = "", name = ""] = /^(?:\.?\/)*([^/]+)\/([^/]+)\/?$/.exec(path) ?? [];
+  return parts.includes(part) && name !== "." && name !== ".." ? join(part, name) : undefined;
+}
+
+/** This returns what a whiteout takes away, or `undefined` for an entry that is none. */
+function takenAway(path: string, parts: readonly string[]): readonly string[] | undefined {
+  const [, part, name = ""] = /^(?:\.?\/)*(?:([^/]+)\/)?([^/]+)\/?$/.exec(path) ?? [];
+  if (!name.startsWith(WHITEOUT)) return undefined;
+  if (name === OPAQUE) return parts.filter((each) => part === undefined || each === part);
+  const hidden = name.slice(WHITEOUT.length);
+  if (part === undefined) return parts.filter((each) => each === hidden);
+  const place = placeOf(`${part}/${hidden}`, parts);
+  return place === undefined ? [] : [place];
+}
+
+async function stage(entry: TarEntry, { own, below, parts, gone }: StagedLayer): Promise<void> {
   const { path, type, linkPath, mode } = entry.header;
+  const hidden = takenAway(path, parts);
+  if (hidden !== undefined) {
+    for (const each of hidden) gone.add(each);
+    return;
+  }
   const place = placeOf(path, parts);
   if (place === undefined) return;
-  const { part, name } = place;
-  const file = join(staging, part, name);
-  if (name === OPAQUE) {
-    await rm(join(staging, part), { recursive: true });
-    await mkdir(join(staging, part));
-  } else if (name.startsWith(WHITEOUT)) {
-    const gone = placeOf(join(part, name.slice(WHITEOUT.length)), parts);
-    if (gone !== undefined) await rm(join(staging, part, gone.name), { force: true });
-  } else if (type === "file") {
+  const file = join(own, place);
+  if (type === "file") {
     await rm(file, { force: true });
     await writeEntry(file, entry, mode & 0o777);
   } else if (type === "symlink") {
@@ -81,8 +109,18 @@ async function stage(entry: TarEntry, staging: string, parts: readonly string[])
     const other = placeOf(linkPath, parts);
     if (other === undefined) throw invalidArgument(`${path} is a link to ${linkPath}, which is not installed`);
     await rm(file, { force: true });
-    await link(join(staging, other.part, other.name), file);
+    const root = (await isThere(join(own, other))) ? own : below;
+    await link(join(root, other), file);
   }
+}
+
+/** What the layer takes away goes first, then its own files take their places. */
+async function merge({ own, below, parts, gone }: StagedLayer): Promise<void> {
+  for (const path of gone) await rm(join(below, path), { recursive: true, force: true });
+  await makeParts(below, parts);
+  for (const part of parts)
+    for (const name of await readdir(join(own, part))) await rename(join(own, part, name), join(below, part, name));
+  await rm(own, { recursive: true });
 }
 
 async function writeEntry(path: string, { content }: TarEntry, mode: number): Promise<void> {
@@ -93,16 +131,16 @@ async function writeEntry(path: string, { content }: TarEntry, mode: number): Pr
   await chmod(path, mode);
 }
 
-async function publish(staging: string, { directory, parts, replace }: InstallOptions): Promise<readonly string[]> {
+async function publish(merged: string, { directory, parts, replace }: InstallOptions): Promise<readonly string[]> {
   const found: string[] = [];
-  for (const part of parts) for (const name of await readdir(join(staging, part))) found.push(join(part, name));
+  for (const part of parts) for (const name of await readdir(join(merged, part))) found.push(join(part, name));
   if (found.length === 0) throw notFound(`the image has nothing in ${parts.join(" and ")}`);
   if (!replace) {
     for (const path of found)
       if (await isThere(join(directory, path))) throw alreadyExists(`${path} is there (--replace replaces it)`);
   }
-  for (const part of parts) await mkdir(join(directory, part), { recursive: true });
-  for (const path of found) await rename(join(staging, path), join(directory, path));
+  await makeParts(directory, parts);
+  for (const path of found) await rename(join(merged, path), join(directory, path));
   for (const part of parts) await syncDirectory(join(directory, part));
   return found.map((path) => join(directory, path));
 }
