@@ -135,7 +135,20 @@ describe.each(["berthd", "containerd"] as const)("commands on %s", (kind) => {
     expect(JSON.parse(await say("snapshots", "info", "look"))).toMatchObject({ Kind: "View", Parent: "layer" });
     expect(await say("snapshots", "usage")).toMatch(/^layer +\d+\.\d (Ki)?B +\d+ +$/m);
     expect((await bench.ctr(["snapshots", "rm", "layer"])).code).toBe(1);
-    await say("snapshots", "rm", "look", "layer", "bare");
+    // Each failure is told once, and spares nothing.
+    const { code, stderr } = await bench.ctr([
+      "snapshots",
+      "rm",
+      "none-a",
+      "look",
+      "none-b",
+      "layer",
+      "bare",
+      "none-c",
+    ]);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/^ctr: [^\n]*none-a[^\n]*\nctr: [^\n]*none-b[^\n]*\nctr: [^\n]*none-c[^\n]*\n$/);
+    expect(await say("snapshots", "ls")).not.toMatch(/^(look|layer|bare) /m);
   });
 
   it("tasks are paused, resumed, measured and killed; containers labelled; events told", async () => {

@@ -8,22 +8,19 @@ export function complain(text: string): void {
 }
 
 /**
- * This does the same to each of several things. A failure is told and does not spare the rest; the first one is thrown at the end.
+ * This does the same to each of several things. A failure does not spare the rest. Each is told once: the last one is thrown at the end, and those before it are
+ * told here.
  */
 export async function forEachTold(names: readonly string[], act: (name: string) => Promise<void>): Promise<void> {
-  const failures: unknown[] = [];
+  let failure: { readonly error: unknown } | undefined;
   for (const name of names) {
     try {
       await act(name);
     } catch (error) {
-      failures.push(error);
-      // The last one is told by whoever catches it, if it is the only one.
-      if (names.length > 1) complain(`${name}: ${describeError(error)}`);
+      if (failure !== undefined) complain(describeError(failure.error));
+      // Not every daemon says what it speaks of.
+      failure = { error: messageOf(error).includes(name) ? error : wrapError(error, name) };
     }
   }
-  if (failures.length === 0) return;
-  const [first] = failures;
-  const [name = ""] = names;
-  // Not every daemon says what it speaks of.
-  throw names.length > 1 || messageOf(first).includes(name) ? first : wrapError(first, name);
+  if (failure !== undefined) throw failure.error;
 }

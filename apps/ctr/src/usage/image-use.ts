@@ -49,7 +49,7 @@ export interface PruneFilter {
  * This reads the values of `--filter`: `until=24h` or `until=<time>`, `label=key`, `label=key=value`, `label!=…`; all else is a filter of the daemon's, as
  * in lists.
  *
- * @throws invalid_argument - a time is none
+ * @throws invalid_argument - a time is none, or `until!=…`
  */
 export function parsePruneFilters(texts: readonly string[], now: number): PruneFilter {
   const daemonFilters: string[] = [];
@@ -58,6 +58,7 @@ export function parsePruneFilters(texts: readonly string[], now: number): PruneF
     const [, name, negation, value = ""] = /^(until|label)(!?)=(?!=)(.*)$/s.exec(text) ?? [];
     if (name === undefined) daemonFilters.push(text);
     else if (name === "until") {
+      if (negation === "!") throw invalidArgument(`${text}: until has no negation`);
       const limit = parseUntil(value, now);
       conditions.push(({ createdAt }) => createdAt < limit);
     } else {

@@ -60,8 +60,9 @@ export async function pruneImages(
     options.signal?.throwIfAborted();
     if (await removeOne(lease.client, image, options)) removed.push(image);
   }
+  // Not cut short either: the images are gone already.
+  const back = await putBackUsed(lease.client, removed, {});
   undo.move();
-  const back = await putBackUsed(lease.client, removed, options);
   return removed.filter(({ name }) => !back.has(name));
 }
 
