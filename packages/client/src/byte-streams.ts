@@ -1,12 +1,10 @@
 import { DataSchema, WindowUpdateSchema } from "@berth/api/containerd/types/transfer/streaming";
 import type { AnyValue } from "@berth/core/any";
-import { invalidArgument, unavailable } from "@berth/errors";
-import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
-import { fromBinary } from "@bufbuild/protobuf";
+import { packMessage, unpackMessage } from "@berth/core/messages";
+import { unavailable } from "@berth/errors";
 import { bulkAny } from "@berth/rpc/client";
 
 import type { OpenStream } from "./open-stream.ts";
-import { packMessage } from "./open-stream.ts";
 
 /** The most bytes of one message. */
 const CHUNK_BYTES = 512 * 1024;
@@ -37,7 +35,7 @@ export async function sendBytes(stream: OpenStream, chunks: AsyncIterable<Uint8A
 async function nextUpdate(updates: AsyncIterator<AnyValue>): Promise<number> {
   const next = await updates.next();
   if (next.done === true) throw unavailable("the daemon ended the stream before all bytes were sent");
-  return unpack(WindowUpdateSchema, next.value).update;
+  return unpackMessage(WindowUpdateSchema, next.value).update;
 }
 
 /**
@@ -49,16 +47,11 @@ export async function* receiveBytes(stream: OpenStream): AsyncGenerator<Uint8Arr
   let window = WINDOW_BYTES;
   stream.send(packMessage(WindowUpdateSchema, { update: window }));
   for await (const message of stream.messages) {
-    const { data } = unpack(DataSchema, message);
+    const { data } = unpackMessage(DataSchema, message);
     window -= data.length;
     if (data.length > 0) yield data;
     if (window >= WINDOW_BYTES / 2) continue;
     stream.send(packMessage(WindowUpdateSchema, { update: WINDOW_BYTES - window }));
     window = WINDOW_BYTES;
   }
-}
-
-function unpack<D extends DescMessage>(schema: D, { typeUrl, value }: AnyValue): MessageShape<D> {
-  if (typeUrl.slice(typeUrl.lastIndexOf("/") + 1) === schema.typeName) return fromBinary(schema, value);
-  throw invalidArgument(`the daemon sent ${typeUrl} where ${schema.typeName} belongs`);
 }

@@ -2,9 +2,8 @@ import { randomUUID } from "node:crypto";
 
 import { StreamInitSchema, Streaming } from "@berth/api/containerd/services/streaming/v1/streaming";
 import type { AnyValue } from "@berth/core/any";
+import { packMessage } from "@berth/core/messages";
 import { unavailable } from "@berth/errors";
-import type { DescMessage, MessageInitShape } from "@bufbuild/protobuf";
-import { create, toBinary } from "@bufbuild/protobuf";
 import type { Transport } from "@connectrpc/connect";
 import { createClient } from "@connectrpc/connect";
 
@@ -44,9 +43,4 @@ export async function openStream(transport: Transport): Promise<OpenStream> {
       leaving.abort();
     },
   };
-}
-
-/** This puts a message into a value, under its bare name, as containerd does. */
-export function packMessage<D extends DescMessage>(schema: D, message: MessageInitShape<D>): AnyValue {
-  return { typeUrl: schema.typeName, value: toBinary(schema, create(schema, message)) };
 }

@@ -5,12 +5,13 @@ import {
   OCIRegistrySchema,
 } from "@berth/api/containerd/types/transfer/registry";
 import type { AnyValue } from "@berth/core/any";
-import type { CredentialSource } from "@berth/remotes";
-import { fromBinary } from "@bufbuild/protobuf";
+import { packMessage, unpackMessage } from "@berth/core/messages";
+import type { CredentialSource, Credentials } from "@berth/remotes";
+import type { MessageInitShape } from "@bufbuild/protobuf";
 
 import type { Client } from "./client.ts";
 import type { OpenStream } from "./open-stream.ts";
-import { openStream, packMessage } from "./open-stream.ts";
+import { openStream } from "./open-stream.ts";
 
 /** How the daemon is to reach a registry. */
 export interface RegistryEndOptions {
@@ -43,12 +44,16 @@ export async function openRegistryEnd(
 }
 
 async function answer(stream: OpenStream, credentials: CredentialSource): Promise<void> {
-  for await (const { value } of stream.messages) {
-    const { host } = fromBinary(AuthRequestSchema, value);
-    const known = await credentials(host);
-    const authType =
-      known === undefined ? AuthType.NONE : known.username === "" ? AuthType.REFRESH : AuthType.CREDENTIALS;
-    const { username = "", secret = "" } = known ?? {};
-    stream.send(packMessage(AuthResponseSchema, { authType, username, secret }));
+  for await (const request of stream.messages) {
+    const { host } = unpackMessage(AuthRequestSchema, request);
+    stream.send(packMessage(AuthResponseSchema, responseOf(await credentials(host))));
   }
+}
+
+function responseOf(known: Credentials | undefined): MessageInitShape<typeof AuthResponseSchema> {
+  if (known === undefined) return { authType: AuthType.NONE };
+  const { username, secret, header = "" } = known;
+  // The header goes before all else, as in `RegistryClient`; its place on the wire is that of the secret.
+  if (header !== "") return { authType: AuthType.HEADER, username, secret: header };
+  return { authType: username === "" ? AuthType.REFRESH : AuthType.CREDENTIALS, username, secret };
 }

@@ -3,11 +3,12 @@ import { ImageExportStreamSchema, ImageImportStreamSchema } from "@berth/api/con
 import type { CallOptions } from "@berth/core/any";
 import type { Labels } from "@berth/core/labels";
 import { noLabels, toProtoLabels } from "@berth/core/labels";
+import { packMessage } from "@berth/core/messages";
 import type { Platform } from "@berth/oci";
 
 import { receiveBytes, sendBytes } from "./byte-streams.ts";
 import type { Client } from "./client.ts";
-import { openStream, packMessage } from "./open-stream.ts";
+import { openStream } from "./open-stream.ts";
 import type { RegistryEndOptions } from "./registry-end.ts";
 import { openRegistryEnd } from "./registry-end.ts";
 import type { WatchOptions } from "./transfer-call.ts";
@@ -159,18 +160,23 @@ export async function* exportFromDaemon(
   const left = new AbortController();
   const signal = options.signal === undefined ? left.signal : AbortSignal.any([options.signal, left.signal]);
   const call = callTransfer(client, { source, destination }, { ...options, signal });
-  // A refused call ends the stream, whoever would have written to it.
+  let failure: { readonly error: unknown } | undefined;
   const settled = call.then(
     () => {},
-    () => stream[Symbol.dispose](),
+    (error: unknown) => {
+      // Not of its own, once it was ended here.
+      if (!left.signal.aborted) failure = { error };
+      // A refused call ends the stream, whoever would have written to it.
+      stream[Symbol.dispose]();
+    },
   );
   let isWhole = false;
   try {
     yield* receiveBytes(stream);
     isWhole = true;
   } catch (error) {
-    await call;
-    throw error;
+    // Whichever came first. The call is not waited for as it is: nobody asks the daemon for bytes any more.
+    throw failure === undefined ? error : failure.error;
   } finally {
     if (!isWhole) left.abort();
     await settled;
