@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 
 import type { CallOptions } from "@berth/core/any";
+import { raceSignal } from "@berth/core/race-signal";
 import type { ProcessIo } from "@berth/core/runtime";
 import { unavailable, wrapError } from "@berth/errors";
 
@@ -41,7 +42,11 @@ export async function makePipedIo(options: PipedIoOptions = {}): Promise<PipedIo
     terminal,
   };
   await makePipes([paths.stdin, paths.stdout, paths.stderr].filter((path) => path !== ""));
-  return new PipedIo(paths, undo.move());
+  // Each may find no descriptor left: those before it are closed then, and the directory goes.
+  const stdout = undo.adopt(new PipeReader(paths.stdout), (reader) => reader.close());
+  const stderr = terminal ? undefined : undo.adopt(new PipeReader(paths.stderr), (reader) => reader.close());
+  const input = stdin ? undo.adopt(new PipeWriter(paths.stdin), (writer) => writer.close()) : undefined;
+  return new PipedIo(paths, { stdout, stderr, input }, undo.move());
 }
 
 async function makePipes(paths: readonly string[]): Promise<void> {
@@ -54,6 +59,12 @@ async function makePipes(paths: readonly string[]): Promise<void> {
   }
 }
 
+interface OpenPipes {
+  readonly stdout: PipeReader;
+  readonly stderr: PipeReader | undefined;
+  readonly input: PipeWriter | undefined;
+}
+
 /**
  * The streams of a process, as this program reads and writes them. What is not read waits, and so does the process once its pipe is full; what nobody has begun to
  * read when {@link PipedIo.drained} is called is thrown away.
@@ -63,34 +74,36 @@ export class PipedIo implements AttachedIo {
   /** Each is to be iterated once. Leaving it early throws away the rest. */
   readonly stdout: AsyncIterable<Uint8Array>;
   readonly stderr: AsyncIterable<Uint8Array>;
-  readonly #input: Socket | undefined;
+  readonly #input: PipeWriter | undefined;
   readonly #outputs: readonly PipeReader[];
   readonly #owned: AsyncDisposableStack;
 
-  /** For {@link makePipedIo}, which has made the pipes; `owned` removes them. @throws not_found, permission_denied */
-  constructor(paths: ProcessIo, owned: AsyncDisposableStack) {
+  /** For {@link makePipedIo}, which has made and opened the pipes; `owned` closes and removes them. */
+  constructor(paths: ProcessIo, { stdout, stderr, input }: OpenPipes, owned: AsyncDisposableStack) {
     this.paths = paths;
     this.#owned = owned;
-    const stdout = new PipeReader(paths.stdout);
-    const stderr = paths.stderr === "" ? undefined : new PipeReader(paths.stderr);
     this.stdout = stdout;
     this.stderr = stderr ?? noBytes();
     this.#outputs = stderr === undefined ? [stdout] : [stdout, stderr];
-    this.#input = paths.stdin === "" ? undefined : openInput(paths.stdin);
+    this.#input = input;
   }
 
-  /** This writes to the process's standard input and resolves when it may take more. */
+  /**
+   * This writes to the process's standard input and resolves when it may take more. @throws unavailable - it has none, or has ended
+   */
   async write(bytes: Uint8Array, options?: CallOptions): Promise<void> {
     if (this.#input === undefined) throw unavailable("the process has no standard input");
-    if (!this.#input.write(bytes)) await once(this.#input, "drain", { signal: options?.signal });
+    await this.#input.write(bytes, options);
   }
 
   /** This closes this end of standard input, once all is in the pipe. The daemon is to be told as well: see `closeIo` of a task. */
-  async endInput(): Promise<void> {
-    const input = this.#input;
-    if (input === undefined || input.destroyed) return;
-    await new Promise<void>((resolve) => input.write("", () => resolve()));
-    input.destroy();
+  async endInput(options?: CallOptions): Promise<void> {
+    await this.#input?.end(options);
+  }
+
+  /** This throws away what the process, which has ended, has not read: a pipe that this side holds open does not tell. */
+  ended(): void {
+    this.#input?.close();
   }
 
   /** Resolves when the output has come to its end, read or thrown away. */
@@ -100,8 +113,6 @@ export class PipedIo implements AttachedIo {
 
   /** This closes and removes the pipes. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#input?.destroy();
-    for (const output of this.#outputs) output.close();
     await this.#owned.disposeAsync();
   }
 }
@@ -127,7 +138,7 @@ class PipeReader implements AsyncIterable<Uint8Array> {
         const chunk = this.#socket.read() as Uint8Array | null;
         if (chunk !== null) yield chunk;
         else if (this.#socket.readableEnded || this.#socket.destroyed) return;
-        else await this.#readable();
+        else await eventOrClose(this.#socket, "readable", this.#closed);
       }
     } finally {
       // A pipe that is full stops the process.
@@ -144,23 +155,54 @@ class PipeReader implements AsyncIterable<Uint8Array> {
   close(): void {
     this.#socket.destroy();
   }
+}
 
-  async #readable(): Promise<void> {
-    const stop = new AbortController();
-    const { signal } = stop;
-    try {
-      await Promise.race([once(this.#socket, "readable", { signal }), this.#closed]);
-    } finally {
-      stop.abort();
+/** Writes to one pipe, until it is closed: that nobody reads any more does not show in the pipe itself. */
+class PipeWriter {
+  readonly #socket: Socket;
+  readonly #closed: Promise<void>;
+
+  constructor(path: string) {
+    // For reading too: there may be no reader yet, and a pipe without one cannot be opened for writing.
+    this.#socket = new Socket({ fd: openPipe(path, constants.O_RDWR), readable: false, writable: true });
+    this.#socket.on("error", () => this.#socket.destroy());
+    this.#closed = new Promise((resolve) => this.#socket.once("close", () => resolve()));
+  }
+
+  async write(bytes: Uint8Array, options?: CallOptions): Promise<void> {
+    options?.signal?.throwIfAborted();
+    if (!this.#socket.destroyed) {
+      if (this.#socket.write(bytes)) return;
+      await eventOrClose(this.#socket, "drain", this.#closed, options);
     }
+    if (this.#socket.destroyed) throw unavailable("the process takes no more input");
+  }
+
+  async end(options?: CallOptions): Promise<void> {
+    if (this.#socket.destroyed) return;
+    const written = new Promise<void>((resolve) => this.#socket.write("", () => resolve()));
+    await raceSignal(Promise.race([written, this.#closed]), options?.signal);
+    this.#socket.destroy();
+  }
+
+  close(): void {
+    this.#socket.destroy();
   }
 }
 
-/** Opened for reading too: there may be no reader yet, and a pipe without one cannot be opened for writing. */
-function openInput(path: string): Socket {
-  const socket = new Socket({ fd: openPipe(path, constants.O_RDWR), readable: false, writable: true });
-  socket.on("error", () => socket.destroy());
-  return socket;
+/** Resolves at the next event of that name, or when the socket is closed. @throws the reason of the signal */
+async function eventOrClose(socket: Socket, name: string, closed: Promise<void>, options?: CallOptions): Promise<void> {
+  const stop = new AbortController();
+  // Errors close it too.
+  const event = once(socket, name, { signal: stop.signal }).then(
+    () => {},
+    () => closed,
+  );
+  try {
+    await raceSignal(Promise.race([event, closed]), options?.signal);
+  } finally {
+    stop.abort();
+  }
 }
 
 function openPipe(path: string, mode: number): number {

@@ -18,6 +18,8 @@ export interface AttachedIo extends AsyncDisposable {
   readonly paths: ProcessIo;
   /** Called when the process has ended: resolves when its output has been read to the end. */
   drained?(): Promise<void>;
+  /** Called when the process has ended: nobody takes its input any more. Must not throw. */
+  ended?(): void;
 }
 
 /** No streams at all. */
@@ -60,6 +62,11 @@ export class RunningProcess implements AsyncDisposable {
     this.execId = started.execId;
     this.exited = started.exited;
     this.#io = started.io;
+    // That nobody waits for the end any more says nothing of the process.
+    void this.exited.then(
+      () => this.#io.ended?.(),
+      () => {},
+    );
   }
 
   /**
@@ -112,12 +119,17 @@ export async function startTask(
   undo.use(options.io);
   const { snapshotter, snapshotKey } = container;
   const rootfs = snapshotKey === "" ? [] : await client.snapshotter(snapshotter).mounts(snapshotKey, options);
-  const task = await client.tasks.create(container.id, {
-    io: options.io.paths,
+  const { paths } = options.io;
+  const made = client.tasks.create(container.id, {
+    io: paths,
     rootfs,
     signal: options.signal,
     ...(options.taskOptions === undefined ? {} : { options: options.taskOptions }),
     ...(options.runtimePath === undefined ? {} : { runtimePath: options.runtimePath }),
+  });
+  const task = await made.catch((error: unknown) => {
+    if (options.signal?.aborted === true) undo.defer(() => discardUnheard(client.tasks.task(container.id), paths));
+    throw error;
   });
   undo.defer(() => discard(task));
   await options.beforeStart?.(task);
@@ -178,6 +190,16 @@ export async function run(client: Client, options: RunOptions): Promise<number> 
   // Kept on purpose: what `move` returned is dropped without being disposed.
   void keep;
   return status;
+}
+
+/**
+ * This discards the task that a creation may have made whose answer nobody has waited for. One of the same name that this creation had found there, and was to be refused
+ * for, stays: it has begun, or has other streams.
+ */
+async function discardUnheard(task: RemoteTask, { stdin, stdout, stderr }: ProcessIo): Promise<void> {
+  const state = await ignoreNotFound(task.state({ signal: AbortSignal.timeout(KILL_TIMEOUT_MS) }));
+  if (state?.status !== "created") return;
+  if (state.stdin === stdin && state.stdout === stdout && state.stderr === stderr) await discard(task);
 }
 
 async function discard(task: RemoteTask): Promise<void> {

@@ -80,14 +80,14 @@ export class PipedProcess implements AsyncDisposable {
     return Buffer.concat(chunks).toString("utf8");
   }
 
-  /** This writes to standard input. @throws unavailable - the process was started without one */
+  /** This writes to standard input. @throws unavailable - the process was started without one, or has ended */
   async write(data: string | Uint8Array, options?: CallOptions): Promise<void> {
     await this.#io.write(typeof data === "string" ? new TextEncoder().encode(data) : data, options);
   }
 
   /** This ends standard input. */
   async closeStdin(options?: CallOptions): Promise<void> {
-    await this.#io.endInput();
+    await this.#io.endInput(options);
     await this.#process.task.closeIo({ ...options, execId: this.#process.execId });
   }
 
