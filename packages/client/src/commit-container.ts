@@ -11,7 +11,10 @@ import { hostPlatform, MediaType, only, parseDigest } from "@berth/oci";
 
 import type { Client } from "./client.ts";
 import { createDiff } from "./create-diff.ts";
+import { holdImage } from "./hold-image.ts";
+import type { HeldLease } from "./held-lease.ts";
 import { storeImage } from "./store-image.ts";
+import type { RemoteTask } from "./tasks-client.ts";
 
 /** Options of {@link commitContainer}. */
 export interface CommitContainerOptions
@@ -48,40 +51,41 @@ export async function commitContainer(
   options: CommitContainerOptions = {},
 ): Promise<Image> {
   const { signal, sourceDateEpoch, compression = "gzip", squash = false, labels = noLabels } = options;
-  return await client.withLease(
-    async (leased) => {
-      const container = await leased.containers.get(id, { signal });
-      if (container.snapshotKey === "")
-        throw failedPrecondition(`container ${id} has no snapshot: its files are in a directory`);
-      const base = squash ? await findBase(leased, container, options) : await getBase(leased, container, options);
-      const layer = await diffOf(leased, container, { ...options, compression, squash });
-      const target = await commitImage({
-        ...options,
-        content: leased.content,
-        base,
-        isWhole: squash,
-        platform: hostPlatform(),
-        layer,
-        compression,
-        diffId: await diffIdOf(leased, layer, signal),
-        createdAt: sourceDateEpoch ?? Date.now(),
-      });
-      const epoch = sourceDateEpoch === undefined ? {} : { sourceDateEpoch };
-      return storeImage(leased.images, { name, target, labels }, { signal, ...epoch });
-    },
-    signal === undefined ? {} : { signal },
-  );
+  await using lease = await client.lease({ signal });
+  const leased = lease.client;
+  const container = await leased.containers.get(id, { signal });
+  if (container.snapshotKey === "")
+    throw failedPrecondition(`container ${id} has no snapshot: its files are in a directory`);
+  const base = squash ? await findBase(lease, container, options) : await getBase(lease, container, options);
+  const layer = await diffOf(leased, container, { ...options, compression, squash });
+  const target = await commitImage({
+    ...options,
+    content: leased.content,
+    base,
+    isWhole: squash,
+    platform: hostPlatform(),
+    layer,
+    compression,
+    diffId: await diffIdOf(leased, layer, signal),
+    createdAt: sourceDateEpoch ?? Date.now(),
+  });
+  const epoch = sourceDateEpoch === undefined ? {} : { sourceDateEpoch };
+  return await storeImage(leased.images, { name, target, labels }, { signal, ...epoch });
 }
 
 /** What the container's snapshot stands on. */
-async function getBase(leased: Client, container: Container, options: CommitContainerOptions): Promise<ResolvedImage> {
+async function getBase(
+  lease: HeldLease,
+  container: Container,
+  options: CommitContainerOptions,
+): Promise<ResolvedImage> {
   const { id, image, snapshotter, snapshotKey } = container;
-  const base = await findBase(leased, container, options);
+  const base = await findBase(lease, container, options);
   if (base === undefined)
     throw failedPrecondition(
       `image ${JSON.stringify(image)} of container ${id} is not here: its files can be committed as one layer, with squash`,
     );
-  const { parent } = await leased.snapshotter(snapshotter).stat(snapshotKey, { signal: options.signal });
+  const { parent } = await lease.client.snapshotter(snapshotter).stat(snapshotKey, { signal: options.signal });
   if (parent === base.chainId) return base;
   throw failedPrecondition(
     `snapshot of container ${id} stands on ${JSON.stringify(parent)}, its image ${image} on ${JSON.stringify(base.chainId)}: its files can be committed as one layer, with squash`,
@@ -89,14 +93,14 @@ async function getBase(leased: Client, container: Container, options: CommitCont
 }
 
 async function findBase(
-  leased: Client,
+  lease: HeldLease,
   { image }: Container,
   { platform = only(hostPlatform()), signal }: CommitContainerOptions,
 ): Promise<ResolvedImage | undefined> {
   if (image === "") return undefined;
   try {
-    const { target } = await leased.images.get(image, { signal });
-    return await resolveImage(leased.content, target, platform, { signal });
+    const { target } = await holdImage(lease, image, { signal });
+    return await resolveImage(lease.client.content, target, platform, { signal });
   } catch (error) {
     if (isNotFound(error)) return undefined;
     throw error;
@@ -144,9 +148,34 @@ async function freeze(
     if (isNotFound(error)) return;
     throw error;
   }
-  // Without the caller's signal: nothing may stay frozen.
-  frozen.defer(() => task.resume());
-  await task.pause({ signal });
+  try {
+    await task.pause({ signal });
+  } catch (error) {
+    // It may have been frozen all the same; what is told is why it was not.
+    await thaw(task).catch(() => {});
+    throw error;
+  }
+  frozen.defer(() => thaw(task));
+}
+
+/** Without the caller's signal: nothing may stay frozen. What has ended, or runs on already, is not. */
+async function thaw(task: RemoteTask): Promise<void> {
+  try {
+    await task.resume();
+  } catch (error) {
+    // Not by the code: old shims have none of their own for it.
+    if (await isFrozen(task)) throw error;
+  }
+}
+
+async function isFrozen(task: RemoteTask): Promise<boolean> {
+  try {
+    const { status } = await task.state();
+    return status === "paused" || status === "pausing";
+  } catch (error) {
+    if (isNotFound(error)) return false;
+    throw error;
+  }
 }
 
 /** A tar that is not compressed has no label in containerd: it is its own. */

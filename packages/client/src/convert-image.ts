@@ -4,6 +4,7 @@ import type { ConvertOptions } from "@berth/images";
 import { convertImage as convertContents } from "@berth/images";
 
 import type { Client } from "./client.ts";
+import { holdImage } from "./hold-image.ts";
 import { storeImage } from "./store-image.ts";
 
 /** Options of {@link convertImage}. */
@@ -24,12 +25,9 @@ export async function convertImage(
   options: ConvertImageOptions = {},
 ): Promise<Image> {
   const { signal } = options;
-  return await client.withLease(
-    async (leased) => {
-      const { target, labels } = await leased.images.get(source, { signal });
-      const converted = await convertContents(target, { ...options, content: leased.content });
-      return storeImage(leased.images, { name, target: converted, labels: options.labels ?? labels }, { signal });
-    },
-    options.signal === undefined ? {} : { signal: options.signal },
-  );
+  await using lease = await client.lease({ signal });
+  const { content, images } = lease.client;
+  const { target, labels } = await holdImage(lease, source, { signal });
+  const converted = await convertContents(target, { ...options, content });
+  return await storeImage(images, { name, target: converted, labels: options.labels ?? labels }, { signal });
 }

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
 import type { CallOptions } from "@berth/core/any";
-import { failedPrecondition, wrapError } from "@berth/errors";
+import { failedPrecondition, isNotFound, wrapError } from "@berth/errors";
 
 import type { Client } from "./client.ts";
 import { linesOf } from "./output-lines.ts";
@@ -33,6 +33,7 @@ export interface ReadLogOptions extends CallOptions {
  * --log-uri file://…`, and not be deleted yet; the file is read on this machine.
  *
  * @throws not_found - no such task, or no file; failed_precondition - its output goes elsewhere
+ * @throws unavailable - the daemon has gone while its task was followed: whether that has ended is not known
  */
 export async function* readLog(
   client: Client,
@@ -60,19 +61,30 @@ async function openLog(path: string): Promise<FileHandle> {
   }
 }
 
+/** What is known of a task that is followed. */
+interface TaskEnd {
+  isOver: boolean;
+  /** Why it cannot be known. */
+  failure?: { readonly error: unknown };
+}
+
 /** Says whether the task has ended; a task that is gone has. */
-function taskEnd(client: Client, id: string, signal: AbortSignal): { isOver: boolean } {
-  const end = { isOver: false };
+function taskEnd(client: Client, id: string, signal: AbortSignal): TaskEnd {
+  const end: TaskEnd = { isOver: false };
   const finish = (): void => {
     end.isOver = true;
   };
-  void client.tasks.task(id).wait({ signal }).then(finish, finish);
+  const fail = (error: unknown): void => {
+    if (isNotFound(error)) finish();
+    else end.failure = { error };
+  };
+  void client.tasks.task(id).wait({ signal }).then(finish, fail);
   return end;
 }
 
 async function* chunksOf(
   file: FileHandle,
-  end: { readonly isOver: boolean } | undefined,
+  end: Readonly<TaskEnd> | undefined,
   { signal }: ReadLogOptions,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const buffer = new Uint8Array(CHUNK_BYTES);
@@ -83,6 +95,7 @@ async function* chunksOf(
     const { bytesRead } = await file.read(buffer, 0, buffer.length);
     if (bytesRead > 0) yield buffer.slice(0, bytesRead);
     else if (isOver) return;
+    else if (end?.failure !== undefined) throw wrapError(end.failure.error, "wait for the end of the task");
     else await sleep(LOOK_AGAIN_MS, undefined, { signal });
   }
 }
