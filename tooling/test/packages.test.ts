@@ -26,6 +26,7 @@ const NATIVE: Readonly<Record<string, readonly string[]>> = {
     "runtime",
     "shim-runtime",
     "runc",
+    "nri",
   ],
   lmdb: ["database", "metadata", "mounts", "snapshotters"],
 };
