@@ -21,6 +21,10 @@ export class StreamInput implements ByteSource {
   #stream: ClientStream | undefined;
   #kept: Uint8Array[] = [];
   #keptBytes = 0;
+  /** Handed on, and not taken yet. */
+  #inFlightBytes = 0;
+  /** So much the client that is there may still send. */
+  #window = 0;
   #ended = false;
   #error: unknown;
   #isLast = false;
@@ -38,7 +42,9 @@ export class StreamInput implements ByteSource {
       if (this.#kept.length === 0) break;
       const bytes = Buffer.concat(this.#kept.splice(0));
       this.#keptBytes = 0;
+      this.#inFlightBytes = bytes.length;
       yield bytes;
+      this.#inFlightBytes = 0;
       this.#allow(bytes.length);
     }
     if (this.#error !== undefined) throw this.#error;
@@ -74,9 +80,9 @@ export class StreamInput implements ByteSource {
   }
 
   async #read(stream: ClientStream): Promise<void> {
-    // what an earlier client had sent is not read yet
-    const left = this.#keptBytes;
-    if (left < WINDOW_BYTES) this.#allow(WINDOW_BYTES - left);
+    // what an earlier client had sent may not be taken yet
+    this.#window = 0;
+    this.#allow(WINDOW_BYTES - this.#keptBytes - this.#inFlightBytes);
     for (;;) {
       const next = await stream.receive().catch((error: unknown) => {
         if (stream.isLost) return undefined;
@@ -84,8 +90,8 @@ export class StreamInput implements ByteSource {
       });
       if (next === undefined) return;
       const { data } = unpackMessage(DataSchema, next);
-      if (this.#keptBytes + data.length > WINDOW_BYTES)
-        throw invalidArgument(`stream ${this.#id}: more was sent than was asked for`);
+      if (data.length > this.#window) throw invalidArgument(`stream ${this.#id}: more was sent than was asked for`);
+      this.#window -= data.length;
       if (data.length > 0) this.#kept.push(data);
       this.#keptBytes += data.length;
       this.#notify();
@@ -93,6 +99,8 @@ export class StreamInput implements ByteSource {
   }
 
   #allow(update: number): void {
+    if (update === 0) return;
+    this.#window += update;
     // a client that has left needs no word
     void this.#stream?.send(packMessage(WindowUpdateSchema, { update })).catch(() => {});
   }
