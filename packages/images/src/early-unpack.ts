@@ -1,15 +1,22 @@
-import type { Digest } from "@berth/oci";
+import type { Descriptor, Digest } from "@berth/oci";
 
 import type { ArchivePlan } from "./archive-plan.ts";
 import type { ResolvedImage } from "./resolve-manifest.ts";
 import { resolveImage } from "./resolve-manifest.ts";
+import { Slots } from "./slots.ts";
 import { unpackLayers } from "./unpack.ts";
 import type { UnpackOptions } from "./unpack-options.ts";
+
+/** An index may list a hundred thousand images. Those behind the first ones wait for `unpack`. */
+const MAX_IMAGES = 64;
+/** Each image holds its documents, and may hold a layer that is half unpacked, until its blobs have come. */
+const IMAGES_AT_ONCE = 8;
 
 /**
  * Unpacks the images of an archive while it is being read: each layer when its blob is stored. It only comes before `unpack`, which is
  * to be called all the same when the archive is complete: that finds done what was done here, does what was not, and tells why it
- * cannot be done. Disposing stops it and waits; a layer that is not complete then leaves nothing.
+ * cannot be done. Of very many images only the first ones are looked at, and few at once. Disposing stops it and waits; a layer that is
+ * not complete then leaves nothing.
  */
 export class EarlyUnpack implements AsyncDisposable {
   readonly #stop = new AbortController();
@@ -20,18 +27,21 @@ export class EarlyUnpack implements AsyncDisposable {
   readonly #there: PromiseWithResolvers<ReadonlySet<Digest>> | undefined;
   #complete = false;
 
-  constructor(plan: ArchivePlan, options: UnpackOptions) {
+  constructor({ entries, documents }: ArchivePlan, options: UnpackOptions) {
     // Of several layers that are prepared together, nobody knows which were there before.
-    const isWatched = plan.entries.length === 1 && (options.concurrency ?? 1) === 1;
+    const isWatched = entries.length === 1 && (options.concurrency ?? 1) === 1;
     this.#there = isWatched ? Promise.withResolvers() : undefined;
     const signal = AbortSignal.any([this.#stop.signal, ...(options.signal === undefined ? [] : [options.signal])]);
     const early: UnpackOptions = { ...options, signal, layerReady: ({ digest }) => this.#ready(digest, signal) };
-    this.#done = Promise.allSettled(
-      plan.entries.map(async (entry) => {
-        const image = await resolveImage(plan.documents, entry, options.platform, { signal });
-        await unpackLayers(image, this.#watched(image, early));
-      }),
-    ).finally(() => this.#there?.resolve(new Set()));
+    const slots = new Slots(IMAGES_AT_ONCE);
+    const one = async (entry: Descriptor): Promise<void> => {
+      signal.throwIfAborted();
+      const image = await resolveImage(documents, entry, options.platform, { signal });
+      await unpackLayers(image, this.#watched(image, early));
+    };
+    this.#done = Promise.allSettled(entries.slice(0, MAX_IMAGES).map((entry) => slots.run(() => one(entry)))).finally(
+      () => this.#there?.resolve(new Set()),
+    );
   }
 
   /**

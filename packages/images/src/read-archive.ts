@@ -34,7 +34,7 @@ export interface ArchiveWatcher {
   readonly onProgress?: ((blob: StoredFile, offset: number) => void) | undefined;
   /** Called for each file when it is stored. */
   readonly onBlob?: ((digest: Digest) => void) | undefined;
-  /** Called when the index of an OCI layout is stored, whatever it holds. */
+  /** Called once, when the index of an OCI layout is stored, whatever it holds. */
   readonly onIndex?: ((index: Descriptor) => Promise<void>) | undefined;
 }
 
@@ -91,10 +91,12 @@ class ArchiveReading {
     else if (header.type !== "file") return;
     else if (name === LAYOUT || name === DOCKER_MANIFEST) this.#addDocument(name, await collect(content, name));
     else {
+      const isRepeated = this.#files.has(name);
       const file = await this.#ingest(name, header.size, content);
       this.#addFile(name, file);
       this.#options.onBlob?.(file.digest);
-      if (name === INDEX) await this.#options.onIndex?.(layoutIndex(file));
+      // A file may come again with the same bytes, any number of times: there is nothing new in it.
+      if (name === INDEX && !isRepeated) await this.#options.onIndex?.(layoutIndex(file));
     }
   }
 

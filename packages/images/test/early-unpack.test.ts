@@ -164,4 +164,41 @@ describe("EarlyUnpack", () => {
     await early.finish();
     expect(committed.size).toBe(0);
   });
+
+  /** Documents of many images that cannot be read before the gate opens, and then are not there. */
+  function listed(count: number) {
+    const gate = Promise.withResolvers<void>();
+    let reads = 0;
+    const reader = async (): Promise<never> => {
+      reads += 1;
+      await gate.promise;
+      throw notFound("blob");
+    };
+    const entries = Array.from({ length: count }, () => image.manifest);
+    return { plan: { entries, documents: { reader } }, openGate: gate.resolve, reads: () => reads };
+  }
+
+  it("reads only some of the images of a large index, and few of those at once", async () => {
+    const { plan, openGate, reads } = listed(20_000);
+    await using early = new EarlyUnpack(plan, setUp(1).options);
+    await settled();
+    const atOnce = reads();
+    openGate();
+    await early.finish();
+    expect(atOnce).toBeGreaterThan(1);
+    expect(atOnce).toBeLessThanOrEqual(16);
+    expect(reads()).toBeGreaterThan(16);
+    expect(reads()).toBeLessThanOrEqual(100);
+  });
+
+  it("reads no more images when it is stopped", async () => {
+    const { plan, openGate, reads } = listed(60);
+    const early = new EarlyUnpack(plan, setUp(1).options);
+    await settled();
+    const before = reads();
+    const stopping = early[Symbol.asyncDispose]();
+    openGate();
+    await stopping;
+    expect(reads()).toBe(before);
+  });
 });

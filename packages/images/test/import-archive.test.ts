@@ -126,6 +126,14 @@ describe("importArchive", () => {
     expect(await outcome(await pack(entries))).toBe(code);
   });
 
+  it("tells of its index once, however often that comes", async () => {
+    const told: string[] = [];
+    const again = Array.from({ length: 50 }, () => index());
+    const onIndex = async ({ digest }: { digest: string }): Promise<void> => void told.push(digest);
+    expect(await outcome(await pack([...good, ...again]), { onIndex })).toBeUndefined();
+    expect(told).toHaveLength(1);
+  });
+
   it("stops at its budgets", async () => {
     expect(await outcome(await pack(good), { budgets: { maxEntries: 2 } })).toBe(Code.ResourceExhausted);
     expect(await outcome(await pack(good), { budgets: { maxFileBytes: 20 } })).toBe(Code.ResourceExhausted);
