@@ -38,7 +38,7 @@ export interface NriDomain {
   listPods(options?: CallOptions): Promise<readonly PodSandbox[]>;
   listContainers(options?: CallOptions): Promise<readonly Container[]>;
   hasContainer(id: string): boolean;
-  /** This does what a plugin has asked for of its own accord. */
+  /** This does what a plugin has asked for of its own accord; no event is under way meanwhile, and none may be waited for. */
   updateContainer(update: ContainerUpdate, options?: CallOptions): Promise<void>;
   evictContainer(eviction: ContainerEviction, options?: CallOptions): Promise<void>;
 }
