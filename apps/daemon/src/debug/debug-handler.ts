@@ -133,8 +133,9 @@ export class DebugHandler implements Disposable {
   }
 
   async #trace({ query, signal }: Question): Promise<Answer> {
-    const traceEvents = await this.#profiles.trace({ seconds: secondsOf(query, 1), signal });
-    return { file: "trace.json", bytes: Buffer.from(JSON.stringify({ traceEvents })) };
+    const { events, isCut } = await this.#profiles.trace({ seconds: secondsOf(query, 1), signal });
+    const rest = JSON.stringify({ otherData: { isCut } }).slice(1);
+    return { file: "trace.json", bytes: Buffer.from(`{"traceEvents":[${events.join(",")}],${rest}`) };
   }
 
   async #heap({ query }: Question): Promise<Answer> {

@@ -11,6 +11,7 @@ import {
   MetricsSchema as MetricsV2Schema,
 } from "@berth/api/io/containerd/cgroups/v2/metrics";
 import type { AnyValue } from "@berth/core/any";
+import { messageName } from "@berth/core/messages";
 import type { DescField, DescMessage } from "@bufbuild/protobuf";
 import { fromBinary } from "@bufbuild/protobuf";
 
@@ -46,7 +47,7 @@ const NOT_SHOWN: ReadonlySet<string> = new Set([
 
 /** This takes the metrics of a shim apart; those that are of no cgroup are none. */
 export function cgroupSamples(data: AnyValue): readonly TaskSample[] {
-  const type = data.typeUrl.slice(data.typeUrl.lastIndexOf("/") + 1);
+  const type = messageName(data);
   if (type === MetricsV1Schema.typeName) return samplesV1(fromBinary(MetricsV1Schema, data.value));
   if (type === MetricsV2Schema.typeName) return samplesV2(fromBinary(MetricsV2Schema, data.value));
   return [];
