@@ -11,8 +11,8 @@ import { hostPlatform, MediaType, only, parseDigest } from "@berth/oci";
 
 import type { Client } from "./client.ts";
 import { createDiff } from "./create-diff.ts";
-import { holdImage } from "./hold-image.ts";
 import type { HeldLease } from "./held-lease.ts";
+import { holdImage } from "./hold-image.ts";
 import { storeImage } from "./store-image.ts";
 import type { RemoteTask } from "./tasks-client.ts";
 

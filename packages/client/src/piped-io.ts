@@ -180,8 +180,9 @@ class PipeWriter {
 
   async end(options?: CallOptions): Promise<void> {
     if (this.#socket.destroyed) return;
+    // Called back when the pipe is closed, too.
     const written = new Promise<void>((resolve) => this.#socket.write("", () => resolve()));
-    await raceSignal(Promise.race([written, this.#closed]), options?.signal);
+    await raceSignal(written, options?.signal);
     this.#socket.destroy();
   }
 
