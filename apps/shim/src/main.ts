@@ -1,4 +1,6 @@
 #!/usr/bin/env node
+import { join } from "node:path";
+
 import { defineShim, runShim } from "@berth/shim-runtime/run";
 
 /** Where runc keeps its state unless the options of a container name a root. */
@@ -11,7 +13,9 @@ const shim = defineShim({
   createTasks: async (context) => (await import("./tasks.ts")).createTasks(context, runcRoot),
   cleanUp: async (container) => await (await import("@berth/runc")).cleanUpContainer({ ...container, runcRoot }),
   shimCgroup: async (options) => (await import("@berth/runc")).parseRuncOptions(options).shimCgroup,
-  joinCgroup: async (pid, cgroup) => (await import("./join-cgroup.ts")).joinCgroup(pid, cgroup),
+  // below the root whatever it says, and the root itself for a shim that nothing is to limit
+  joinCgroup: async (pid, cgroup) =>
+    (await import("@berth/linux/cgroups")).joinCgroup(join("/", cgroup), { pid, root: true }),
 });
 
 const status = await runShim(shim);

@@ -8,11 +8,20 @@ import { codeName, codeOf } from "@berth/errors";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { expect, it } from "vitest";
 
-import { type Cgroup, cgroupMode, cgroupOf, oomKillCount, readCgroupStats } from "../src/cgroups.ts";
+import {
+  type Cgroup,
+  cgroupHierarchies,
+  cgroupMode,
+  cgroupOf,
+  joinCgroup,
+  oomKillCount,
+  parseCgroupFile,
+  readCgroupStats,
+} from "../src/cgroups.ts";
 import { watchOom } from "../src/memory-events.ts";
 import { spawn, waitPid } from "../src/process.ts";
 import { temporaryDirectory } from "./temporary-directory.ts";
-import { errorClass } from "./thrown.ts";
+import { errnoName, errorClass } from "./thrown.ts";
 
 const own = cgroupOf("self");
 const ownMemory = own.version === 1 ? own.directories.get("memory") : undefined;
@@ -24,6 +33,59 @@ it("cgroupOf finds directories that hold this process", () => {
   }
   expect(cgroupMode() === "unified").toBe(own.version === 2);
 });
+
+it("cgroupHierarchies names every hierarchy that this process is in, once", () => {
+  const places = cgroupHierarchies().map(({ mountPoint }) => mountPoint);
+  expect(new Set(places).size).toBe(places.length);
+  const used = readFileSync("/proc/self/cgroup", "utf8").trimEnd().split("\n");
+  // the kernel counts an unmounted tree of version 2 too
+  expect(used.length - places.length).toBe(own.directories.has("") ? 0 : 1);
+  for (const place of places) expect(existsSync(join(place, "cgroup.procs"))).toBe(true);
+  expect(cgroupHierarchies().some(({ version }) => version === 1)).toBe(cgroupMode() !== "unified");
+});
+
+it("joinCgroup moves a process into a cgroup that it makes, and to the root where that is wanted", async () => {
+  const hierarchies = cgroupHierarchies().filter(({ version }) => version === own.version);
+  const paths = (pid: number | "self") => parseCgroupFile(readFileSync(`/proc/${pid}/cgroup`, "utf8"));
+  const placesOf = (pid: number) => {
+    const places = paths(pid);
+    // of version 1, the tree beside it is left alone
+    if (own.version === 1) places.delete("");
+    return [...new Set(places.values())];
+  };
+  const path = join(paths("self").get(own.version === 1 ? "memory" : "") ?? "/", `berth-test-${process.pid}-join`);
+  const existing = new Set(
+    hierarchies.map(({ mountPoint }) => join(mountPoint, path, "..")).filter((at) => existsSync(at)),
+  );
+  const pid = spawn({ path: "/bin/sleep", args: ["1000"], env: {} });
+  try {
+    joinCgroup(`${path}/inner`, { pid });
+    expect(placesOf(pid)).toEqual([`${path}/inner`]);
+    expect(errnoName(() => joinCgroup("/", { pid }))).toBe("EINVAL");
+    expect(errnoName(() => joinCgroup("/a/../..", { pid, root: true }))).toBe("EINVAL");
+    expect(placesOf(pid)).toEqual([`${path}/inner`]);
+    joinCgroup("/", { pid, root: true });
+    expect(placesOf(pid)).toEqual(["/"]);
+  } finally {
+    process.kill(pid, "SIGKILL");
+    waitPid(pid);
+    for (const { mountPoint } of hierarchies) {
+      for (const name of [`${path}/inner`, path]) rmdirSync(join(mountPoint, name));
+      const parent = join(mountPoint, path, "..");
+      if (!existing.has(parent)) removeEmptyParents(parent, mountPoint);
+    }
+  }
+});
+
+function removeEmptyParents(directory: string, mountPoint: string): void {
+  for (let at = directory; at !== mountPoint; at = join(at, "..")) {
+    try {
+      rmdirSync(at);
+    } catch {
+      return;
+    }
+  }
+}
 
 it("readCgroupStats of this process fits the wire message", () => {
   const stats = readCgroupStats(own);

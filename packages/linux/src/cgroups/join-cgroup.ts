@@ -1,17 +1,19 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { readMountInfo } from "../mount/mount-info.ts";
 import { systemError } from "../system-error.ts";
 import { cgroupMode } from "./cgroup.ts";
+import { cgroupHierarchies } from "./cgroup-hierarchies.ts";
 
 const EINVAL = 22;
 const EEXIST = "EEXIST";
 
-/** A hierarchy of cgroups. */
-interface Hierarchy {
-  readonly mountPoint: string;
-  readonly hasCpuset: boolean;
+/** Who is moved, and where to it may be. */
+export interface JoinCgroupOptions {
+  /** Default: this process. */
+  readonly pid?: number;
+  /** The path may be that of the root too, where nothing limits. */
+  readonly root?: boolean;
 }
 
 /**
@@ -19,14 +21,17 @@ interface Hierarchy {
  * too; on version 2 in the only one. What the process starts later begins there. Nobody removes the cgroup.
  *
  * @param path from the root of the hierarchies, `/daemons/berth` for one
- * @throws EINVAL - the path leads out of the hierarchies, or to their root
+ * @throws EINVAL - the path leads out of the hierarchies, or to their root where that is not wanted
  * @throws EACCES, EROFS, EBUSY, … - of the first hierarchy that refuses; those before it have taken the process
  * @see containerd cmd/containerd/server/server_linux.go, apply
  */
-export function joinCgroup(path: string, pid: number = process.pid): void {
+export function joinCgroup(path: string, { pid = process.pid, root = false }: JoinCgroupOptions = {}): void {
   const names = path.split("/").filter((name) => name !== "" && name !== ".");
-  if (names.length === 0 || names.includes("..") || path.includes("\0")) throw systemError(EINVAL, "mkdir", path);
-  for (const hierarchy of hierarchies()) {
+  const isRoot = names.length === 0;
+  if ((isRoot && !root) || names.includes("..") || path.includes("\0")) throw systemError(EINVAL, "mkdir", path);
+  // a unified tree beside those of version 1 has no controllers, and nobody is moved there
+  const version = cgroupMode() === "unified" ? 2 : 1;
+  for (const hierarchy of cgroupHierarchies().filter((candidate) => candidate.version === version)) {
     let directory = hierarchy.mountPoint;
     for (const name of names) {
       const parent = directory;
@@ -36,13 +41,6 @@ export function joinCgroup(path: string, pid: number = process.pid): void {
     }
     writeFileSync(join(directory, "cgroup.procs"), String(pid));
   }
-}
-
-function hierarchies(): readonly Hierarchy[] {
-  const type = cgroupMode() === "unified" ? "cgroup2" : "cgroup";
-  return readMountInfo()
-    .filter((mount) => mount.type === type)
-    .map(({ mountPoint, superOptions }) => ({ mountPoint, hasCpuset: superOptions.includes("cpuset") }));
 }
 
 function makeDirectory(path: string): void {

@@ -2,17 +2,10 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { systemErrorCode } from "@berth/errors";
+import { cgroupHierarchies } from "@berth/linux/cgroups";
 
 /** Where the hierarchies are mounted. */
 export const CGROUPS = "/sys/fs/cgroup";
-
-/** This returns the mount points of the hierarchies: the unified tree alone, or those of v1 with a unified one beside them. */
-function cgroupHierarchies(): readonly string[] {
-  if (existsSync(join(CGROUPS, "cgroup.controllers"))) return [CGROUPS];
-  return readdirSync(CGROUPS)
-    .map((name) => join(CGROUPS, name))
-    .filter((directory) => existsSync(join(directory, "cgroup.procs")));
-}
 
 /**
  * This returns where the cgroup of a specification is or would be, in every hierarchy; nothing for the forms whose place only the
@@ -22,7 +15,7 @@ export function cgroupDirectories(cgroupsPath: string | undefined): readonly str
   // joined to the root, no `..` leads out of it
   const path = cgroupsPath?.startsWith("/") ? join("/", cgroupsPath) : "/";
   if (path === "/") return [];
-  return cgroupHierarchies().map((hierarchy) => join(hierarchy, path));
+  return cgroupHierarchies().map(({ mountPoint }) => join(mountPoint, path));
 }
 
 /** This returns a cgroup and all below it, parents first; nothing where it is not. */
