@@ -44,7 +44,7 @@ import type { DaemonConfig } from "./config/daemon-config.ts";
 import { findOwnShim } from "./own-shim.ts";
 import { debugServerPlugin } from "./servers/debug-server-plugin.ts";
 import { grpcServerPlugin, grpcTcpServerPlugin } from "./servers/grpc-server-plugin.ts";
-import { grpcMetricsPlugin, metricsServerPlugin } from "./servers/metrics-server-plugin.ts";
+import { metricsPlugins } from "./servers/metrics-server-plugin.ts";
 import { ttrpcServerPlugin } from "./servers/ttrpc-server-plugin.ts";
 import { REVISION, VERSION } from "./version.ts";
 
@@ -111,8 +111,7 @@ export function daemonPlugins(config: DaemonConfig): readonly Plugin[] {
     ttrpcEventsServicePlugin,
     ttrpcServerPlugin,
     restartMonitorPlugin,
-    grpcMetricsPlugin(config),
-    metricsServerPlugin,
+    ...metricsPlugins(config),
     grpcServerPlugin({ defaultAddress: `${config.state}/berth.sock` }),
     grpcTcpServerPlugin,
     debugServerPlugin,

@@ -15,6 +15,7 @@ import {
   TaskMonitorPlugin,
 } from "@berth/plugin-core/types";
 import { bindTcp } from "@berth/rpc";
+import type { Registry } from "prom-client";
 import { z } from "zod";
 
 import type { DaemonConfig } from "../config/daemon-config.ts";
@@ -34,58 +35,67 @@ function isMetricsPageServed(config: DaemonConfig): boolean {
   return isTable(table) && typeof table["address"] === "string" && table["address"] !== "";
 }
 
+/** Both plugins of metrics, which share what they count. */
+export function metricsPlugins(daemon: DaemonConfig): readonly Plugin[] {
+  let made: Promise<Registry> | undefined;
+  const registry = (): Promise<Registry> =>
+    (made ??= import("../metrics/registry.ts").then(({ createRegistry }) => createRegistry()));
+  return [grpcMetricsPlugin(daemon, registry), metricsServerPlugin(registry)];
+}
+
 /** `metrics.v1 grpc-prometheus`: counts calls. */
-export function grpcMetricsPlugin(daemon: DaemonConfig): Plugin {
+function grpcMetricsPlugin(daemon: DaemonConfig, registryOf: () => Promise<Registry>): Plugin {
   return definePlugin({
     type: MetricsPlugin,
     id: "grpc-prometheus",
     config: z.object({ grpc_histogram: z.boolean().default(false) }),
     async init({ config }) {
       if (!isMetricsPageServed(daemon)) throw skipPlugin("no metrics address is configured");
-      const [{ createCallMetrics }, { registry }] = await Promise.all([
-        import("../metrics/call-metrics.ts"),
-        import("../metrics/registry.ts"),
-      ]);
+      const [{ createCallMetrics }, registry] = await Promise.all([import("../metrics/call-metrics.ts"), registryOf()]);
       return createCallMetrics({ registry, histogram: config.grpc_histogram });
     },
   });
 }
 
 /** `server.v1 metrics`: a page for Prometheus, on a port. */
-export const metricsServerPlugin: Plugin = definePlugin({
-  type: ServerPlugin,
-  id: "metrics",
-  requires: {
-    calls: all(MetricsPlugin),
-    collector: optional(GcPlugin),
-    metadata: optional(MetadataPlugin),
-    monitor: optional(TaskMonitorPlugin),
-    nri: optional(NriPlugin),
-    runtime: optional(RuntimePlugin),
-  },
-  config: z.object({ address: z.string().default("") }),
-  async init({ plugins, config, host, resources, log }) {
-    if (config.address === "") throw skipPlugin("no metrics address is configured");
-    const [{ countCollections, gauge, registry }, { renderTaskPage }] = await Promise.all([
-      import("../metrics/registry.ts"),
-      import("../metrics/task-page.ts"),
-    ]);
-    const { collector, metadata, monitor, nri, runtime } = plugins;
-    if (nri) gauge("containerd_nri_active_plugins_total", "NRI plugins that take part", () => nri.plugins.length);
-    if (collector) resources.use(countCollections(collector));
-    const timeoutMs = host.timeouts.get(STATS_TIMEOUT) || MAX_TIMER_MS;
-    const render = async (): Promise<string> => {
-      const page = await registry.metrics();
-      if (!metadata || !runtime || !monitor?.prometheus) return page;
-      return `${page}\n${await renderTaskPage({ metadata, runtime, timeoutMs, log })}`;
-    };
-    const server = createServer((request, response) => void sendPage({ request, response, render, log }));
-    await bindTcp(server, parseTcpAddress(config.address));
-    resources.defer(() => closeHttpServer(server));
-    log.info("serving...", { address: formatAddress(server.address()) });
-    return { [Symbol.asyncDispose]: async () => {} };
-  },
-});
+function metricsServerPlugin(registryOf: () => Promise<Registry>): Plugin {
+  return definePlugin({
+    type: ServerPlugin,
+    id: "metrics",
+    requires: {
+      calls: all(MetricsPlugin),
+      collector: optional(GcPlugin),
+      metadata: optional(MetadataPlugin),
+      monitor: optional(TaskMonitorPlugin),
+      nri: optional(NriPlugin),
+      runtime: optional(RuntimePlugin),
+    },
+    config: z.object({ address: z.string().default("") }),
+    async init({ plugins, config, host, resources, log }) {
+      if (config.address === "") throw skipPlugin("no metrics address is configured");
+      const [registry, { countCollections, gauge }, { renderTaskPage }] = await Promise.all([
+        registryOf(),
+        import("../metrics/registry.ts"),
+        import("../metrics/task-page.ts"),
+      ]);
+      const { collector, metadata, monitor, nri, runtime } = plugins;
+      if (nri)
+        gauge(registry, "containerd_nri_active_plugins_total", "NRI plugins that take part", () => nri.plugins.length);
+      if (collector) resources.use(countCollections(registry, collector));
+      const timeoutMs = host.timeouts.get(STATS_TIMEOUT) || MAX_TIMER_MS;
+      const render = async (): Promise<string> => {
+        const page = await registry.metrics();
+        if (!metadata || !runtime || !monitor?.prometheus) return page;
+        return `${page}\n${await renderTaskPage({ metadata, runtime, timeoutMs, log })}`;
+      };
+      const server = createServer((request, response) => void sendPage({ request, response, render, log }));
+      await bindTcp(server, parseTcpAddress(config.address));
+      resources.defer(() => closeHttpServer(server));
+      log.info("serving...", { address: formatAddress(server.address()) });
+      return { [Symbol.asyncDispose]: async () => {} };
+    },
+  });
+}
 
 interface PageRequest {
   readonly request: IncomingMessage;
