@@ -1,14 +1,17 @@
-import { existsSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, readlinkSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { AnySchema } from "@bufbuild/protobuf/wkt";
 import { createClient } from "@connectrpc/connect";
 import { Pool } from "@berth/api/berth/shim/v1/shim";
 import { Sandbox } from "@berth/api/containerd/runtime/sandbox/v1/sandbox";
 import { BootstrapParamsSchema, BootstrapResultSchema } from "@berth/api/containerd/runtime/bootstrap/v1/bootstrap";
+import { OptionsSchema } from "@berth/api/containerd/runc/v1/options";
 import { DeleteResponseSchema } from "@berth/api/containerd/task/v2/task";
 import { RuntimeInfoSchema } from "@berth/api/containerd/types/introspection";
+import { cgroupHierarchies, cgroupMode, parseCgroupFile } from "@berth/linux/cgroups";
 import { debianPath, debianTool, temporaryDirectory } from "@berth/testing";
 import { createTtrpcTransport } from "@berth/ttrpc";
 import { afterEach, describe, expect, it } from "vitest";
@@ -52,6 +55,26 @@ describe("containerd-shim-berth-v2", { timeout: 60_000 }, () => {
     expect(await ended(pid)).toBe(true);
     expect(fixture.topics).toEqual(["/tasks/create", "/tasks/start", "/tasks/exit", "/tasks/delete"]);
     expect(readdirSync(join(fixture.directory, "s"))).toEqual([]);
+  });
+
+  it.each(["/", "../"])("is in the cgroup that the options name: below %j", async (before) => {
+    await open();
+    fixture.bundle("c1", ["true"]);
+    const name = `berth-test-${process.pid}-shim`;
+    const options = toBinary(OptionsSchema, create(OptionsSchema, { shimCgroup: `${before}${name}/inner` }));
+    const input = toBinary(AnySchema, create(AnySchema, { typeUrl: OptionsSchema.typeName, value: options }));
+    const { code, stdout, stderr } = await fixture.run("c1", "start", { input });
+    expect([code, stderr]).toEqual([0, ""]);
+    const pid = await shimPid(new TextDecoder().decode(stdout), "c1");
+    const unified = cgroupMode() === "unified";
+    const places = parseCgroupFile(readFileSync(`/proc/${pid}/cgroup`, "utf8"));
+    if (!unified) places.delete("");
+    expect(new Set(places.values())).toEqual(new Set([`/${name}/inner`]));
+    process.kill(pid, "SIGKILL");
+    expect(await ended(pid)).toBe(true);
+    for (const { mountPoint, version } of cgroupHierarchies().filter((hierarchy) => unified || hierarchy.version === 1))
+      for (const path of [`${name}/inner`, name])
+        await expect.poll(() => isRemoved(join(mountPoint, path)), { message: `v${version} ${path}` }).toBe(true);
   });
 
   it("makes one shim of many starts at once, and the next one when it is full", async () => {
@@ -224,3 +247,12 @@ describe("containerd-shim-berth-v2", { timeout: 60_000 }, () => {
     expect((await fixture.run("i", "start", { flags: ["-id", "../up"] })).code).toBe(1);
   });
 });
+
+function isRemoved(cgroup: string): boolean {
+  try {
+    rmdirSync(cgroup);
+    return true;
+  } catch {
+    return false;
+  }
+}
