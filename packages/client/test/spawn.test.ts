@@ -1,4 +1,4 @@
-import { readdir } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import { Code, codeOf } from "@berth/errors";
@@ -183,13 +183,15 @@ describe.each([
     const file = join(logs.path, "log");
     const log = await createContainer(
       client,
-      options("log", "echo one; sleep 0.5; echo two >&2; printf three; sleep 1000"),
+      options("log", "echo one; sleep 0.5; echo two >&2; sleep 0.5; printf three; sleep 1000"),
     );
     {
       await using task = await startTask(client, log, { io: logIo(file) });
       const lines = readLog(client, "log", { follow: true });
       expect((await lines.next()).value).toBe("one");
       expect((await lines.next()).value).toBe("two");
+      // The shim copies each stream by itself, and goes on with that after the task has ended.
+      await expect.poll(() => readFile(file, "utf8"), { timeout: 20_000 }).toContain("three");
       await task.task.kill({ signalNumber: 9, all: true });
       expect(await Array.fromAsync(lines)).toEqual(["three"]);
       expect(await Array.fromAsync(readLog(client, "log"))).toEqual(["one", "two", "three"]);
