@@ -2,7 +2,7 @@ import { createServer } from "node:http";
 import { access, chmod, mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
-import { isMountPoint, unmountAll } from "@berth/linux/mount";
+import { isMountPoint } from "@berth/linux/mount";
 import type { FaultRegistry, PeerRegistry } from "@berth/testing";
 import { buildImage, busyboxImage, sha256, startFaultRegistry, startRegistry } from "@berth/testing";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -153,41 +153,6 @@ describe.each(["berthd", "containerd"] as const)("content and images on %s", (ki
     expect(await fail("images", "mount", "example.org/none:1", target)).toMatch(/none:1/);
     expect(await say("leases", "ls")).not.toContain(target);
     expect(await fail("images", "mount", BUSYBOX_IMAGE, place("missing"))).toMatch(/missing/);
-  });
-
-  it("what was written to an image is mounted again, and held without end until --rm", TIMEOUT, async () => {
-    const target = place("again");
-    await mkdir(target);
-    const others = await say("leases", "ls", "-q");
-    await say("images", "mount", "--rw", BUSYBOX_IMAGE, target);
-    await using mounted = new AsyncDisposableStack();
-    mounted.defer(() => unmountAll(target));
-    const lease = async (): Promise<string> => await say("leases", "ls", `id==${JSON.stringify(target)}`);
-    const collect = async (): Promise<void> => {
-      const id = (await say("leases", "create")).trim();
-      await say("leases", "rm", "--sync", id);
-    };
-    expect(await lease()).not.toContain("gc.expire");
-    await writeFile(join(target, "mine"), "x");
-    expect(await fail("images", "mount", "--rw", BUSYBOX_IMAGE, target)).toMatch(/is mounted at/);
-    await say("images", "unmount", target);
-
-    expect(await fail("images", "mount", BUSYBOX_IMAGE, target)).toMatch(/active, not view.*already exists/);
-    expect(isMountPoint(target)).toBe(false);
-    // Also with another lease than the one that it was made in.
-    await say("snapshots", "label", target, "containerd.io/gc.root=now");
-    await say("leases", "rm", "--sync", target);
-    for (const expiration of [[], ["-x", "1h"], ["-x", "2h"], []]) {
-      await say("images", "mount", "--rw", ...expiration, BUSYBOX_IMAGE, target);
-      await say("snapshots", "label", target, "containerd.io/gc.root=");
-      await collect();
-      expect(await readFile(join(target, "mine"), "utf8")).toBe("x");
-      expect((await lease()).includes("gc.expire")).toBe(expiration.length > 0);
-      expect((await say("leases", "ls", "-q")).replace(`${target}\n`, "")).toBe(others);
-      await say("images", "unmount", target);
-    }
-    await say("images", "unmount", "--rm", target);
-    expect(await lease()).not.toContain(target);
   });
 
   it("programs of an image are installed, and nothing else of it", TIMEOUT, async () => {

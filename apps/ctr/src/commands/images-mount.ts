@@ -148,7 +148,7 @@ async function snapshotHere(
     const what = parent === wanted.parent ? `a snapshot that is ${kind}, not ${wanted.kind},` : "one of another image";
     throw alreadyExists(`an earlier mount at ${key} has left ${what}; ctr images unmount --rm removes it`);
   }
-  // A lease that is new does not hold what was there before it.
+  // With some daemons a new lease does not hold what was there before it.
   await leased.leases.addResource(key, resource, { signal });
   return await service.mounts(key, { signal });
 }
