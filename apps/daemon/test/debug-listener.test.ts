@@ -149,6 +149,11 @@ it("the debug listener on a port hands out no memory", { timeout: 60_000 }, asyn
   expect((await get({ port }, "/debug/v8/heapsnapshot")).status).toBe(404);
 });
 
+it("a socket where no directory can be made is refused, and nothing waits for it", { timeout: 60_000 }, async () => {
+  await using daemon = await startBerthd({ config: `[debug]\n  address = "/proc/none/such/debug.sock"\n` });
+  expect((await daemon.ctr(["plugins", "ls", "id==debug"])).stdout).toMatch(/server\.v1 +debug +- +error/);
+});
+
 it("there is no debug listener without an address", { timeout: 60_000 }, async () => {
   await using daemon = await startBerthd();
   expect((await daemon.ctr(["plugins", "ls", "id==debug"])).stdout).toMatch(/server\.v1 +debug +- +skip/);
