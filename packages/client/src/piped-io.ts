@@ -78,7 +78,7 @@ export class PipedIo implements AttachedIo {
   readonly #outputs: readonly PipeReader[];
   readonly #owned: AsyncDisposableStack;
 
-  /** For {@link makePipedIo}, which has made and opened the pipes; `owned` closes and removes them. */
+  /** For {@link makePipedIo}, which has made and opened the pipes; `owned` closes and removes them. @internal */
   constructor(paths: ProcessIo, { stdout, stderr, input }: OpenPipes, owned: AsyncDisposableStack) {
     this.paths = paths;
     this.#owned = owned;
