@@ -61,10 +61,6 @@ export class DebugHandler implements Disposable {
       ["/debug/pprof/profile", ["where the processor is for so many seconds (30)", (question) => this.#cpu(question)]],
       ["/debug/pprof/symbol", ["functions by address: there are none, profiles have names", () => "num_symbols: 0\n"]],
       ["/debug/pprof/threadcreate", ["threads of the process", threads]],
-      [
-        "/debug/pprof/trace",
-        ["what Node does for so many seconds (1), for trace viewers", (question) => this.#trace(question)],
-      ],
       ["/debug/v8/cpuprofile", ["as profile, in V8's format", (question) => this.#v8Cpu(question)]],
       ["/debug/vars", ["counters", () => `${JSON.stringify(processVariables(), undefined, 2)}\n`]],
     ]);
@@ -130,12 +126,6 @@ export class DebugHandler implements Disposable {
   async #v8Cpu({ query, signal }: Question): Promise<Answer> {
     const profile = await this.#profiles.cpu({ seconds: secondsOf(query, 30), signal });
     return { file: "berthd.cpuprofile", bytes: Buffer.from(JSON.stringify(profile)) };
-  }
-
-  async #trace({ query, signal }: Question): Promise<Answer> {
-    const { events, isCut } = await this.#profiles.trace({ seconds: secondsOf(query, 1), signal });
-    const rest = JSON.stringify({ otherData: { isCut } }).slice(1);
-    return { file: "trace.json", bytes: Buffer.from(`{"traceEvents":[${events.join(",")}],${rest}`) };
   }
 
   async #heap({ query }: Question): Promise<Answer> {

@@ -4,7 +4,6 @@ import { getHeapSnapshot } from "node:v8";
 import type { Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { raceSignal } from "@berth/core/race-signal";
 import { aborted, failedPrecondition } from "@berth/errors";
 
 import type { Frame } from "./profile-builder.ts";
@@ -13,37 +12,10 @@ import { ProfileBuilder } from "./profile-builder.ts";
 /** As Go: a hundred samples a second, and one allocation in 512 KiB. */
 const CPU_INTERVAL_US = 10_000;
 const HEAP_INTERVAL_BYTES = 512 * 1024;
-/**
- * What Node can tell of what it does, but for async_hooks: where more than some ten thousand events a second are traced, Node 24 may abort
- * while it hands them out (a failed assertion in inspector_agent.cc), and each promise makes two of those.
- */
-const TRACE_CATEGORIES = [
-  "v8",
-  "node.perf",
-  "node.http",
-  "node.net.native",
-  "node.fs.sync",
-  "node.fs.async",
-  "node.threadpoolwork.async",
-];
-
-/** A trace is kept in memory until it is over; it ends early at this size. */
-const MAX_TRACE_BYTES = 32 * 1024 * 1024;
-/** Within this Node has handed out what it saw before the end of a trace. */
-const TRACE_END_MS = 10_000;
-
 /** How long to look, and whether anybody still waits for it. */
 export interface Span {
   readonly seconds: number;
   readonly signal: AbortSignal;
-}
-
-/** What Node did. */
-export interface Trace {
-  /** Each as JSON. */
-  readonly events: readonly string[];
-  /** It was ended before its time, for it was too large. */
-  readonly isCut: boolean;
 }
 
 /** A place where memory was allocated that is still in use. */
@@ -87,40 +59,6 @@ export class V8Profiles implements Disposable {
     });
   }
 
-  /**
-   * This returns what Node does, as events that trace viewers understand, until there are `maxBytes` of them.
-   * @throws failed_precondition - somebody is looking already
-   */
-  async trace(
-    span: Span,
-    { maxBytes = MAX_TRACE_BYTES }: { readonly maxBytes?: number | undefined } = {},
-  ): Promise<Trace> {
-    return await this.#alone(async () => {
-      const collected = new CollectedTrace(maxBytes);
-      const collect = ({ params }: TraceData): void => collected.add(params.value);
-      const complete = Promise.withResolvers<void>();
-      const session = this.#session;
-      session.on("NodeTracing.dataCollected", collect);
-      session.once("NodeTracing.tracingComplete", complete.resolve);
-      try {
-        await session.post("NodeTracing.start", { traceConfig: { includedCategories: TRACE_CATEGORIES } });
-        const over = new AbortController();
-        const signal = AbortSignal.any([span.signal, over.signal]);
-        try {
-          await Promise.race([wait({ ...span, signal }), collected.full]);
-        } finally {
-          over.abort();
-          await session.post("NodeTracing.stop");
-          await raceSignal(complete.promise, AbortSignal.timeout(TRACE_END_MS));
-        }
-      } finally {
-        session.off("NodeTracing.dataCollected", collect);
-        session.off("NodeTracing.tracingComplete", complete.resolve);
-      }
-      return collected;
-    });
-  }
-
   /** This returns where memory was allocated that is in use, largest first; after a collection, if it is to be of what must stay. */
   async heap(options: { readonly collect: boolean }): Promise<readonly HeapSite[]> {
     if (options.collect) await this.#session.post("HeapProfiler.collectGarbage");
@@ -134,45 +72,12 @@ export class V8Profiles implements Disposable {
   }
 
   async #alone<T>(look: () => Promise<T>): Promise<T> {
-    if (this.#isBusy) throw failedPrecondition("a profile or trace is being taken already");
+    if (this.#isBusy) throw failedPrecondition("a profile is being taken already");
     this.#isBusy = true;
     try {
       return await look();
     } finally {
       this.#isBusy = false;
-    }
-  }
-}
-
-interface TraceData {
-  readonly params: { readonly value: readonly object[] };
-}
-
-class CollectedTrace implements Trace {
-  readonly events: string[] = [];
-  isCut = false;
-  #left: number;
-  readonly #full = Promise.withResolvers<void>();
-
-  constructor(maxBytes: number) {
-    this.#left = maxBytes;
-  }
-
-  /** Resolves when no more is taken. */
-  get full(): Promise<void> {
-    return this.#full.promise;
-  }
-
-  add(values: readonly object[]): void {
-    for (const value of values) {
-      if (this.isCut) return;
-      const event = JSON.stringify(value);
-      this.#left -= event.length;
-      if (this.#left >= 0) this.events.push(event);
-      else {
-        this.isCut = true;
-        this.#full.resolve();
-      }
     }
   }
 }
