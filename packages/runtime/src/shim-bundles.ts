@@ -141,11 +141,12 @@ export class LocalShimBundles implements ShimBundles {
     const { bundle, connection } = shim;
     this.#instances.set(`${bundle.namespace}/${bundle.id}`, shim);
     this.#shims.sandboxEndpoints.set(`${bundle.namespace}/${bundle.id}`, connection.endpoint);
-    void connection.closed.then(() => {
+    const lost = connection.onClosed(() => {
       if (shim.isRemoved || this.#isDisposed) return;
       const funeral = this.#bury(shim).finally(() => this.#funerals.delete(funeral));
       this.#funerals.add(funeral);
     });
+    shim.resources.use(lost);
     return shim;
   }
 

@@ -102,6 +102,22 @@ describe("ShimConnections", () => {
     await third.closed;
   });
 
+  it("tells who listens of its end, once, and not who listens no more", async () => {
+    await using test = await setUp();
+    const endpoint = { version: 3, address: test.address, protocol: "ttrpc" } as const;
+    await using connection = await test.connections.connect(endpoint, namespace, 1000);
+    const told: string[] = [];
+    connection.onClosed(() => told.push("stays"));
+    connection.onClosed(() => told.push("leaves"))[Symbol.dispose]();
+    expect(told).toEqual([]);
+    await test.server.close();
+    await connection.closed;
+    connection.onClosed(() => told.push("comes late"));
+    connection.onClosed(() => told.push("comes late, and leaves"))[Symbol.dispose]();
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(told).toEqual(["stays", "comes late"]);
+  });
+
   it.each([
     ["nobody there", "unix:///nowhere/s", "unavailable"],
     ["another transport", "vsock://2:1024", "unimplemented"],

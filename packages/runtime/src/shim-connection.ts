@@ -26,6 +26,7 @@ export class ShimConnection implements AsyncDisposable {
   /** Resolves when the connection is gone, for whatever reason. */
   readonly closed: Promise<void>;
   readonly #close: () => void;
+  readonly #listeners = new Set<() => void>();
   #tasks: TaskClient;
   #settled = false;
   #isClosed = false;
@@ -36,9 +37,22 @@ export class ShimConnection implements AsyncDisposable {
     this.transport = opened.transport;
     this.closed = opened.closed.then(() => {
       this.#isClosed = true;
+      for (const listener of this.#listeners) listener();
     });
     this.#close = opened.close;
     this.#tasks = endpoint.version >= 3 ? createClient(TaskV3, opened.transport) : oldClient(opened.transport);
+  }
+
+  /**
+   * This calls `listener` once when the connection is gone, soon if it is. Disposing the result takes the listener back: a connection to a pool
+   * outlives its tasks, and would keep what waits for {@link closed}.
+   */
+  onClosed(listener: () => void): Disposable {
+    // Each call has a listener of its own, also of the same function.
+    const call = (): void => listener();
+    if (this.#isClosed) queueMicrotask(() => this.#listeners.delete(call) && call());
+    this.#listeners.add(call);
+    return { [Symbol.dispose]: () => void this.#listeners.delete(call) };
   }
 
   /** Whether no call can succeed any more. */

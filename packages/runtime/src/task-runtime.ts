@@ -172,11 +172,12 @@ export class ShimTaskRuntime implements TaskRuntime, AsyncDisposable {
     this.#tasks.set(task.namespace, tasks);
     tasks.set(task.id, task);
     if (task instanceof EndedTask) return;
-    void task.connection.closed.then(() => {
+    const lost = task.connection.onClosed(() => {
       if (task.isRemoved || this.#isDisposed) return;
       const funeral = this.#bury(task).finally(() => this.#funerals.delete(funeral));
       this.#funerals.add(funeral);
     });
+    task.resources.use(lost);
   }
 
   #unregister(task: ManagedTask): void {
