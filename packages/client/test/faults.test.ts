@@ -1,3 +1,4 @@
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import { resolveImage } from "@berth/images";
@@ -168,6 +169,7 @@ describe.each([
       const before = async (): Promise<void> => {
         throw unavailable("the daemon restarts");
       };
+      await expect.poll(() => readFile(join(directory.path, "log"), "utf8"), { timeout: 10_000 }).toContain("one");
       const lines = readLog(withFaults(client, { "Tasks/Wait": { before } }), "log", { follow: true });
       expect((await lines.next()).value).toBe("one");
       expect(await failure(lines.next())).toBe(Code.Unavailable);
