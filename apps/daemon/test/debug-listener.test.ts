@@ -46,6 +46,8 @@ describe("the debug listener on a socket", () => {
     socketPath = join(directory.path, "run", "debug.sock");
     // Where version 3 had it.
     daemon = await startBerthd({ config: `[debug]\n  address = "${socketPath}"\n  gid = 4\n` });
+    // The daemon answers calls before its last listener is there.
+    await expect.poll(() => existsSync(socketPath), { timeout: 10_000 }).toBe(true);
   }, 60_000);
   afterAll(async () => {
     await daemon?.[Symbol.asyncDispose]();
