@@ -10,7 +10,7 @@ import { ProfileSchema } from "@berth/api/perftools/profiles/profile";
 import type { PeerDaemon } from "@berth/testing";
 import { startBerthd, temporaryDirectory } from "@berth/testing";
 import { fromBinary } from "@bufbuild/protobuf";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 
 interface Answer {
   readonly status: number;
@@ -47,7 +47,7 @@ describe("the debug listener on a socket", () => {
     // Where version 3 had it.
     daemon = await startBerthd({ config: `[debug]\n  address = "${socketPath}"\n  gid = 4\n` });
     // The daemon answers calls before its last listener is there.
-    await expect.poll(() => existsSync(socketPath), { timeout: 10_000 }).toBe(true);
+    await vi.waitFor(() => stat(socketPath), { timeout: 10_000 });
   }, 60_000);
   afterAll(async () => {
     await daemon?.[Symbol.asyncDispose]();
