@@ -1,4 +1,5 @@
-import { mkdir, readFile, stat, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import type { PeerDaemon } from "@berth/testing";
@@ -157,6 +158,9 @@ describe("berthd running", () => {
   it("dumps stacks on SIGUSR1, ignores SIGHUP and SIGPIPE, and goes on", async () => {
     for (const signal of ["SIGUSR1", "SIGHUP", "SIGPIPE"] as const) process.kill(daemon.pid, signal);
     await expect.poll(() => daemon.log()).toContain("stacks and handles dumped");
+    const dump = join(tmpdir(), `berthd.${daemon.pid}.stacks.log`);
+    expect(JSON.parse(await readFile(dump, "utf8"))).toHaveProperty("report.javascriptStack");
+    await rm(dump);
     expect((await daemon.ctr(["version"])).code).toBe(0);
   });
 
