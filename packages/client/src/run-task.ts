@@ -34,6 +34,8 @@ export interface StartTaskOptions extends CallOptions {
   /** Options of the task, for runc a `containerd.runc.v1.Options`. */
   readonly taskOptions?: AnyValue;
   readonly runtimePath?: string;
+  /** What a process goes on from, as `restoreContainer` finds it, instead of beginning. */
+  readonly checkpoint?: Descriptor;
   /** Called between create and start, with the pid of the process that waits to become init. */
   readonly beforeStart?: (task: RemoteTask) => Promise<void>;
 }
@@ -126,9 +128,10 @@ export async function startTask(
     signal: options.signal,
     ...(options.taskOptions === undefined ? {} : { options: options.taskOptions }),
     ...(options.runtimePath === undefined ? {} : { runtimePath: options.runtimePath }),
+    ...(options.checkpoint === undefined ? {} : { checkpoint: options.checkpoint }),
   });
   const task = await made.catch((error: unknown) => {
-    if (options.signal?.aborted === true) undo.defer(() => discardUnheard(client.tasks.task(container.id), paths));
+    if (options.signal?.aborted === true) undo.defer(() => discardUnheard(client.tasks.task(container.id), paths, ""));
     throw error;
   });
   undo.defer(() => discard(task));
@@ -153,8 +156,13 @@ export async function startExec(client: Client, id: string, options: StartExecOp
   await using undo = new AsyncDisposableStack();
   undo.use(io);
   const task = client.tasks.task(id);
-  await task.exec(execId, { spec: encodeProcess(process), io: io.paths, signal });
-  undo.defer(async () => void (await ignoreNotFound(task.deleteProcess(execId))));
+  try {
+    await task.exec(execId, { spec: encodeProcess(process), io: io.paths, signal });
+  } catch (error) {
+    if (signal?.aborted === true) undo.defer(() => discardUnheard(task, io.paths, execId));
+    throw error;
+  }
+  undo.defer(() => discardExec(task, execId));
   const exited = quiet(task.wait({ execId, signal }));
   const pid = await task.start({ execId, signal });
   undo.move();
@@ -193,13 +201,14 @@ export async function run(client: Client, options: RunOptions): Promise<number> 
 }
 
 /**
- * This discards the task that a creation may have made whose answer nobody has waited for. One of the same name that this creation had found there, and was to be refused
- * for, stays: it has begun, or has other streams.
+ * This discards the process that a call may have made whose answer nobody has waited for. One of the same name that was there before, for which the call was to be refused,
+ * stays: it has begun, or has other streams.
  */
-async function discardUnheard(task: RemoteTask, { stdin, stdout, stderr }: ProcessIo): Promise<void> {
-  const state = await ignoreNotFound(task.state({ signal: AbortSignal.timeout(KILL_TIMEOUT_MS) }));
+async function discardUnheard(task: RemoteTask, { stdin, stdout, stderr }: ProcessIo, execId: string): Promise<void> {
+  const state = await ignoreNotFound(task.state({ execId, signal: AbortSignal.timeout(KILL_TIMEOUT_MS) }));
   if (state?.status !== "created") return;
-  if (state.stdin === stdin && state.stdout === stdout && state.stderr === stderr) await discard(task);
+  if (state.stdin !== stdin || state.stdout !== stdout || state.stderr !== stderr) return;
+  await (execId === "" ? discard(task) : discardExec(task, execId));
 }
 
 async function discard(task: RemoteTask): Promise<void> {
@@ -207,6 +216,21 @@ async function discard(task: RemoteTask): Promise<void> {
   await ignoreNotFound(task.kill({ signalNumber: SIGKILL, all: true, signal }));
   await ignoreNotFound(task.wait({ signal }));
   await ignoreNotFound(task.delete({ signal }));
+}
+
+/** This discards an exec that was not started, or whose start nobody has waited for. */
+async function discardExec(task: RemoteTask, execId: string): Promise<void> {
+  const signal = AbortSignal.timeout(KILL_TIMEOUT_MS);
+  try {
+    await task.deleteProcess(execId, { signal });
+    return;
+  } catch (error) {
+    if (isNotFound(error)) return;
+  }
+  // It could not be deleted because it runs; a shim that is starting it answers when that is over.
+  await ignoreNotFound(task.kill({ execId, signalNumber: SIGKILL, signal }));
+  await ignoreNotFound(task.wait({ execId, signal }));
+  await ignoreNotFound(task.deleteProcess(execId, { signal }));
 }
 
 async function ignoreNotFound<T>(call: Promise<T>): Promise<T | undefined> {

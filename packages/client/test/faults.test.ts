@@ -12,7 +12,17 @@ import { commitContainer } from "../src/commit-container.ts";
 import { convertImage } from "../src/convert-image.ts";
 import { importImage } from "../src/import-image.ts";
 import { Client, createClient } from "../src/index.ts";
-import { createContainer, logIo, nullIo, readLog, removeContainer, run, spawn, startTask } from "../src/run.ts";
+import {
+  createContainer,
+  logIo,
+  nullIo,
+  readLog,
+  removeContainer,
+  run,
+  spawn,
+  startExec,
+  startTask,
+} from "../src/run.ts";
 import { removeLeftovers } from "./remove-leftovers.ts";
 
 const SIGKILL = 9;
@@ -188,6 +198,51 @@ describe.each([
     expect(await failure(run(faulty, { ...options("unheard", "sleep", "1000"), signal }))).toBe(Code.Canceled);
     expect(await Array.fromAsync(client.tasks.list(), ({ id }) => id)).toEqual([]);
     expect(await Array.fromAsync(client.containers.list(), ({ id }) => id)).toEqual([]);
+  });
+
+  it.each(["Exec", "Start"])(
+    "an exec goes whose maker gave up while %s was answered; its task stays",
+    async (method) => {
+      const id = `half-${method.toLowerCase()}`;
+      {
+        await using task = await running(id);
+        const abort = new AbortController();
+        const { signal } = abort;
+        const after = async (): Promise<void> => {
+          abort.abort();
+          signal.throwIfAborted();
+        };
+        const faulty = withFaults(client, { [`Tasks/${method}`]: { after } });
+        const process = { args: ["sleep", "1000"], env: ["PATH=/bin"], cwd: "/", user: { uid: 0, gid: 0 } };
+        const starting = startExec(faulty, id, { execId: "e", process, io: nullIo, signal });
+        expect(await failure(starting)).toBe(Code.Canceled);
+        expect(await failure(task.task.state({ execId: "e" }))).toBe(Code.NotFound);
+        expect(await task.task.pids()).toHaveLength(1);
+        expect((await task.task.state()).status).toBe("running");
+      }
+      await removeContainer(client, id);
+    },
+  );
+
+  it("the exec of somebody else stays when a second one is given up", async () => {
+    {
+      await using task = await running("shared");
+      const process = { args: ["sleep", "1000"], env: ["PATH=/bin"], cwd: "/", user: { uid: 0, gid: 0 } };
+      await using exec = await startExec(client, "shared", { execId: "e", process, io: nullIo });
+      const abort = new AbortController();
+      const { signal } = abort;
+      const before = async (): Promise<void> => {
+        abort.abort();
+        signal.throwIfAborted();
+      };
+      const faulty = withFaults(client, { "Tasks/Exec": { before } });
+      expect(await failure(startExec(faulty, "shared", { execId: "e", process, io: nullIo, signal }))).toBe(
+        Code.Canceled,
+      );
+      expect((await exec.task.state({ execId: "e" })).status).toBe("running");
+      expect(await task.task.pids()).toHaveLength(2);
+    }
+    await removeContainer(client, "shared");
   });
 
   it("the task of somebody else stays when a second creation is given up", async () => {
