@@ -21,6 +21,7 @@ export {
   unknown,
 } from "./constructors.ts";
 export {
+  ignoreNotFound,
   isAborted,
   isAlreadyExists,
   isCanceled,
@@ -39,4 +40,4 @@ export {
   isUnknown,
 } from "./predicates.ts";
 export { fromSystemError, isSystemError, systemErrorCode } from "./system-error.ts";
-export { messageOf, wrapError } from "./wrap-error.ts";
+export { messageOf, toConnectError, wrapError } from "./wrap-error.ts";

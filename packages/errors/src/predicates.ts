@@ -47,6 +47,11 @@ export function isNotFound(error: unknown): boolean {
   return codeOf(error) === Code.NotFound;
 }
 
+/** This is what to do with a failure of something that need not be there: `.catch(ignoreNotFound)`. @throws `error`, of any class but `not_found` */
+export function ignoreNotFound(error: unknown): undefined {
+  if (!isNotFound(error)) throw error;
+}
+
 /** This says whether anything thrown is of class `out_of_range` (see `codeOf`). */
 export function isOutOfRange(error: unknown): boolean {
   return codeOf(error) === Code.OutOfRange;

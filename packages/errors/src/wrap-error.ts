@@ -9,6 +9,15 @@ export function messageOf(error: unknown): string {
 }
 
 /**
+ * This turns anything thrown into a `ConnectError`: one as it is, system and abort errors by their class, everything else as unknown with
+ * its own message. The original is the `cause`.
+ */
+export function toConnectError(error: unknown): ConnectError {
+  if (error instanceof ConnectError) return error;
+  return new ConnectError(messageOf(error), codeOf(error), undefined, undefined, error);
+}
+
+/**
  * This adds what was being done to an error and keeps its class: `` `${doing}: ${message}` ``.
  *
  * The original is the `cause`; the details and metadata of a `ConnectError` are kept. Wrap at each layer, once.

@@ -5,7 +5,6 @@ export { bindTcp, bindUnix } from "./server/bind.ts";
 export type { RpcRoutes, ServiceRoute } from "./server/method-table.ts";
 export { serviceRoute } from "./server/method-table.ts";
 export type { CallRecord } from "./server/observe.ts";
-export { toConnectError } from "./server/to-connect-error.ts";
 export {
   findNamespace,
   LEASE_HEADER,

@@ -1,5 +1,5 @@
 import type { CallMetrics } from "@berth/plugin-core/types";
-import { toConnectError } from "@berth/rpc";
+import { codeOf } from "@berth/errors";
 import type { DescMessage, DescMethod } from "@bufbuild/protobuf";
 import type { Interceptor, StreamRequest, StreamResponse, UnaryRequest, UnaryResponse } from "@connectrpc/connect";
 import { Code } from "@connectrpc/connect";
@@ -26,7 +26,7 @@ export function createCallMetrics(options: { readonly registry: Registry; readon
     try {
       return call.countAnswer(await next(call.countRequest(request)), request.signal);
     } catch (error) {
-      call.end(Code[toConnectError(error).code]);
+      call.end(Code[codeOf(error)]);
       throw error;
     }
   };
@@ -109,9 +109,9 @@ class CountedCall {
     try {
       yield* this.#countMessages(messages, this.#counters.sent);
       // A handler may end quietly when nobody listens any more.
-      this.end(signal.aborted ? Code[toConnectError(signal.reason).code] : "OK");
+      this.end(signal.aborted ? Code[codeOf(signal.reason)] : "OK");
     } catch (error) {
-      this.end(Code[toConnectError(error).code]);
+      this.end(Code[codeOf(error)]);
       throw error;
     } finally {
       // Whoever reads has left before the end.

@@ -5,14 +5,13 @@ import type { Interceptor, StreamResponse } from "@connectrpc/connect";
 import type { UniversalHandler } from "@connectrpc/connect/protocol";
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
 import type { Logger } from "@berth/core/log";
-import { messageOf } from "@berth/errors";
+import { messageOf, toConnectError } from "@berth/errors";
 
 import type { CallPolicy } from "./grpc-call.ts";
 import type { MethodTable } from "./method-table.ts";
 import type { NodeRequest, NodeResponse } from "./node-messages.ts";
 import type { CallObserver } from "./observe.ts";
 import { isJsonCall, serveJson } from "./serve-json.ts";
-import { toConnectError } from "./to-connect-error.ts";
 
 /**
  * This answers everything that is not gRPC over HTTP/2: unary JSON itself, the rest of Connect and gRPC-Web by Connect's own

@@ -2,7 +2,7 @@ import type { ServerHttp2Stream } from "node:http2";
 import { constants } from "node:http2";
 
 import type { ConnectError, Interceptor, MethodImplSpec } from "@connectrpc/connect";
-import { canceled, deadlineExceeded } from "@berth/errors";
+import { canceled, deadlineExceeded, toConnectError } from "@berth/errors";
 
 import { encodeFrame } from "../wire/frame.ts";
 import { encodeMessage } from "../wire/message.ts";
@@ -13,7 +13,6 @@ import { writeOrWait } from "../wire/write.ts";
 import { CallContext } from "./call-context.ts";
 import type { AnyInit } from "./invoke.ts";
 import type { CallObserver } from "./observe.ts";
-import { toConnectError } from "./to-connect-error.ts";
 
 /** What all calls of a server share. */
 export interface CallPolicy {

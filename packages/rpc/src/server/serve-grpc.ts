@@ -1,7 +1,7 @@
 import type { ServerHttp2Stream } from "node:http2";
 
 import type { MethodImplSpec } from "@connectrpc/connect";
-import { internal, unimplemented } from "@berth/errors";
+import { internal, toConnectError, unimplemented } from "@berth/errors";
 
 import { decompress } from "../wire/decompress.ts";
 import type { Frame } from "../wire/frame.ts";
@@ -15,7 +15,6 @@ import type { CallPolicy } from "./grpc-call.ts";
 import { GrpcCall } from "./grpc-call.ts";
 import type { AnyInit, AnyMessage } from "./invoke.ts";
 import { invokeStream, invokeUnary } from "./invoke.ts";
-import { toConnectError } from "./to-connect-error.ts";
 
 type UnarySpec = Extract<MethodImplSpec, { kind: "unary" }>;
 type StreamSpec = Exclude<MethodImplSpec, { kind: "unary" }>;

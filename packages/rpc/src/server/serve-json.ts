@@ -2,7 +2,14 @@ import type { JsonValue, Registry } from "@bufbuild/protobuf";
 import { create, isMessage } from "@bufbuild/protobuf";
 import type { ConnectError, MethodImplSpec } from "@connectrpc/connect";
 import { codeToHttpStatus, errorToJsonBytes } from "@connectrpc/connect/protocol-connect";
-import { canceled, deadlineExceeded, invalidArgument, messageOf, resourceExhausted } from "@berth/errors";
+import {
+  canceled,
+  deadlineExceeded,
+  invalidArgument,
+  messageOf,
+  resourceExhausted,
+  toConnectError,
+} from "@berth/errors";
 
 import { messageFromJson, messageToJson } from "../json/any-json.ts";
 import { decompress } from "../wire/decompress.ts";
@@ -13,7 +20,6 @@ import { CallContext } from "./call-context.ts";
 import type { NodeRequest, NodeResponse } from "./node-messages.ts";
 import type { CallPolicy } from "./grpc-call.ts";
 import { invokeUnary } from "./invoke.ts";
-import { toConnectError } from "./to-connect-error.ts";
 
 type UnarySpec = Extract<MethodImplSpec, { kind: "unary" }>;
 

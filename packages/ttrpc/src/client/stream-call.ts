@@ -1,13 +1,13 @@
 import type { DescMessage, DescMethodStreaming, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { ResponseSchema } from "@berth/api/ttrpc/ttrpc";
 import type { StreamResponse } from "@connectrpc/connect";
-import { canceled, internal, unimplemented } from "@berth/errors";
+import { canceled, internal, toConnectError, unimplemented } from "@berth/errors";
 
 import type { Frame } from "../wire/frame.ts";
 import { Flag, MessageType } from "../wire/frame.ts";
 import { decodeMessage, encodeMessage } from "../wire/message.ts";
 import { MessageQueue } from "../wire/message-queue.ts";
-import { fromProtoStatus, toConnectError } from "../wire/status.ts";
+import { fromProtoStatus } from "../wire/status.ts";
 import type { ClientConnection } from "./client-connection.ts";
 import { watchLimits } from "./limits.ts";
 import type { CallPlan } from "./unary-call.ts";

@@ -3,13 +3,13 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import type { Request } from "@berth/api/ttrpc/ttrpc";
 import { ResponseSchema } from "@berth/api/ttrpc/ttrpc";
 import type { ConnectError, MethodImplSpec } from "@connectrpc/connect";
-import { deadlineExceeded, invalidArgument } from "@berth/errors";
+import { deadlineExceeded, invalidArgument, toConnectError } from "@berth/errors";
 
 import { Flag, MessageType } from "../wire/frame.ts";
 import type { FrameConnection } from "../wire/frame-connection.ts";
 import { decodeMessage, encodeMessage } from "../wire/message.ts";
 import { MessageQueue } from "../wire/message-queue.ts";
-import { toConnectError, toProtoStatus } from "../wire/status.ts";
+import { toProtoStatus } from "../wire/status.ts";
 import { CallContext, callIsOverError } from "./call-context.ts";
 
 type AnyMessage = MessageShape<DescMessage>;

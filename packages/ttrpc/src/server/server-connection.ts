@@ -3,13 +3,12 @@ import type { Duplex } from "node:stream";
 import type { Request } from "@berth/api/ttrpc/ttrpc";
 import { RequestSchema } from "@berth/api/ttrpc/ttrpc";
 import type { Logger } from "@berth/core/log";
-import { canceled, invalidArgument, messageOf, resourceExhausted } from "@berth/errors";
+import { canceled, invalidArgument, messageOf, resourceExhausted, toConnectError } from "@berth/errors";
 
 import type { Frame } from "../wire/frame.ts";
 import { MAX_PAYLOAD_BYTES, MessageType } from "../wire/frame.ts";
 import { FrameConnection } from "../wire/frame-connection.ts";
 import { decodeMessage } from "../wire/message.ts";
-import { toConnectError } from "../wire/status.ts";
 import { sendStatus, ServerCall } from "./server-call.ts";
 import type { ServiceTable } from "./service-table.ts";
 

@@ -3,13 +3,6 @@ import { anyPack } from "@bufbuild/protobuf/wkt";
 import type { Status } from "@berth/api/google/rpc/status";
 import { StatusSchema } from "@berth/api/google/rpc/status";
 import { Code, ConnectError } from "@connectrpc/connect";
-import { codeOf, messageOf } from "@berth/errors";
-
-/** This turns anything thrown into a `ConnectError`: what is one stays as it is, the rest is classified. */
-export function toConnectError(error: unknown): ConnectError {
-  if (error instanceof ConnectError) return error;
-  return new ConnectError(messageOf(error), codeOf(error), undefined, undefined, error);
-}
 
 /** This writes an error as the status of a response, with its details. */
 export function toProtoStatus(error: ConnectError): Status {
