@@ -1,7 +1,8 @@
-import { chmod, mkdir, open, readdir, realpath, rmdir, stat } from "node:fs/promises";
+import { chmod, open, readdir, realpath, rmdir, stat } from "node:fs/promises";
 import { isAbsolute, join, resolve } from "node:path";
 
 import type { Logger } from "@berth/core/log";
+import { makeDirectories } from "@berth/core/make-directories";
 import { failedPrecondition, invalidArgument, isNotFound, messageOf, wrapError } from "@berth/errors";
 import { flock } from "@berth/linux/files";
 import { unmountRecursive } from "@berth/linux/mount";
@@ -48,7 +49,7 @@ function checkPaths({ root, state }: { readonly root: string; readonly state: st
 
 async function ensureDirectory(path: string, mode: number): Promise<string> {
   try {
-    await mkdir(path, { recursive: true, mode });
+    await makeDirectories(path, mode);
     await chmod(path, mode);
     return await realpath(path);
   } catch (error) {

@@ -15,6 +15,7 @@ import { notifySystemd } from "./notify.ts";
 import { placeProcess } from "./place-process.ts";
 import { daemonPlugins } from "./plugins.ts";
 import { proxyPlugins } from "./proxies/proxy-plugins.ts";
+import { reportCrash } from "./report-crash.ts";
 import { handleSignals } from "./signals.ts";
 
 /** The longest that stopping may take; what is not done then is left to the next start. */
@@ -27,6 +28,7 @@ const STOP_DEADLINE_MS = 15_000;
  */
 export async function runDaemon(config: DaemonConfig, log: Logger): Promise<void> {
   const started = performance.now();
+  using _crash = reportCrash(log);
   using signals = handleSignals(log);
   using _returning = returnMemoryAtRest();
   await using directories = await openDirectories(config, log);

@@ -1,4 +1,4 @@
-import { writeFileSync } from "node:fs";
+import { rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -50,7 +50,9 @@ function dumpStacks(log: Logger): void {
   const report = process.report.getReport(new Error("SIGUSR1"));
   const resources = process.getActiveResourcesInfo();
   try {
-    writeFileSync(path, `${JSON.stringify({ resources, report }, undefined, 2)}\n`, { mode: 0o600 });
+    // Anybody may make this name beforehand, also as a link to a file that is not his.
+    rmSync(path, { force: true });
+    writeFileSync(path, `${JSON.stringify({ resources, report }, undefined, 2)}\n`, { mode: 0o600, flag: "wx" });
     log.info("stacks and handles dumped", { path, resources: countByName(resources) });
   } catch (error) {
     log.error("cannot dump stacks", { path, error: messageOf(error) });

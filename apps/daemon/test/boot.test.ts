@@ -76,6 +76,59 @@ describe("berthd boot", () => {
     expect(detailed.stdout).toContain("InvalidArgument");
   });
 
+  it.each(["root", "state", "temp"])("does not start with %s where nothing can be made", async (key) => {
+    await using directory = await temporaryDirectory("nowhere");
+    const paths = {
+      root: join(directory.path, "root"),
+      state: join(directory.path, "state"),
+      [key]: "/proc/nothing/x",
+    };
+    const file = join(directory.path, "config.toml");
+    await writeFile(
+      file,
+      Object.entries(paths)
+        .map(([name, path]) => `${name} = ${JSON.stringify(path)}\n`)
+        .join(""),
+    );
+    const result = await runProgram(launcher("berthd"), ["-c", file]);
+    expect(result.code).toBe(1);
+    expect(result.stderr).toContain("berthd: make directory /proc/nothing/x: ");
+  });
+
+  it("shows a snapshotter as failed whose directory cannot be made", async () => {
+    const names = ["overlayfs", "native", "blockfile", "btrfs", "erofs"];
+    const tables = names.map(
+      (name) => `[plugins."io.containerd.snapshotter.v1.${name}"]\nroot_path = "/proc/nothing/x"\n`,
+    );
+    await using daemon = await startBerthd({ config: tables.join("") });
+    const { stdout } = await daemon.ctr(["plugins", "ls", "--detailed", "type==io.containerd.snapshotter.v1"]);
+    expect(stdout.match(/Code: +NotFound/g)?.length).toBeGreaterThan(3);
+    expect(stdout).toMatch(/no such file or directory.*\/proc\/nothing/);
+  });
+
+  it.each([
+    ["throws", 'throw new Error("planted");'],
+    ["rejects", 'void Promise.reject(new Error("planted"));'],
+  ])("ends with code 1 when something %s that nobody expects, with the stack in its log", async (_, fault) => {
+    await using directory = await temporaryDirectory("crash");
+    const preload = join(directory.path, "preload.cjs");
+    await writeFile(preload, `process.on("SIGUSR2", function planted() { ${fault} });`);
+    const child = spawn(launcher("berthd"), privately(directory.path), {
+      stdio: ["ignore", "ignore", "pipe"],
+      env: { ...process.env, NODE_OPTIONS: `--require=${preload}` },
+    });
+    let log = "";
+    child.stderr.on("data", (chunk: Buffer) => (log += chunk.toString()));
+    await expect.poll(() => log, { timeout: 20_000 }).toContain("successfully booted");
+    child.kill("SIGUSR2");
+    const [code] = await once(child, "close");
+    expect(code).toBe(1);
+    const line = log.split("\n").find((text) => text.includes("unexpected error, the daemon ends"));
+    expect(line).toMatch(/level=error .*planted.*preload\.cjs/);
+    // What follows takes the directories over.
+    await using _daemon = await startBerthd({ directory: directory.path });
+  });
+
   it.each([
     ["is skipped", 'required_plugins = ["io.containerd.snapshotter.v1.btrfs"]'],
     ["is not there", 'required_plugins = ["io.containerd.snapshotter.v1.nothing"]'],

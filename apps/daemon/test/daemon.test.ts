@@ -1,4 +1,4 @@
-import { mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { lstat, mkdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -156,9 +156,15 @@ describe("berthd running", () => {
   });
 
   it("dumps stacks on SIGUSR1, ignores SIGHUP and SIGPIPE, and goes on", async () => {
+    const dump = join(tmpdir(), `berthd.${daemon.pid}.stacks.log`);
+    await using directory = await temporaryDirectory("dump");
+    const elsewhere = join(directory.path, "another");
+    await writeFile(elsewhere, "stays");
+    await symlink(elsewhere, dump);
     for (const signal of ["SIGUSR1", "SIGHUP", "SIGPIPE"] as const) process.kill(daemon.pid, signal);
     await expect.poll(() => daemon.log()).toContain("stacks and handles dumped");
-    const dump = join(tmpdir(), `berthd.${daemon.pid}.stacks.log`);
+    expect(await readFile(elsewhere, "utf8")).toBe("stays");
+    expect((await lstat(dump)).mode & 0o777).toBe(0o600);
     expect(JSON.parse(await readFile(dump, "utf8"))).toHaveProperty("report.javascriptStack");
     await rm(dump);
     expect((await daemon.ctr(["version"])).code).toBe(0);

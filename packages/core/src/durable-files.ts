@@ -1,5 +1,7 @@
-import { mkdir, open, rename, rm } from "node:fs/promises";
+import { open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
+
+import { makeDirectories } from "./make-directories.ts";
 
 /** This puts the entries of a directory on disk: names that were added, replaced or removed before the call. */
 export async function syncDirectory(path: string): Promise<void> {
@@ -13,7 +15,7 @@ export async function syncDirectory(path: string): Promise<void> {
 
 /** This makes a directory and its missing parents, mode 0755, and puts the new names on disk. */
 export async function makeDirectoryDurably(path: string): Promise<void> {
-  const first = await mkdir(path, { recursive: true, mode: 0o755 });
+  const first = await makeDirectories(path, 0o755);
   if (first === undefined) return;
   const above = dirname(first);
   for (let current = path; current !== above; current = dirname(current)) await syncDirectory(dirname(current));

@@ -1,4 +1,3 @@
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 
 import type { CallOptions } from "@berth/core/any";
@@ -7,6 +6,7 @@ import { KeyedLock } from "@berth/core/keyed-lock";
 import type { Labels } from "@berth/core/labels";
 import { noLabels } from "@berth/core/labels";
 import { type Logger, silentLogger } from "@berth/core/log";
+import { makeDirectories } from "@berth/core/make-directories";
 import type { Mount } from "@berth/core/mount";
 import type {
   SnapshotCommitOptions,
@@ -47,7 +47,7 @@ export async function openSnapshotter(
   openDriver: (tools: DriverTools) => Promise<SnapshotDriver> | SnapshotDriver,
 ): Promise<Snapshotter> {
   const { root, log = silentLogger, fatal, syncFs = true, syncRemove = false } = options;
-  await mkdir(root, { recursive: true, mode: 0o700 });
+  await makeDirectories(root, 0o700);
   await using opened = new AsyncDisposableStack();
   const trees = opened.use(new TreeWorkers());
   const driver = await openDriver({ root, trees, log });

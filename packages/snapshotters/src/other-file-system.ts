@@ -1,5 +1,6 @@
-import { mkdir, realpath } from "node:fs/promises";
+import { realpath } from "node:fs/promises";
 
+import { makeDirectories } from "@berth/core/make-directories";
 import { fsTypeName, type MountInfo, readMountInfo, statFs } from "@berth/linux/mount";
 
 /**
@@ -8,7 +9,7 @@ import { fsTypeName, type MountInfo, readMountInfo, statFs } from "@berth/linux/
  * @see containerd plugins/snapshots/btrfs
  */
 export async function findOtherFileSystem(root: string, wanted: string): Promise<string | undefined> {
-  await mkdir(root, { recursive: true, mode: 0o700 });
+  await makeDirectories(root, 0o700);
   const type = fsTypeName(statFs(root).type);
   if (type === wanted) return undefined;
   // The mount table tells ext2, ext3 and ext4 apart, their magic number does not.

@@ -1,5 +1,4 @@
-import { mkdir } from "node:fs/promises";
-
+import { makeDirectories } from "@berth/core/make-directories";
 import type { Snapshotter } from "@berth/core/snapshots";
 import { failedPrecondition } from "@berth/errors";
 
@@ -30,7 +29,7 @@ export interface OpenedOverlaySnapshotter {
  */
 export async function openOverlaySnapshotter(options: OverlaySnapshotterOptions): Promise<OpenedOverlaySnapshotter> {
   const { root, mountOptions = [], upperdirLabel = false } = options;
-  await mkdir(root, { recursive: true, mode: 0o700 });
+  await makeDirectories(root, 0o700);
   if (!(await supportsDirectoryTypes(root))) {
     throw failedPrecondition(`${root} does not support d_type; if it is xfs, reformat it with ftype=1`);
   }

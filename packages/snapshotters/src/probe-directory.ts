@@ -1,6 +1,7 @@
-import { mkdir, rm } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 
+import { makeDirectories } from "@berth/core/make-directories";
 import { unmountRecursive } from "@berth/linux/mount";
 
 /**
@@ -14,7 +15,7 @@ export async function withProbeDirectory<T>(
 ): Promise<T> {
   const path = join(root, `probe-${name}`);
   await removeProbe(path);
-  await mkdir(path, { recursive: true, mode: 0o700 });
+  await makeDirectories(path, 0o700);
   try {
     return await look(path);
   } finally {

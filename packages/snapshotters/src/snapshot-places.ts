@@ -4,6 +4,7 @@ import { basename, join } from "node:path";
 
 import type { CallOptions } from "@berth/core/any";
 import { type Logger, silentLogger } from "@berth/core/log";
+import { makeDirectories } from "@berth/core/make-directories";
 import { messageOf } from "@berth/errors";
 
 import type { TreeWorkers } from "./tree-workers.ts";
@@ -54,7 +55,7 @@ export class SnapshotPlaces {
 
   /** This makes the directory that holds them, mode 0700. */
   static async open(options: SnapshotPlacesOptions): Promise<SnapshotPlaces> {
-    await mkdir(options.path, { recursive: true, mode: 0o700 });
+    await makeDirectories(options.path, 0o700);
     return new SnapshotPlaces(options);
   }
 

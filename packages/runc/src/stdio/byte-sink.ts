@@ -1,9 +1,10 @@
-import { constants, fstatSync, mkdirSync, openSync, write } from "node:fs";
+import { constants, fstatSync, openSync, write } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { Socket } from "node:net";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
+import { makeDirectories } from "@berth/core/make-directories";
 import { invalidArgument, systemErrorCode } from "@berth/errors";
 import { closeFd } from "@berth/linux/files";
 
@@ -77,7 +78,7 @@ const APPEND = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | con
  * @throws invalid_argument - there is a FIFO
  */
 export async function openFileSink(path: string): Promise<ByteSink> {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
+  await makeDirectories(dirname(path), 0o755);
   let file: FileHandle;
   try {
     file = await open(path, APPEND, 0o644);

@@ -1,7 +1,8 @@
-import { mkdir, rm, stat } from "node:fs/promises";
+import { rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 
 import { renameDurably } from "@berth/core/durable-files";
+import { makeDirectories } from "@berth/core/make-directories";
 import { failedPrecondition, systemErrorCode, wrapError } from "@berth/errors";
 import { withTemporaryMount } from "@berth/linux/mount";
 
@@ -32,7 +33,7 @@ export async function prepareScratch(options: ScratchOptions, trees: TreeWorkers
   const missing = await findMissingScratch(options);
   if (missing !== undefined) throw failedPrecondition(missing);
   if (scratchFile === undefined || (!recreateScratch && (await exists(path)))) return path;
-  await mkdir(root, { recursive: true, mode: 0o700 });
+  await makeDirectories(root, 0o700);
   const temporary = join(root, "new-scratch");
   try {
     await rm(temporary, { force: true });
