@@ -5,12 +5,12 @@ import type { CallOptions } from "@berth/core/any";
 import type { ContentInfo } from "@berth/core/content";
 import { noLabels } from "@berth/core/labels";
 import type { Logger } from "@berth/core/log";
-import { alreadyExists, messageOf, wrapError } from "@berth/errors";
+import { alreadyExists, ignoreNotFound, messageOf, wrapError } from "@berth/errors";
 import type { Digest } from "@berth/oci";
 
 import { blobPath, type StorePaths } from "./blob-path.ts";
 import { makeDirectoryDurably, renameDurably } from "@berth/core/durable-files";
-import { ignoreMissing, type IngestDirectory, removeIngest } from "./ingest-directory.ts";
+import { type IngestDirectory, removeIngest } from "./ingest-directory.ts";
 import type { KeyedLock } from "@berth/core/keyed-lock";
 import type { LostBlobs } from "./lost-blobs.ts";
 
@@ -49,7 +49,7 @@ export async function commitBlob(
   await sealData(context, ingest, at);
   using _turn = await context.commits.acquire(digest, options);
   options.signal?.throwIfAborted();
-  if ((await stat(target).catch(ignoreMissing)) !== undefined) {
+  if ((await stat(target).catch(ignoreNotFound)) !== undefined) {
     await removeIngest(directory);
     throw alreadyExists(`content ${digest}`);
   }

@@ -2,7 +2,7 @@ import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/p
 import { basename, join } from "node:path";
 
 import type { IngestStatus } from "@berth/core/content";
-import { systemErrorCode, unknown } from "@berth/errors";
+import { ignoreNotFound, unknown } from "@berth/errors";
 
 import { ingestName } from "./blob-path.ts";
 
@@ -63,7 +63,7 @@ export async function touchIngest(directory: IngestDirectory, at: number): Promi
 
 /** This removes an ingest and its bytes; one that is not there is fine. */
 export async function removeIngest({ path }: IngestDirectory): Promise<void> {
-  const names = (await readdir(path).catch(ignoreMissing)) ?? [];
+  const names = (await readdir(path).catch(ignoreNotFound)) ?? [];
   // The ref last: what a failure leaves can still be found by it, and removed.
   for (const name of names) if (name !== "ref") await rm(join(path, name), { recursive: true, force: true });
   await rm(path, { recursive: true, force: true });
@@ -80,7 +80,7 @@ export async function findIngest(directory: IngestDirectory, ref?: string): Prom
     findText(join(directory.path, "startedat")),
     findText(join(directory.path, "updatedat")),
     findText(join(directory.path, "total")),
-    stat(directory.data).catch(ignoreMissing),
+    stat(directory.data).catch(ignoreNotFound),
   ]);
   if (stored === undefined || stored === "") return undefined;
   if (ref !== undefined && stored !== ref) {
@@ -99,7 +99,7 @@ export async function findIngest(directory: IngestDirectory, ref?: string): Prom
 
 /** This lists the ingest directories of a store, in the order of their names. */
 export async function listIngests(ingestsPath: string): Promise<IngestDirectory[]> {
-  const names = (await readdir(ingestsPath).catch(ignoreMissing)) ?? [];
+  const names = (await readdir(ingestsPath).catch(ignoreNotFound)) ?? [];
   return names.toSorted().map((name) => ingestDirectory(join(ingestsPath, name)));
 }
 
@@ -115,14 +115,8 @@ export async function removeBrokenIngests(ingestsPath: string): Promise<void> {
   }
 }
 
-/** This turns "there is no such file" into `undefined`. */
-export function ignoreMissing(error: unknown): undefined {
-  if (systemErrorCode(error) === "ENOENT") return undefined;
-  throw error;
-}
-
 function findText(path: string): Promise<string | undefined> {
-  return readFile(path, "utf8").catch(ignoreMissing);
+  return readFile(path, "utf8").catch(ignoreNotFound);
 }
 
 function parseTime(text: string | undefined): number | undefined {

@@ -15,6 +15,7 @@ import {
   alreadyExists,
   failedPrecondition,
   fromSystemError,
+  ignoreNotFound,
   invalidArgument,
   messageOf,
   notFound,
@@ -26,14 +27,7 @@ import type { Digest } from "@berth/oci";
 import { blobInfo } from "./blob-info.ts";
 import { blobPath, ingestPath, type StorePaths, storePaths } from "./blob-path.ts";
 import type { StoreContext } from "./commit-blob.ts";
-import {
-  findIngest,
-  ignoreMissing,
-  ingestDirectory,
-  listIngests,
-  removeBrokenIngests,
-  removeIngest,
-} from "./ingest-directory.ts";
+import { findIngest, ingestDirectory, listIngests, removeBrokenIngests, removeIngest } from "./ingest-directory.ts";
 import { KeyedLock } from "@berth/core/keyed-lock";
 import { listDigests } from "./list-digests.ts";
 import { KeptReader, LocalReader } from "./local-reader.ts";
@@ -172,7 +166,7 @@ export class LocalContentStore implements ContentStore {
   async abort(ref: string, options: CallOptions = {}): Promise<void> {
     options.signal?.throwIfAborted();
     const directory = ingestDirectory(ingestPath(this.#paths, ref));
-    if ((await stat(directory.path).catch(ignoreMissing)) === undefined) throw notFound(`ref ${ref}`);
+    if ((await stat(directory.path).catch(ignoreNotFound)) === undefined) throw notFound(`ref ${ref}`);
     await removeIngest(directory);
   }
 
@@ -181,7 +175,7 @@ export class LocalContentStore implements ContentStore {
   }
 
   async #find(digest: Digest): Promise<ContentInfo | undefined> {
-    const file = await stat(blobPath(this.#paths, digest)).catch(ignoreMissing);
+    const file = await stat(blobPath(this.#paths, digest)).catch(ignoreNotFound);
     return file === undefined ? undefined : blobInfo(digest, file);
   }
 

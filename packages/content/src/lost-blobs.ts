@@ -1,11 +1,11 @@
 import { readdir, stat, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
+import { makeDirectoryDurably, renameDurably, syncDirectory } from "@berth/core/durable-files";
+import { ignoreNotFound } from "@berth/errors";
 import { type Digest, digestAlgorithm, digestHex, isDigest } from "@berth/oci";
 
 import { blobPath, type StorePaths } from "./blob-path.ts";
-import { makeDirectoryDurably, renameDurably, syncDirectory } from "@berth/core/durable-files";
-import { ignoreMissing } from "./ingest-directory.ts";
 
 /**
  * The blobs that were found damaged and moved aside: files `corrupt/<algorithm>-<hex>`, there until the blob is stored again. So they
@@ -24,9 +24,9 @@ export class LostBlobs {
   /** This reads what was moved aside earlier. */
   static async open(paths: StorePaths): Promise<LostBlobs> {
     const lost = new Set<Digest>();
-    for (const name of (await readdir(paths.corrupt).catch(ignoreMissing)) ?? []) {
+    for (const name of (await readdir(paths.corrupt).catch(ignoreNotFound)) ?? []) {
       const digest = name.replace("-", ":");
-      if (isDigest(digest) && (await stat(blobPath(paths, digest)).catch(ignoreMissing)) === undefined)
+      if (isDigest(digest) && (await stat(blobPath(paths, digest)).catch(ignoreNotFound)) === undefined)
         lost.add(digest);
     }
     return new LostBlobs(paths, lost);
@@ -53,7 +53,7 @@ export class LostBlobs {
 
   /** This removes what was kept of a blob that has been stored again. */
   async foundAgain(digest: Digest): Promise<void> {
-    if (this.#lost.delete(digest)) await unlink(this.#path(digest)).catch(ignoreMissing);
+    if (this.#lost.delete(digest)) await unlink(this.#path(digest)).catch(ignoreNotFound);
   }
 
   #path(digest: Digest): string {

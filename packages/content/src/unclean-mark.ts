@@ -2,10 +2,9 @@ import { stat, unlink, utimes } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
 import type { Logger } from "@berth/core/log";
-import { messageOf } from "@berth/errors";
+import { ignoreNotFound, messageOf } from "@berth/errors";
 
 import { syncDirectory, writeFileDurably } from "@berth/core/durable-files";
-import { ignoreMissing } from "./ingest-directory.ts";
 
 /** How often the mark moves on, at most. */
 const REFRESH_MS = 1000;
@@ -39,7 +38,7 @@ export class UncleanMark implements AsyncDisposable {
    */
   static async open(directory: string, log: Logger): Promise<UncleanMark> {
     const path = join(directory, "unclean");
-    const found = await stat(path).catch(ignoreMissing);
+    const found = await stat(path).catch(ignoreNotFound);
     if (found !== undefined) return new UncleanMark(path, found.mtimeMs, log);
     try {
       await writeFileDurably(path, "");
@@ -70,7 +69,7 @@ export class UncleanMark implements AsyncDisposable {
     this.#closed = true;
     await this.#refreshing;
     if (!this.#settled) return;
-    await unlink(this.#path).catch(ignoreMissing);
+    await unlink(this.#path).catch(ignoreNotFound);
     // So that the next start does not doubt what need not be doubted.
     await syncDirectory(dirname(this.#path));
   }
@@ -78,7 +77,7 @@ export class UncleanMark implements AsyncDisposable {
   /** Not forced to disk: an older mark only puts more in doubt. */
   async #touch(at: number): Promise<void> {
     try {
-      await utimes(this.#path, at / 1000, at / 1000).catch(ignoreMissing);
+      await utimes(this.#path, at / 1000, at / 1000).catch(ignoreNotFound);
     } catch (error) {
       this.#log.warn("failed to refresh mark of unclean stops", { path: this.#path, error: messageOf(error) });
     } finally {

@@ -2,13 +2,12 @@ import { stat } from "node:fs/promises";
 import { Worker } from "node:worker_threads";
 
 import type { CallOptions } from "@berth/core/any";
-import { internal } from "@berth/errors";
+import { ignoreNotFound, internal } from "@berth/errors";
 import type { Digest } from "@berth/oci";
 
 import { blobPath } from "./blob-path.ts";
 import type { StoreContext } from "./commit-blob.ts";
 import type { HashJob, HashOutcome } from "./hash-job.ts";
-import { ignoreMissing } from "./ingest-directory.ts";
 import { listDigests } from "./list-digests.ts";
 
 /** What a disk may have said to have before it had: so much older than the last sync is what is looked at too. */
@@ -44,7 +43,7 @@ async function jobsSince({ paths, log }: StoreContext, from: number, options: Ca
   for (const digest of await listDigests(paths, log)) {
     options.signal?.throwIfAborted();
     const path = blobPath(paths, digest);
-    const file = await stat(path).catch(ignoreMissing);
+    const file = await stat(path).catch(ignoreNotFound);
     if (file !== undefined && file.mtimeMs >= from) jobs.push({ path, digest });
   }
   return jobs;
@@ -56,7 +55,7 @@ async function moveAside(
   { digest, inode, reason }: { readonly digest: Digest; readonly inode: number; readonly reason: string },
 ): Promise<boolean> {
   using _turn = await commits.acquire(digest);
-  if ((await stat(blobPath(paths, digest)).catch(ignoreMissing))?.ino !== inode) return false;
+  if ((await stat(blobPath(paths, digest)).catch(ignoreNotFound))?.ino !== inode) return false;
   const path = await lost.moveAside(digest);
   log.error("blob is damaged and was moved aside, it must be fetched again", { digest, path, error: reason });
   return true;

@@ -9,7 +9,7 @@ import {
 import type { CallOptions } from "@berth/core/any";
 import type { ContentStore, ContentWriter } from "@berth/core/content";
 import { fromProtoLabels } from "@berth/core/labels";
-import { alreadyExists, invalidArgument, isAlreadyExists, isNotFound, outOfRange, unknown } from "@berth/errors";
+import { alreadyExists, ignoreNotFound, invalidArgument, isAlreadyExists, outOfRange, unknown } from "@berth/errors";
 import { type Digest, parseDigest } from "@berth/oci";
 
 type Answer = MessageInitShape<typeof WriteContentResponseSchema>;
@@ -131,7 +131,7 @@ class WriteSession implements AsyncDisposable {
       await using _gone = await this.#store.writer(this.#ref, { ...options, expected });
     } catch (error) {
       if (!isAlreadyExists(error)) throw error;
-      await ignoreNotFound(this.#store.abort(this.#ref, options));
+      await this.#store.abort(this.#ref, options).catch(ignoreNotFound);
       throw alreadyExists(`blob with expected digest ${expected} exists`);
     }
     this.#writer = await this.#store.writer(this.#ref, options);
@@ -151,14 +151,5 @@ function expectationsOf(request: WriteContentRequest, before: Expectations): Exp
 }
 
 async function exists(store: ContentStore, digest: Digest, options: CallOptions): Promise<boolean> {
-  return (await ignoreNotFound(store.info(digest, options))) !== undefined;
-}
-
-async function ignoreNotFound<T>(call: Promise<T>): Promise<T | undefined> {
-  try {
-    return await call;
-  } catch (error) {
-    if (isNotFound(error)) return undefined;
-    throw error;
-  }
+  return (await store.info(digest, options).catch(ignoreNotFound)) !== undefined;
 }

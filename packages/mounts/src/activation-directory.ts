@@ -3,7 +3,7 @@ import { join } from "node:path";
 
 import type { CallOptions } from "@berth/core/any";
 import type { ActiveMount, Mount, MountHandler } from "@berth/core/mount";
-import { failedPrecondition, messageOf, systemErrorCode, wrapError } from "@berth/errors";
+import { failedPrecondition, ignoreNotFound, messageOf, systemErrorCode, wrapError } from "@berth/errors";
 import { mountInPool, unmountRecursive } from "@berth/linux/mount";
 
 import { noData } from "./active-mount.ts";
@@ -81,32 +81,25 @@ export class ActivationDirectory {
       await this.#unmount(join(this.path, name), options).catch((error: unknown) => failures.push(error));
     }
     if (failures.length > 0) throw failures[0];
-    await rmdir(this.path).catch(ignoreMissing);
+    await rmdir(this.path).catch(ignoreNotFound);
   }
 
   /** Names of the mount points, in the order in which they are taken away. */
   async #mountPoints(): Promise<string[]> {
-    const entries = await readdir(this.path).catch((error: unknown) => {
-      ignoreMissing(error);
-      return [];
-    });
-    const names = entries.map((entry) => entry.replace(TYPE_SUFFIX, ""));
+    const entries = await readdir(this.path).catch(ignoreNotFound);
+    const names = (entries ?? []).map((entry) => entry.replace(TYPE_SUFFIX, ""));
     return [...new Set(names)].filter((name) => /^\d+$/.test(name)).toSorted((a, b) => Number(a) - Number(b));
   }
 
   async #unmount(mountPoint: string, { patienceMs, signal: given }: RemoveOptions): Promise<void> {
     const signal = patienceMs === undefined ? given : AbortSignal.timeout(patienceMs);
-    const type = await readFile(`${mountPoint}${TYPE_SUFFIX}`, "utf8").catch(ignoreMissing);
+    const type = await readFile(`${mountPoint}${TYPE_SUFFIX}`, "utf8").catch(ignoreNotFound);
     const limit = signal === undefined ? {} : { signal };
     await this.#handlers.get(type ?? "")?.unmount(mountPoint, limit);
     // Also after a handler, and for a type whose handler is not loaded any more.
     await unmountRecursive(mountPoint, limit);
     // Only ever an empty directory: nothing below a mount can be deleted by mistake.
-    await rmdir(mountPoint).catch(ignoreMissing);
-    await unlink(`${mountPoint}${TYPE_SUFFIX}`).catch(ignoreMissing);
+    await rmdir(mountPoint).catch(ignoreNotFound);
+    await unlink(`${mountPoint}${TYPE_SUFFIX}`).catch(ignoreNotFound);
   }
-}
-
-function ignoreMissing(error: unknown): undefined {
-  if (systemErrorCode(error) !== "ENOENT") throw error;
 }

@@ -3,7 +3,7 @@ import { join } from "node:path";
 
 import type { Logger } from "@berth/core/log";
 import { type Namespace, parseNamespace } from "@berth/core/namespaces";
-import { systemErrorCode } from "@berth/errors";
+import { ignoreNotFound } from "@berth/errors";
 
 import { type BundleName, removeAtomically } from "./bundle.ts";
 
@@ -39,11 +39,6 @@ export async function removeStaleWork(rootDir: string, used: ReadonlySet<string>
 }
 
 async function directories(path: string): Promise<string[]> {
-  try {
-    const entries = await readdir(path, { withFileTypes: true });
-    return entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name);
-  } catch (error) {
-    if (systemErrorCode(error) === "ENOENT") return [];
-    throw error;
-  }
+  const entries = (await readdir(path, { withFileTypes: true }).catch(ignoreNotFound)) ?? [];
+  return entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name);
 }

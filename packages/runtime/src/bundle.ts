@@ -15,7 +15,7 @@ import { basename, dirname, join } from "node:path";
 import type { AnyValue, CallOptions } from "@berth/core/any";
 import { type Namespace, validateIdentifier } from "@berth/core/namespaces";
 import type { ShimEndpoint } from "@berth/core/shims";
-import { alreadyExists, systemErrorCode, wrapError } from "@berth/errors";
+import { alreadyExists, ignoreNotFound, systemErrorCode, wrapError } from "@berth/errors";
 import { unmountRecursive } from "@berth/linux/mount";
 
 import { formatEndpoint, parseEndpoint } from "./shim-endpoint.ts";
@@ -103,7 +103,7 @@ export class Bundle {
     try {
       return parseEndpoint(await readFile(join(this.path, "bootstrap.json"), "utf8"));
     } catch (error) {
-      if (systemErrorCode(error) !== "ENOENT") throw error;
+      ignoreNotFound(error);
     }
     const address = (await readFile(join(this.path, "address"), "utf8")).trim();
     const endpoint = parseEndpoint(JSON.stringify({ version: 2, address, protocol: "ttrpc" }));
@@ -172,7 +172,7 @@ function removeEmpty(directory: string): void {
   try {
     rmdirSync(directory);
   } catch (error) {
-    ignoreMissing(error);
+    ignoreNotFound(error);
   }
 }
 
@@ -182,7 +182,7 @@ function removeBundle(path: string): void {
   try {
     renameSync(path, hidden);
   } catch (error) {
-    if (!isOccupied(error)) return ignoreMissing(error);
+    if (!isOccupied(error)) return ignoreNotFound(error);
     rmSync(hidden, { recursive: true, force: true });
     renameSync(path, hidden);
   }
@@ -197,10 +197,10 @@ export async function removeAtomically(path: string): Promise<void> {
     await rmdir(path);
     return;
   } catch (error) {
-    if (!isOccupied(error)) return ignoreMissing(error);
+    if (!isOccupied(error)) return ignoreNotFound(error);
   }
   await rm(hidden, { recursive: true, force: true });
-  await rename(path, hidden).catch(ignoreMissing);
+  await rename(path, hidden).catch(ignoreNotFound);
   await rm(hidden, { recursive: true, force: true });
 }
 
@@ -241,11 +241,6 @@ async function readIfThere(path: string): Promise<string | undefined> {
   try {
     return (await readFile(path, "utf8")).trim() || undefined;
   } catch (error) {
-    if (systemErrorCode(error) === "ENOENT") return undefined;
-    throw error;
+    return ignoreNotFound(error);
   }
-}
-
-function ignoreMissing(error: unknown): void {
-  if (systemErrorCode(error) !== "ENOENT") throw error;
 }

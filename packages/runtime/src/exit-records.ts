@@ -3,7 +3,7 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import type { ExitStatus } from "@berth/core/runtime";
-import { systemErrorCode } from "@berth/errors";
+import { ignoreNotFound } from "@berth/errors";
 import { z } from "zod";
 
 import type { Bundle } from "./bundle.ts";
@@ -43,13 +43,7 @@ export function parseExitRecord(text: string): Omit<ExitRecord, "sent"> | undefi
 /** This reads the records of a bundle; none for a shim that writes none. */
 export async function readExitRecords(bundle: Bundle): Promise<readonly ExitRecord[]> {
   const directory = join(bundle.path, EXITS);
-  let names: string[];
-  try {
-    names = await readdir(directory);
-  } catch (error) {
-    if (systemErrorCode(error) === "ENOENT") return [];
-    throw error;
-  }
+  const names = (await readdir(directory).catch(ignoreNotFound)) ?? [];
   const records: ExitRecord[] = [];
   for (const name of names.filter((each) => each.endsWith(".json"))) {
     const record = parseExitRecord(await readFile(join(directory, name), "utf8"));
@@ -70,7 +64,7 @@ export function markExitSent(bundle: Bundle, execId: string): void {
     if (!existsSync(directory)) mkdirSync(directory, { mode: 0o700 });
     writeFileSync(join(directory, markName(execId)), "");
   } catch (error) {
-    if (systemErrorCode(error) !== "ENOENT") throw error;
+    ignoreNotFound(error);
   }
 }
 
@@ -81,7 +75,7 @@ function markExecExitSent(directory: string, execId: string): void {
   try {
     writeFileSync(mark, "");
   } catch (error) {
-    if (systemErrorCode(error) !== "ENOENT") throw error;
+    ignoreNotFound(error);
   }
   // The shim removes first the record, then the mark: a mark that comes later is this function's to remove.
   if (!existsSync(record)) rmSync(mark, { force: true });

@@ -2,7 +2,7 @@ import type { CallOptions } from "@berth/core/any";
 import type { Logger } from "@berth/core/log";
 import { arePlain, type Mount, type MountManager, MountLabel } from "@berth/core/mount";
 import type { Namespace } from "@berth/core/namespaces";
-import { isAlreadyExists, isNotFound, isUnimplemented, wrapError } from "@berth/errors";
+import { ignoreNotFound, isAlreadyExists, isNotFound, isUnimplemented, wrapError } from "@berth/errors";
 
 import type { BundleName } from "./bundle.ts";
 
@@ -68,8 +68,6 @@ async function activateAnew(
   } catch (error) {
     if (!isAlreadyExists(error)) throw error;
   }
-  await manager.deactivate(name, options).catch((error: unknown) => {
-    if (!isNotFound(error)) throw error;
-  });
+  await manager.deactivate(name, options).catch(ignoreNotFound);
   return await manager.activate(name, mounts, options);
 }

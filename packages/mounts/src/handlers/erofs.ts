@@ -2,7 +2,7 @@ import { mkdir, rmdir } from "node:fs/promises";
 
 import type { CallOptions } from "@berth/core/any";
 import type { ActiveMount, Mount, MountHandler } from "@berth/core/mount";
-import { failedPrecondition, invalidArgument, systemErrorCode } from "@berth/errors";
+import { failedPrecondition, ignoreNotFound, invalidArgument, systemErrorCode } from "@berth/errors";
 import { attachLoopDevice, isMountPoint, mountByContext, mountInPool, unmountAll } from "@berth/linux/mount";
 
 import { noData } from "../active-mount.ts";
@@ -51,7 +51,7 @@ export function createErofsHandler(options: ErofsOptions = {}): MountHandler {
     },
     async unmount(mountPoint: string, { signal }: CallOptions = {}): Promise<void> {
       await unmountAll(mountPoint, signal === undefined ? {} : { signal });
-      await rmdir(mountPoint).catch(ignoreMissing);
+      await rmdir(mountPoint).catch(ignoreNotFound);
     },
     isMounted: async (mountPoint) => isMountPoint(mountPoint),
   };
@@ -74,8 +74,4 @@ async function mountLoops(mount: Mount, mountPoint: string): Promise<Mount> {
   const made = { ...mount, source: attach(mount.source), options };
   await mountInPool({ ...made, target: "" }, mountPoint);
   return made;
-}
-
-function ignoreMissing(error: unknown): void {
-  if (systemErrorCode(error) !== "ENOENT") throw error;
 }

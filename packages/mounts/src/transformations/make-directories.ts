@@ -1,7 +1,7 @@
 import { constants } from "node:fs";
 
 import type { Mount } from "@berth/core/mount";
-import { failedPrecondition, invalidArgument, systemErrorCode } from "@berth/errors";
+import { failedPrecondition, ignoreNotFound, invalidArgument, systemErrorCode } from "@berth/errors";
 import {
   AT_REMOVEDIR,
   closeFd,
@@ -90,6 +90,6 @@ function removeLeft(directory: number, name: string): void {
   try {
     unlinkat(directory, name, AT_REMOVEDIR);
   } catch (error) {
-    if (systemErrorCode(error) !== "ENOENT") throw error;
+    ignoreNotFound(error);
   }
 }

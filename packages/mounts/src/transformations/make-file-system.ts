@@ -4,7 +4,15 @@ import { promisify } from "node:util";
 import type { CallOptions } from "@berth/core/any";
 import { KeyedLock } from "@berth/core/keyed-lock";
 import type { Mount } from "@berth/core/mount";
-import { failedPrecondition, internal, invalidArgument, isNotFound, messageOf, systemErrorCode } from "@berth/errors";
+import {
+  failedPrecondition,
+  ignoreNotFound,
+  internal,
+  invalidArgument,
+  isNotFound,
+  messageOf,
+  systemErrorCode,
+} from "@berth/errors";
 import { closeFd, O_PATH, openat2, RENAME_NOREPLACE, renameat2, unlinkat } from "@berth/linux/files";
 import { runProgram } from "@berth/linux/process";
 
@@ -100,6 +108,6 @@ function removeLeft(directory: number, name: string): void {
   try {
     unlinkat(directory, name);
   } catch (error) {
-    if (systemErrorCode(error) !== "ENOENT") throw error;
+    ignoreNotFound(error);
   }
 }

@@ -5,7 +5,7 @@ import type { Logger } from "@berth/core/log";
 import { silentLogger } from "@berth/core/log";
 import type { MetadataStore, NamespacedStores } from "@berth/core/metadata";
 import type { ProcessIo, ProcessState, Task, TaskRuntime } from "@berth/core/runtime";
-import { isNotFound } from "@berth/errors";
+import { ignoreNotFound, isNotFound } from "@berth/errors";
 
 import { containerTaskOptions } from "../container-task-options.ts";
 import { Turns } from "../turns.ts";
@@ -105,8 +105,7 @@ export class RestartMonitor implements AsyncDisposable {
     try {
       return this.#options.runtime.get(namespace, id);
     } catch (error) {
-      if (isNotFound(error)) return undefined;
-      throw error;
+      return ignoreNotFound(error);
     }
   }
 
@@ -143,12 +142,7 @@ export class RestartMonitor implements AsyncDisposable {
 
 /** A task whose shim does not tell its state is left to the next look, unless the shim says that it is gone. */
 async function stateOf(task: Task): Promise<ProcessState | undefined> {
-  try {
-    return await task.state({ signal: AbortSignal.timeout(STATE_TIMEOUT_MS) });
-  } catch (error) {
-    if (isNotFound(error)) return undefined;
-    throw error;
-  }
+  return await task.state({ signal: AbortSignal.timeout(STATE_TIMEOUT_MS) }).catch(ignoreNotFound);
 }
 
 /** A task that was only created is in the hands of whoever made it. */
@@ -180,8 +174,4 @@ function wantsTerminal(spec: Uint8Array | undefined): boolean {
   } catch {
     return false;
   }
-}
-
-function ignoreNotFound(error: unknown): void {
-  if (!isNotFound(error)) throw error;
 }
