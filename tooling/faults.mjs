@@ -15,7 +15,7 @@ if (process.getuid?.() !== 0) {
 } else {
   await step("Dependencies", installDependencies);
   await step("Debian packages to test against", () => ensureDebianPackages(PEER_PACKAGES));
-  await step("Bundles", () => run(pinnedNode(), ["tooling/bundle.mjs", "daemon"]));
+  await step("Bundles", () => run(pinnedNode(), ["tooling/bundle.mjs", "daemon", "shim"]));
   const args = process.argv.slice(2);
   const name = args.includes("--containerd") ? "containerd-power-cut.ts" : "run-faults.ts";
   // the faults of shims and tasks have nothing to do with those of stores: programs of their own draw them

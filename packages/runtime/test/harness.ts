@@ -1,5 +1,5 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { copyFile, mkdir, symlink, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, symlink } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
@@ -266,15 +266,6 @@ export async function eventually(check: () => boolean, limitMs = 5000): Promise<
     if (Date.now() > end) throw new Error("did not happen in time");
     await sleep(20);
   }
-}
-
-/** This writes a launcher that runs berth's shim from source, without a build. */
-export async function ownShim(directory: string): Promise<string> {
-  const path = join(directory, "containerd-shim-berth-v2");
-  const main = join(import.meta.dirname, "..", "..", "..", "apps", "shim", "src", "main.ts");
-  const command = `exec '${process.execPath}' --conditions=@berth/source --disable-warning=ExperimentalWarning '${main}' "$@"`;
-  await writeFile(path, `#!/bin/sh\n${command}\n`, { mode: 0o755 });
-  return path;
 }
 
 async function makeRootfs(rootfs: string): Promise<void> {

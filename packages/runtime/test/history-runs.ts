@@ -1,8 +1,8 @@
 import { join } from "node:path";
 
-import { debianTool, seededRandom, temporaryDirectory } from "@berth/testing";
+import { debianTool, launcher, seededRandom, temporaryDirectory } from "@berth/testing";
 
-import { type Harness, ownShim, shimsOf, startHarness } from "./harness.ts";
+import { type Harness, shimsOf, startHarness } from "./harness.ts";
 import { TaskHistory } from "./task-history.ts";
 
 const STEPS = 25;
@@ -27,7 +27,7 @@ export class HistoryRuns implements AsyncDisposable {
     await using stack = new AsyncDisposableStack();
     const { path } = stack.use(await temporaryDirectory("histories"));
     const isOwn = owner === "berth's shim";
-    const defaultShim = isOwn ? await ownShim(path) : debianTool("containerd-shim-runc-v2");
+    const defaultShim = isOwn ? launcher("containerd-shim-berth-v2") : debianTool("containerd-shim-runc-v2");
     const harness = stack.use(await startHarness({ defaultShim, pooling: isOwn, poolSocketDir: join(path, "s") }));
     return new HistoryRuns(harness, isOwn, stack.move());
   }

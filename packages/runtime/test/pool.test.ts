@@ -2,17 +2,15 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { temporaryDirectory } from "@berth/testing";
+import { launcher, temporaryDirectory } from "@berth/testing";
 import { afterAll, beforeAll, expect, it } from "vitest";
 
-import { eventually, type Harness, ownShim, startHarness } from "./harness.ts";
+import { eventually, type Harness, startHarness } from "./harness.ts";
 
 let stack: AsyncDisposableStack;
-let shim: string;
 
-beforeAll(async () => {
+beforeAll(() => {
   stack = new AsyncDisposableStack();
-  shim = await ownShim(stack.use(await temporaryDirectory("shim")).path);
 });
 
 afterAll(() => stack.disposeAsync());
@@ -20,7 +18,12 @@ afterAll(() => stack.disposeAsync());
 async function start(change: Partial<Parameters<typeof startHarness>[0]> = {}): Promise<Harness> {
   const sockets = await temporaryDirectory("sockets");
   stack.use(sockets);
-  return await startHarness({ defaultShim: shim, pooling: true, poolSocketDir: sockets.path, ...change });
+  return await startHarness({
+    defaultShim: launcher("containerd-shim-berth-v2"),
+    pooling: true,
+    poolSocketDir: sockets.path,
+    ...change,
+  });
 }
 
 const addressOf = async (harness: Harness, id: string): Promise<string> =>

@@ -3,10 +3,10 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { codeName, codeOf } from "@berth/errors";
-import { debianTool, temporaryDirectory } from "@berth/testing";
+import { debianTool, launcher, temporaryDirectory } from "@berth/testing";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
-import { eventually, type Harness, ownShim, processSpec, shimsOf, startHarness } from "./harness.ts";
+import { eventually, type Harness, processSpec, shimsOf, startHarness } from "./harness.ts";
 
 let harness: Harness;
 let shimPath: string;
@@ -37,7 +37,7 @@ const subjects: readonly Subject[] = [
 describe.each(subjects)("$name", ({ version, own }) => {
   beforeAll(async () => {
     const directory = await temporaryDirectory("shim");
-    shimPath = own ? await ownShim(directory.path) : debianTool("containerd-shim-runc-v2");
+    shimPath = own ? launcher("containerd-shim-berth-v2") : debianTool("containerd-shim-runc-v2");
     const sockets = own ? { poolSocketDir: join(directory.path, "s") } : {};
     harness = await startHarness({ defaultShim: shimPath, pooling: own, ...sockets });
     onStop = directory;
