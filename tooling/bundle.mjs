@@ -118,6 +118,8 @@ async function bundle(app) {
   const { metafile } = await build({
     entryPoints: Object.fromEntries(Object.entries(entryPoints).map(([name, file]) => [name, join(root, file)])),
     outdir: temporary,
+    // What it names paths by, whoever calls this from where: the launcher's list of sources is made of them.
+    absWorkingDir: root,
     bundle: true,
     ...form,
     // `Headers` is this one everywhere: the global one costs a process 13 MiB and 20 ms.
