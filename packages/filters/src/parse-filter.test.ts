@@ -6,7 +6,7 @@ import { adapt } from "./filter.ts";
 import { parseFilter, parseFilters } from "./parse-filter.ts";
 
 const sample = adapt(
-  { name: "docker.io/library/a:1", kind: "active", "target.digest": "sha256:0f" },
+  { quoted: 'b"c', name: "docker.io/library/a:1", kind: "active", "target.digest": "sha256:0f" },
   {
     labels: new Map([
       ["x", "1"],
@@ -37,6 +37,11 @@ describe("parseFilter", () => {
     ["name~=/^docker.io\\/library/", true],
     ["name~=|a:\\d$|", true],
     ['labels.x=="\\x31"', true],
+    [" kind ==\tactive, labels.x == 1", true],
+    ["name~=/a:\\d$/", true],
+    ["name~=/a:\\\\d$/", true],
+    ['quoted==b"c', true],
+    ['quoted~=|"\\x63|', true],
   ])("parseFilter(%j) matches: %j", (text, expected) => {
     expect(parseFilter(text).matches(sample)).toBe(expected);
   });
@@ -47,6 +52,14 @@ describe("parseFilter", () => {
     "name=a",
     "name==a,",
     "name==a b",
+    "name==a ",
+    "name ,kind",
+    "labels .x",
+    "kind!==view",
+    "name===a",
+    "name==/a",
+    "name~=.",
+    "labels.a-b==1",
     '"name',
     'name=="a',
     "name~=(",
