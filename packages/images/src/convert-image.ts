@@ -1,6 +1,7 @@
 import type { Compression } from "@berth/archive";
 import type { CallOptions } from "@berth/core/any";
 import type { ContentStore } from "@berth/core/content";
+import { Turns } from "@berth/core/turns";
 import { invalidArgument, notFound } from "@berth/errors";
 import type { Descriptor, PlatformMatcher } from "@berth/oci";
 import { isConfigType, isIndexType, isManifestType } from "@berth/oci";
@@ -12,7 +13,6 @@ import type { ImageDocument } from "./image-document.ts";
 import { asDocument, readDocument, writeDocument } from "./image-document.ts";
 import { toOciType } from "./layer-types.ts";
 import { readImageConfig } from "./resolve-manifest.ts";
-import { Slots } from "./slots.ts";
 
 /** Options of {@link convertImage}. */
 export interface ConvertOptions extends CallOptions {
@@ -54,7 +54,7 @@ export async function convertImage(target: Descriptor, options: ConvertOptions):
 class Conversion implements AsyncDisposable {
   readonly #options: ConvertOptions;
   readonly #over = new AbortController();
-  readonly #slots: Slots;
+  readonly #turns: Turns;
   /** Platforms share layers: each is converted once. */
   readonly #layers = new Map<string, Promise<Descriptor>>();
 
@@ -62,7 +62,7 @@ class Conversion implements AsyncDisposable {
     const { signal } = options;
     const over = this.#over.signal;
     this.#options = { ...options, signal: signal === undefined ? over : AbortSignal.any([signal, over]) };
-    this.#slots = new Slots(options.concurrency ?? DEFAULT_CONCURRENCY);
+    this.#turns = new Turns(options.concurrency ?? DEFAULT_CONCURRENCY);
   }
 
   /** The first failure ends the other layers; none goes on behind the caller's back. */
@@ -131,7 +131,7 @@ class Conversion implements AsyncDisposable {
     const key = `${layer.mediaType} ${layer.digest} ${diffId}`;
     const known = this.#layers.get(key);
     if (known !== undefined) return known;
-    const converting = this.#slots.run(async () => {
+    const converting = this.#turns.run(async () => {
       signal?.throwIfAborted();
       const converted = await convertLayer(layer, diffId, { content, compression, oci, signal });
       if (converted.digest !== layer.digest) onLayer?.(layer, converted);

@@ -1,9 +1,9 @@
+import { Turns } from "@berth/core/turns";
 import type { Descriptor, Digest } from "@berth/oci";
 
 import type { ArchivePlan } from "./archive-plan.ts";
 import type { ResolvedImage } from "./resolve-manifest.ts";
 import { resolveImage } from "./resolve-manifest.ts";
-import { Slots } from "./slots.ts";
 import { unpackLayers } from "./unpack.ts";
 import type { UnpackOptions } from "./unpack-options.ts";
 
@@ -33,13 +33,13 @@ export class EarlyUnpack implements AsyncDisposable {
     this.#there = isWatched ? Promise.withResolvers() : undefined;
     const signal = AbortSignal.any([this.#stop.signal, ...(options.signal === undefined ? [] : [options.signal])]);
     const early: UnpackOptions = { ...options, signal, layerReady: ({ digest }) => this.#ready(digest, signal) };
-    const slots = new Slots(IMAGES_AT_ONCE);
+    const turns = new Turns(IMAGES_AT_ONCE);
     const one = async (entry: Descriptor): Promise<void> => {
       signal.throwIfAborted();
       const image = await resolveImage(documents, entry, options.platform, { signal });
       await unpackLayers(image, this.#watched(image, early));
     };
-    this.#done = Promise.allSettled(entries.slice(0, MAX_IMAGES).map((entry) => slots.run(() => one(entry)))).finally(
+    this.#done = Promise.allSettled(entries.slice(0, MAX_IMAGES).map((entry) => turns.run(() => one(entry)))).finally(
       () => this.#there?.resolve(new Set()),
     );
   }

@@ -1,5 +1,6 @@
 import type { CallOptions } from "@berth/core/any";
 import type { Labels } from "@berth/core/labels";
+import { Turns } from "@berth/core/turns";
 import { notFound } from "@berth/errors";
 import type { Descriptor, Digest, PlatformMatcher } from "@berth/oci";
 import { allPlatforms, isIndexType, isLayerType, isManifestType } from "@berth/oci";
@@ -8,7 +9,6 @@ import type { DownloadOptions } from "./download-blob.ts";
 import { downloadBlob } from "./download-blob.ts";
 import { labelChildren } from "./gc-labels.ts";
 import { children, readIndex } from "./image-children.ts";
-import { Slots } from "./slots.ts";
 
 /** Options of {@link fetchImage}. */
 export interface FetchImageOptions extends Omit<DownloadOptions, "labels"> {
@@ -95,9 +95,9 @@ async function choose(
 async function downloadAll(layers: readonly Descriptor[], options: FetchImageOptions): Promise<void> {
   const failed = new AbortController();
   const signal = options.signal === undefined ? failed.signal : AbortSignal.any([options.signal, failed.signal]);
-  const slots = new Slots(options.concurrency ?? DEFAULT_CONCURRENCY);
+  const turns = new Turns(options.concurrency ?? DEFAULT_CONCURRENCY);
   const downloads = layers.map((layer) =>
-    slots.run(async () => {
+    turns.run(async () => {
       signal.throwIfAborted();
       if ((await options.needsLayer?.(layer)) !== false) await store(layer, { ...options, signal });
     }),

@@ -1,11 +1,11 @@
 import type { CallOptions } from "@berth/core/any";
 import type { ContentStore } from "@berth/core/content";
+import { Turns } from "@berth/core/turns";
 import { isNotFound } from "@berth/errors";
 import type { Descriptor, PlatformMatcher } from "@berth/oci";
 import { isIndexType, isManifestType } from "@berth/oci";
 
 import { children } from "./image-children.ts";
-import { Slots } from "./slots.ts";
 import { filterPlatforms, walk } from "./walk.ts";
 
 /** Options of {@link pushImage}. */
@@ -47,9 +47,9 @@ export async function pushImage(target: Descriptor, options: PushImageOptions): 
 async function pushAll(blobs: readonly Descriptor[], options: PushImageOptions): Promise<void> {
   const failed = new AbortController();
   const signal = options.signal === undefined ? failed.signal : AbortSignal.any([options.signal, failed.signal]);
-  const slots = new Slots(options.concurrency ?? DEFAULT_CONCURRENCY);
+  const turns = new Turns(options.concurrency ?? DEFAULT_CONCURRENCY);
   const uploads = blobs.map((blob) =>
-    slots.run(async () => {
+    turns.run(async () => {
       signal.throwIfAborted();
       await options.push(await withSources(blob, options), { signal });
     }),

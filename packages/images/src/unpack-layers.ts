@@ -1,6 +1,6 @@
 import { KeyedLock } from "@berth/core/keyed-lock";
+import { Turns } from "@berth/core/turns";
 
-import { Slots } from "./slots.ts";
 import type { LayerToUnpack, PreparedLayer } from "./unpack-layer.ts";
 import { applyLayer, commitLayer, prepareLayer, removeLayer } from "./unpack-layer.ts";
 import type { UnpackOptions } from "./unpack-options.ts";
@@ -39,7 +39,7 @@ export async function unpackTogether(layers: readonly LayerToUnpack[], options: 
   const pending = new Map<PreparedLayer, ReturnType<typeof applyLayer>>();
   const failed = new AbortController();
   const signal = options.signal === undefined ? failed.signal : AbortSignal.any([options.signal, failed.signal]);
-  const slots = new Slots(options.concurrency ?? 1);
+  const turns = new Turns(options.concurrency ?? 1);
   cleanup.defer(async () => {
     failed.abort();
     await Promise.allSettled(pending.values());
@@ -53,7 +53,7 @@ export async function unpackTogether(layers: readonly LayerToUnpack[], options: 
       continue;
     }
     const ready = options.layerReady?.(layer.descriptor) ?? Promise.resolve();
-    const applied = ready.then(() => slots.run(() => applyLayer(prepared, { ...options, signal })));
+    const applied = ready.then(() => turns.run(() => applyLayer(prepared, { ...options, signal })));
     // Each is awaited below, in order; one that fails early must not count as unhandled until then.
     applied.catch(() => {});
     pending.set(prepared, applied);

@@ -111,7 +111,7 @@ export class Container {
   /** This starts init. @throws unknown - it was started before, or the runtime failed */
   async start(): Promise<number> {
     const { init } = this;
-    await init.mutex.run(async () => {
+    await init.turns.run(async () => {
       const ended = this.#initEnded.signal;
       if (init.exit || this.#state !== "created") throw unknown(`cannot start a ${this.status} process`);
       this.#cgroup.find(init.pid);
@@ -161,7 +161,7 @@ export class Container {
   }
 
   async pause(): Promise<void> {
-    await this.init.mutex.run(async () => {
+    await this.init.turns.run(async () => {
       if (this.status !== "running") throw unknown(`cannot pause a ${this.status} process`);
       this.#state = "pausing";
       try {
@@ -176,7 +176,7 @@ export class Container {
   }
 
   async resume(): Promise<void> {
-    await this.init.mutex.run(async () => {
+    await this.init.turns.run(async () => {
       if (this.status !== "paused") throw unknown(`cannot resume a ${this.status} process`);
       await this.driver.resume(this.id);
       this.#state = "running";
@@ -187,7 +187,7 @@ export class Container {
   /** This removes the container: the runtime's state, the streams, the mounts. @throws unknown - init runs */
   async delete(): Promise<void> {
     const { init } = this;
-    await init.mutex.run(async () => {
+    await init.turns.run(async () => {
       if (!init.exit && this.#state !== "created") throw unknown("cannot delete a running process");
       const how = init.exit ? { ended: init.pid } : { force: true };
       const removal = this.driver.delete(this.id, how);

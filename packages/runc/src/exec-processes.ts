@@ -55,7 +55,7 @@ export class ExecProcesses {
   /** This starts a process. `check` is asked right before. @throws unknown - it was started before, or the runtime failed */
   async start(execId: string, check: () => void): Promise<number> {
     const exec = this.get(execId);
-    await exec.mutex.run(async () => {
+    await exec.turns.run(async () => {
       if (exec.pid !== 0 || exec.exit) throw unknown(`cannot start a ${exec.exit ? "stopped" : "running"} process`);
       check();
       const { id, context, news } = this.#settings;
@@ -79,7 +79,7 @@ export class ExecProcesses {
   /** This removes a process that has ended or never ran. @throws unknown - it runs */
   async delete(execId: string): Promise<ProcessExit | undefined> {
     const exec = this.get(execId);
-    return await exec.mutex.run(async () => {
+    return await exec.turns.run(async () => {
       if (exec.pid !== 0 && !exec.exit) throw unknown("cannot delete a running process");
       await exec.stdio.drain(DRAIN_TIMEOUT_MS);
       await exec.stdio[Symbol.asyncDispose]();

@@ -1,7 +1,7 @@
+import { Turns } from "@berth/core/turns";
 import { notFound } from "@berth/errors";
 import type { ExitStatus } from "@berth/linux/process";
 
-import { Mutex } from "./mutex.ts";
 import type { ProcessStdio, StdioRequest } from "./stdio/process-stdio.ts";
 
 /** How long a deleted process's output may take to reach its reader. */
@@ -20,7 +20,7 @@ export class ShimProcess {
   readonly request: StdioRequest;
   readonly stdio: ProcessStdio;
   /** Start, delete and changes of state follow one another. */
-  readonly mutex = new Mutex();
+  readonly turns = new Turns(1);
   pid = 0;
   exit: ProcessExit | undefined;
   /** Its id is free for others: set when its status has been taken, which may be long before the end is told. */

@@ -5,6 +5,7 @@ import type { AnyValue, CallOptions } from "@berth/core/any";
 import type { Logger } from "@berth/core/log";
 import type { ShimBundles, ShimBundlesOptions, ShimEndpoint } from "@berth/core/shims";
 import { silentLogger } from "@berth/core/log";
+import { Turns } from "@berth/core/turns";
 import type { ShimManager } from "@berth/plugin-core/types";
 import { unknown, wrapError } from "@berth/errors";
 import type { RuntimeInfo } from "@berth/api/containerd/types/introspection";
@@ -25,7 +26,6 @@ import { shimEnvironment } from "./shim-environment.ts";
 import { joinPool, poolGroup } from "./shim-pool.ts";
 import type { ShimStarter, StartOptions } from "./shim-starter.ts";
 import type { ShimGrouping, ShimManagerOptions } from "./shim-manager-options.ts";
-import { Turns } from "./turns.ts";
 import { firstForm, type StartForm, startInput } from "./start-input.ts";
 
 const OWN_RUNTIMES = new Set(["io.containerd.runc.v2", "io.containerd.berth.v2"]);

@@ -5,10 +5,10 @@ import type { Logger } from "@berth/core/log";
 import { silentLogger } from "@berth/core/log";
 import type { MetadataStore, NamespacedStores } from "@berth/core/metadata";
 import type { ProcessIo, ProcessState, Task, TaskRuntime } from "@berth/core/runtime";
+import { Turns } from "@berth/core/turns";
 import { ignoreNotFound, isNotFound } from "@berth/errors";
 
 import { containerTaskOptions } from "../container-task-options.ts";
-import { Turns } from "../turns.ts";
 import { RestartLabel, restartCount, wantsRestart } from "./restart-labels.ts";
 
 /** What {@link RestartMonitor} works with. */

@@ -20,3 +20,16 @@ it("Turns lets no more than its limit in, in order", async () => {
   await work[3];
   expect(entered).toEqual([1, 2, 3, 4]);
 });
+
+it("run gives the turn on when its work fails, and not before it ends", async () => {
+  const turns = new Turns(1);
+  const { promise: fail, reject } = Promise.withResolvers<never>();
+  const order: string[] = [];
+  const failed = turns.run(() => fail).catch(() => order.push("failed"));
+  const next = turns.run(async () => order.push("next"));
+  await new Promise(setImmediate);
+  expect(order).toEqual([]);
+  reject(new Error("no"));
+  await Promise.all([failed, next]);
+  expect(order.toSorted()).toEqual(["failed", "next"]);
+});

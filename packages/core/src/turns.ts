@@ -1,4 +1,4 @@
-/** Lets a limited number of holders in at a time, in the order in which they asked. */
+/** Lets a limited number of holders in at a time, in the order in which they asked; `new Turns(1)` is mutual exclusion. By name: `KeyedLock`. */
 export class Turns {
   #free: number;
   readonly #waiting: (() => void)[] = [];
@@ -21,5 +21,11 @@ export class Turns {
         else next();
       },
     };
+  }
+
+  /** This does `work` in a turn of its own, which ends with it, whatever the outcome. */
+  async run<T>(work: () => Promise<T>): Promise<T> {
+    using _turn = await this.acquire();
+    return await work();
   }
 }
