@@ -1,9 +1,6 @@
 import type { HandlerContext, Interceptor } from "@connectrpc/connect";
+import { findCallHeader, findCallNamespace, getCallNamespace } from "@berth/core/call-context";
 import type { Namespace } from "@berth/core/namespaces";
-import { parseNamespace } from "@berth/core/namespaces";
-import { failedPrecondition } from "@berth/errors";
-
-import { CallContext } from "./server/call-context.ts";
 
 /** The request header that names the namespace of a call. */
 export const NAMESPACE_HEADER = "containerd-namespace";
@@ -17,9 +14,7 @@ export const LEASE_HEADER = "containerd-lease";
  * @throws invalid_argument - the name is not a valid identifier
  */
 export function namespaceOf(context: HandlerContext): Namespace {
-  const namespace = findNamespace(context);
-  if (namespace === undefined) throw failedPrecondition("namespace is required");
-  return namespace;
+  return getCallNamespace(context, NAMESPACE_HEADER);
 }
 
 /**
@@ -27,20 +22,12 @@ export function namespaceOf(context: HandlerContext): Namespace {
  * @throws invalid_argument - the name is not a valid identifier
  */
 export function findNamespace(context: HandlerContext): Namespace | undefined {
-  const text = findHeader(context, NAMESPACE_HEADER);
-  return text === undefined || text === "" ? undefined : parseNamespace(text);
+  return findCallNamespace(context, NAMESPACE_HEADER);
 }
 
 /** This returns the lease named by the caller, `undefined` when there is none. */
 export function leaseOf(context: HandlerContext): string | undefined {
-  const text = findHeader(context, LEASE_HEADER);
-  return text === undefined || text === "" ? undefined : text;
-}
-
-function findHeader(context: HandlerContext, name: string): string | undefined {
-  // The short way does not build the `Headers` of a call that needs one of them.
-  if (context instanceof CallContext) return context.findHeader(name);
-  return context.requestHeader.get(name) ?? undefined;
+  return findCallHeader(context, LEASE_HEADER);
 }
 
 /** This makes a client interceptor that names the namespace of each call which does not name one itself. */

@@ -1,9 +1,6 @@
 import type { HandlerContext } from "@connectrpc/connect";
+import { findCallNamespace, getCallNamespace } from "@berth/core/call-context";
 import type { Namespace } from "@berth/core/namespaces";
-import { parseNamespace } from "@berth/core/namespaces";
-import { failedPrecondition } from "@berth/errors";
-
-import { CallContext } from "./server/call-context.ts";
 
 /** The metadata key that names the namespace of a ttrpc call. */
 export const TTRPC_NAMESPACE_KEY = "containerd-namespace-ttrpc";
@@ -14,9 +11,7 @@ export const TTRPC_NAMESPACE_KEY = "containerd-namespace-ttrpc";
  * @throws invalid_argument - the name is not a valid identifier
  */
 export function ttrpcNamespaceOf(context: HandlerContext): Namespace {
-  const namespace = findTtrpcNamespace(context);
-  if (namespace === undefined) throw failedPrecondition("namespace is required");
-  return namespace;
+  return getCallNamespace(context, TTRPC_NAMESPACE_KEY);
 }
 
 /**
@@ -24,9 +19,5 @@ export function ttrpcNamespaceOf(context: HandlerContext): Namespace {
  * @throws invalid_argument - the name is not a valid identifier
  */
 export function findTtrpcNamespace(context: HandlerContext): Namespace | undefined {
-  // The short way does not build the `Headers` of a call that needs one of them.
-  const isOurs = context instanceof CallContext;
-  const text =
-    (isOurs ? context.findMetadata(TTRPC_NAMESPACE_KEY) : context.requestHeader.get(TTRPC_NAMESPACE_KEY)) ?? "";
-  return text === "" ? undefined : parseNamespace(text);
+  return findCallNamespace(context, TTRPC_NAMESPACE_KEY);
 }

@@ -3,17 +3,12 @@ import { constants } from "node:http2";
 
 import type { ConnectError } from "@connectrpc/connect";
 import { ConnectError as RpcError, Code } from "@connectrpc/connect";
+import type { CallLimits } from "@berth/core/call-limits";
+import { abortError, MAX_TIMER_MS } from "@berth/core/call-limits";
 import { canceled, deadlineExceeded, internal, unavailable } from "@berth/errors";
 
 import type { WireHeaders } from "../wire/status.ts";
 import { findStatusError } from "../wire/status.ts";
-import { MAX_TIMER_MS } from "../wire/timeout.ts";
-
-/** When a call is to be given up. */
-export interface CallLimits {
-  readonly signal: AbortSignal | undefined;
-  readonly timeoutMs: number | undefined;
-}
 
 const ignore = (): void => {};
 
@@ -106,14 +101,6 @@ export class GrpcRequest {
     if (this.#reason !== undefined) return this.#reason;
     return errorOfReset(this.stream.rstCode ?? 0, this.#headers === undefined);
   }
-}
-
-/** This turns the reason of an aborted signal into the error of the call. */
-export function abortError(reason: unknown): ConnectError {
-  if (reason instanceof RpcError) return reason;
-  if (reason instanceof Error && reason.name === "TimeoutError")
-    return deadlineExceeded(reason.message, { cause: reason });
-  return canceled(reason instanceof Error ? reason.message : "the operation was aborted", { cause: reason });
 }
 
 function errorOfReset(code: number, beforeHeaders: boolean): ConnectError {

@@ -9,6 +9,7 @@ import type {
   MessageShape,
 } from "@bufbuild/protobuf";
 import type { ConnectError, UnaryResponse } from "@connectrpc/connect";
+import type { CallLimits } from "@berth/core/call-limits";
 import { unimplemented } from "@berth/errors";
 
 import { encodeFrame } from "../wire/frame.ts";
@@ -16,7 +17,6 @@ import { decodeMessage, encodeMessage } from "../wire/message.ts";
 import { MessageSource } from "../wire/message-source.ts";
 import type { WireHeaders } from "../wire/status.ts";
 import { metadataOf } from "../wire/status.ts";
-import type { CallLimits } from "./grpc-request.ts";
 import { GrpcRequest } from "./grpc-request.ts";
 
 /** What one call needs to be made. */

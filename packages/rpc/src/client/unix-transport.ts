@@ -8,14 +8,13 @@ import type {
   MessageInitShape,
 } from "@bufbuild/protobuf";
 import type { StreamResponse, Transport, UnaryResponse } from "@connectrpc/connect";
-import { deadlineExceeded } from "@berth/errors";
+import type { CallLimits } from "@berth/core/call-limits";
+import { abortError, checkLimits } from "@berth/core/call-limits";
+import type { HeadersInit } from "@berth/core/headers";
+import { headerPairs } from "@berth/core/headers";
 
-import type { HeadersInit } from "../wire/headers-init.ts";
-import { headerPairs } from "../wire/headers-init.ts";
 import type { WireHeaders } from "../wire/status.ts";
 import { formatGrpcTimeout } from "../wire/timeout.ts";
-import type { CallLimits } from "./grpc-request.ts";
-import { abortError } from "./grpc-request.ts";
 import { SessionKeeper } from "./session.ts";
 import { callStream } from "./stream-call.ts";
 import { callUnary } from "./unary-call.ts";
@@ -71,7 +70,8 @@ class GrpcUnixTransport implements UnixTransport {
     header: HeadersInit | undefined,
     input: MessageInitShape<I>,
   ): Promise<UnaryResponse<I, O>> {
-    const limits = limitsOf(signal, timeoutMs);
+    const limits = { signal, timeoutMs };
+    checkLimits(limits);
     const headers = this.#headers(method, timeoutMs, header);
     return await this.#with(limits, (session) =>
       callUnary({ session, method, headers, limits, maxBytes: this.#maxBytes }, input),
@@ -85,7 +85,8 @@ class GrpcUnixTransport implements UnixTransport {
     header: HeadersInit | undefined,
     input: AsyncIterable<MessageInitShape<I>>,
   ): Promise<StreamResponse<I, O>> {
-    const limits = limitsOf(signal, timeoutMs);
+    const limits = { signal, timeoutMs };
+    checkLimits(limits);
     const headers = this.#headers(method, timeoutMs, header);
     return await this.#withStream(limits, (session, onEnd) =>
       callStream({ session, method, headers, limits, maxBytes: this.#maxBytes }, input, onEnd),
@@ -159,12 +160,6 @@ function fixedHeaders(options: UnixTransportOptions): WireHeaders {
     ...(options.namespace === undefined ? {} : { "containerd-namespace": options.namespace }),
     ...(options.lease === undefined ? {} : { "containerd-lease": options.lease }),
   };
-}
-
-function limitsOf(signal: AbortSignal | undefined, timeoutMs: number | undefined): CallLimits {
-  if (signal?.aborted === true) throw abortError(signal.reason);
-  if (timeoutMs !== undefined && timeoutMs <= 0) throw deadlineExceeded("the operation timed out");
-  return { signal, timeoutMs };
 }
 
 async function whenAborted(signal: AbortSignal, orUntil: Promise<unknown>): Promise<never> {

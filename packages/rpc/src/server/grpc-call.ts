@@ -2,13 +2,13 @@ import type { ServerHttp2Stream } from "node:http2";
 import { constants } from "node:http2";
 
 import type { ConnectError, Interceptor, MethodImplSpec } from "@connectrpc/connect";
+import { MAX_TIMER_MS } from "@berth/core/call-limits";
 import { canceled, deadlineExceeded, toConnectError } from "@berth/errors";
 
 import { encodeFrame } from "../wire/frame.ts";
 import { encodeMessage } from "../wire/message.ts";
 import type { WireHeaders } from "../wire/status.ts";
 import { addMetadata, encodeStatus } from "../wire/status.ts";
-import { MAX_TIMER_MS } from "../wire/timeout.ts";
 import { writeOrWait } from "../wire/write.ts";
 import { CallContext } from "./call-context.ts";
 import type { AnyInit } from "./invoke.ts";

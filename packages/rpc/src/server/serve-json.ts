@@ -2,6 +2,7 @@ import type { JsonValue, Registry } from "@bufbuild/protobuf";
 import { create, isMessage } from "@bufbuild/protobuf";
 import type { ConnectError, MethodImplSpec } from "@connectrpc/connect";
 import { codeToHttpStatus, errorToJsonBytes } from "@connectrpc/connect/protocol-connect";
+import { MAX_TIMER_MS } from "@berth/core/call-limits";
 import {
   canceled,
   deadlineExceeded,
@@ -15,7 +16,6 @@ import { messageFromJson, messageToJson } from "../json/any-json.ts";
 import { decompress } from "../wire/decompress.ts";
 import type { WireHeaders } from "../wire/status.ts";
 import { isMetadataHeader } from "../wire/status.ts";
-import { MAX_TIMER_MS } from "../wire/timeout.ts";
 import { CallContext } from "./call-context.ts";
 import type { NodeRequest, NodeResponse } from "./node-messages.ts";
 import type { CallPolicy } from "./grpc-call.ts";

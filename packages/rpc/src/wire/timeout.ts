@@ -2,9 +2,6 @@ import { invalidArgument } from "@berth/errors";
 
 const UNIT_MS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 1e-3, n: 1e-6 };
 
-/** Timers of Node end at 2^31-1 ms; a deadline beyond it is as good as none. */
-export const MAX_TIMER_MS = 2_147_483_647;
-
 /**
  * This parses a `grpc-timeout` header into milliseconds.
  * @throws invalid_argument - it is not one to eight digits and a unit

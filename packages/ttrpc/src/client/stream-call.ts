@@ -9,7 +9,7 @@ import { decodeMessage, encodeMessage } from "../wire/message.ts";
 import { MessageQueue } from "../wire/message-queue.ts";
 import { fromProtoStatus } from "../wire/status.ts";
 import type { ClientConnection } from "./client-connection.ts";
-import { watchLimits } from "./limits.ts";
+import { watchLimits } from "./watch-limits.ts";
 import type { CallPlan } from "./unary-call.ts";
 
 const NOTHING = new Uint8Array(0);

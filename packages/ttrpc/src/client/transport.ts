@@ -3,16 +3,16 @@ import type { Duplex } from "node:stream";
 
 import type { DescMessage, DescMethodStreaming, DescMethodUnary, MessageInitShape } from "@bufbuild/protobuf";
 import type { StreamResponse, Transport, UnaryResponse } from "@connectrpc/connect";
+import { abortError, checkLimits } from "@berth/core/call-limits";
 import type { Logger } from "@berth/core/log";
 import { silentLogger } from "@berth/core/log";
+import type { HeadersInit } from "@berth/core/headers";
 import { messageOf, unavailable } from "@berth/errors";
 
 import { parseTtrpcAddress } from "../address.ts";
-import type { HeadersInit } from "../wire/headers-init.ts";
 import type { MetadataPair } from "../wire/metadata.ts";
 import { toMetadata } from "../wire/metadata.ts";
 import { ClientConnection, closedError } from "./client-connection.ts";
-import { abortError, checkLimits } from "./limits.ts";
 import { callStream } from "./stream-call.ts";
 import { callUnary } from "./unary-call.ts";
 

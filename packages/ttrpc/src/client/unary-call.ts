@@ -2,6 +2,7 @@ import type { DescMessage, DescMethodUnary, DescService, MessageInitShape, Messa
 import type { Response } from "@berth/api/ttrpc/ttrpc";
 import { ResponseSchema } from "@berth/api/ttrpc/ttrpc";
 import type { UnaryResponse } from "@connectrpc/connect";
+import type { CallLimits } from "@berth/core/call-limits";
 import { internal } from "@berth/errors";
 
 import { MessageType } from "../wire/frame.ts";
@@ -9,8 +10,7 @@ import { decodeMessage, encodeMessage } from "../wire/message.ts";
 import type { MetadataPair } from "../wire/metadata.ts";
 import { fromProtoStatus } from "../wire/status.ts";
 import type { ClientConnection } from "./client-connection.ts";
-import type { CallLimits } from "./limits.ts";
-import { watchLimits } from "./limits.ts";
+import { watchLimits } from "./watch-limits.ts";
 
 /** What one call needs to be made. */
 export interface CallPlan<M> {

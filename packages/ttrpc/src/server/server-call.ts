@@ -3,6 +3,8 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import type { Request } from "@berth/api/ttrpc/ttrpc";
 import { ResponseSchema } from "@berth/api/ttrpc/ttrpc";
 import type { ConnectError, MethodImplSpec } from "@connectrpc/connect";
+import { MAX_TIMER_MS } from "@berth/core/call-limits";
+import { callIsOverError } from "@berth/core/call-context";
 import { deadlineExceeded, invalidArgument, toConnectError } from "@berth/errors";
 
 import { Flag, MessageType } from "../wire/frame.ts";
@@ -10,13 +12,12 @@ import type { FrameConnection } from "../wire/frame-connection.ts";
 import { decodeMessage, encodeMessage } from "../wire/message.ts";
 import { MessageQueue } from "../wire/message-queue.ts";
 import { toProtoStatus } from "../wire/status.ts";
-import { CallContext, callIsOverError } from "./call-context.ts";
+import { CallContext } from "./call-context.ts";
 
 type AnyMessage = MessageShape<DescMessage>;
 type AnyInit = MessageInitShape<DescMessage>;
 
 const NANOS_PER_MS = 1_000_000n;
-const MAX_TIMER_MS = 2_147_483_647;
 const NOTHING = new Uint8Array(0);
 
 /** One call on a server: from its request to exactly one end, sent or not. */

@@ -1,7 +1,6 @@
 import type { KeyValue } from "@berth/api/ttrpc/ttrpc";
-
-import type { HeadersInit } from "./headers-init.ts";
-import { headerPairs } from "./headers-init.ts";
+import type { HeadersInit } from "@berth/core/headers";
+import { headerPairs } from "@berth/core/headers";
 
 /** A key and its value as they go into a request; a repeated key is several of them. */
 export type MetadataPair = Pick<KeyValue, "key" | "value">;
