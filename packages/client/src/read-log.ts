@@ -11,6 +11,8 @@ import { linesOf } from "./output-lines.ts";
 import type { AttachedIo } from "./run-task.ts";
 
 const LOOK_AGAIN_MS = 100;
+/** A shim tells the end of a process at once, and copies its last words meanwhile: a file that has not grown for so long is whole. */
+const SETTLE_MS = 500;
 const CHUNK_BYTES = 65_536;
 
 /** This has a process write its output to a file, both streams as one. The daemon makes the file, and nobody needs to read along. */
@@ -24,7 +26,7 @@ export function logIo(path: string, options: { readonly terminal?: boolean } = {
 
 /** Options of {@link readLog}. */
 export interface ReadLogOptions extends CallOptions {
-  /** Go on until the task has ended. */
+  /** Go on until the task has ended, and its last words are there: it is gone, or its file has not grown for half a second. */
   readonly follow?: boolean;
 }
 
@@ -61,41 +63,47 @@ async function openLog(path: string): Promise<FileHandle> {
   }
 }
 
-/** What is known of a task that is followed. */
+/** What is known of a task that is followed: an ended one is not deleted yet, and its shim may still write. */
 interface TaskEnd {
-  isOver: boolean;
+  status: "running" | "ended" | "gone";
   /** Why it cannot be known. */
   failure?: { readonly error: unknown };
 }
 
-/** Says whether the task has ended; a task that is gone has. */
 function taskEnd(client: Client, id: string, signal: AbortSignal): TaskEnd {
-  const end: TaskEnd = { isOver: false };
+  const end: TaskEnd = { status: "running" };
   const finish = (): void => {
-    end.isOver = true;
+    end.status = "ended";
   };
   const fail = (error: unknown): void => {
-    if (isNotFound(error)) finish();
+    if (isNotFound(error)) end.status = "gone";
     else end.failure = { error };
   };
   void client.tasks.task(id).wait({ signal }).then(finish, fail);
   return end;
 }
 
+/** Without an end, what is there now. */
 async function* chunksOf(
   file: FileHandle,
   end: Readonly<TaskEnd> | undefined,
   { signal }: ReadLogOptions,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const buffer = new Uint8Array(CHUNK_BYTES);
+  let settledMs = 0;
   for (;;) {
     signal?.throwIfAborted();
     // Asked first: what was written before the end is then read after it.
-    const isOver = end?.isOver ?? true;
+    const status = end?.status ?? "gone";
     const { bytesRead } = await file.read(buffer, 0, buffer.length);
-    if (bytesRead > 0) yield buffer.slice(0, bytesRead);
-    else if (isOver) return;
-    else if (end?.failure !== undefined) throw wrapError(end.failure.error, "wait for the end of the task");
-    else await sleep(LOOK_AGAIN_MS, undefined, { signal });
+    if (bytesRead > 0) {
+      settledMs = 0;
+      yield buffer.slice(0, bytesRead);
+      continue;
+    }
+    if (status === "gone" || settledMs >= SETTLE_MS) return;
+    if (end?.failure !== undefined) throw wrapError(end.failure.error, "wait for the end of the task");
+    await sleep(LOOK_AGAIN_MS, undefined, { signal });
+    if (status === "ended") settledMs += LOOK_AGAIN_MS;
   }
 }
