@@ -48,7 +48,7 @@ export class Scanner {
     const next = this.#peek();
     if (next === '"') return this.#readQuoted();
     if (operator === "~=" && (next === "/" || next === "|")) return this.#readDelimited(next);
-    return this.#readWord(/[^,.\s"/|=!~][^,\s]*/y, "a value");
+    return this.#readWord(/[^,\s"][^,\s]*/y, "a value");
   }
 
   /** This makes the error for what comes next. */
