@@ -1,5 +1,4 @@
-import { accessSync, constants } from "node:fs";
-import { delimiter, join } from "node:path";
+import { findOnPath } from "@berth/linux/process";
 
 const NAME = "containerd-shim-berth-v2";
 
@@ -8,21 +7,5 @@ const NAME = "containerd-shim-berth-v2";
  * whose start then fails with a message that names it.
  */
 export function findOwnShim(): string {
-  const { BERTH_SHIM: configured, PATH: path = "" } = process.env;
-  if (configured) return configured;
-  return (
-    path
-      .split(delimiter)
-      .map((directory) => join(directory, NAME))
-      .find(isExecutable) ?? NAME
-  );
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
+  return process.env["BERTH_SHIM"] || (findOnPath(NAME) ?? NAME);
 }

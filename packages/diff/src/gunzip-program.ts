@@ -1,6 +1,4 @@
-import { constants } from "node:fs";
-import { access } from "node:fs/promises";
-import { delimiter, join } from "node:path";
+import { findOnPath } from "@berth/linux/process";
 
 import type { GunzipProgram } from "./layer-job.ts";
 
@@ -23,24 +21,12 @@ const TRUE = new Set(["1", "t", "T", "true", "TRUE", "True"]);
  *
  * @see containerd pkg/archive/compression/compression.go, gzipDecompress
  */
-export async function findGunzipProgram(
+export function findGunzipProgram(
   environment: Readonly<Record<string, string | undefined>>,
-): Promise<GunzipProgram | undefined> {
+): GunzipProgram | undefined {
   for (const { name, args, disabledBy } of CANDIDATES) {
-    if (TRUE.has(environment[disabledBy] ?? "")) continue;
-    for (const directory of (environment["PATH"] ?? "").split(delimiter)) {
-      // An empty or relative entry means the working directory, from where no program is taken.
-      if (!directory.startsWith("/")) continue;
-      const path = join(directory, name);
-      if (await isExecutable(path)) return { path, args };
-    }
+    const path = TRUE.has(environment[disabledBy] ?? "") ? undefined : findOnPath(name, environment["PATH"] ?? "");
+    if (path !== undefined) return { path, args };
   }
   return undefined;
-}
-
-async function isExecutable(path: string): Promise<boolean> {
-  return access(path, constants.X_OK).then(
-    () => true,
-    () => false,
-  );
 }

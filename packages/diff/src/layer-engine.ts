@@ -41,7 +41,7 @@ export class LayerEngine implements AsyncDisposable {
   readonly #kills = new Set<() => void>();
   readonly #processing = new Set<Promise<unknown>>();
   #reaper: ChildReaper | undefined;
-  #gunzip: Promise<GunzipProgram | undefined> | undefined;
+  readonly #gunzip: GunzipProgram | undefined;
 
   constructor(options: LayerEngineOptions = {}) {
     this.temporaryDirectory = options.temporaryDirectory;
@@ -49,6 +49,7 @@ export class LayerEngine implements AsyncDisposable {
     this.#pool = new LayerWorkerPool(options);
     this.#budgets = options.budgets ?? {};
     this.#environment = options.environment ?? process.env;
+    this.#gunzip = findGunzipProgram(this.#environment);
   }
 
   /** Makes a layer of two trees, in a worker, and hands its bytes out as they come; returns what the uncompressed archive was. */
@@ -123,8 +124,7 @@ export class LayerEngine implements AsyncDisposable {
     work: { readonly kind: "apply"; readonly place: LayerPlace } | { readonly kind: "copy"; readonly fd: number },
     { signal }: CallOptions,
   ): Promise<LayerSummary> {
-    this.#gunzip ??= findGunzipProgram(this.#environment);
-    const job = { ...work, compression, gunzip: await this.#gunzip, budgets: this.#budgets };
+    const job = { ...work, compression, gunzip: this.#gunzip, budgets: this.#budgets };
     const path = blob.localPath;
     if (steps.length > 0) {
       const input: ProcessorInput =

@@ -7,6 +7,7 @@ import { describe, expect, it } from "vitest";
 import { closeFd, pipe2 } from "../src/files.ts";
 import {
   ChildReaper,
+  findOnPath,
   findProgram,
   getOomScoreAdj,
   getPpid,
@@ -295,6 +296,8 @@ describe("runProgram", () => {
   it("finds programs on PATH, then where those of the system are, and never in the working directory", async () => {
     expect(findProgram("sh", "")).toMatch(/\/bin\/sh$/);
     expect(findProgram("package.json", ".::")).toBeUndefined();
+    expect(findOnPath("sh", "")).toBeUndefined();
+    expect(findOnPath("sh", "relative::/nowhere:/bin")).toBe("/bin/sh");
     const missing = runProgram({ path: "no-such-program", args: [], timeoutMs: 1000 });
     expect(codeName(codeOf(await missing.catch((error: unknown) => error)))).toBe("not_found");
   });

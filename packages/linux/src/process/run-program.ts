@@ -1,11 +1,10 @@
-import { accessSync, constants } from "node:fs";
 import { Socket } from "node:net";
-import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { deadlineExceeded, notFound, resourceExhausted } from "@berth/errors";
 
 import { closeFd, pipe2 } from "../files/descriptors.ts";
+import { findProgram } from "./find-program.ts";
 import { spawn } from "./spawn.ts";
 import { type ExitStatus, waitPid } from "./wait.ts";
 
@@ -32,24 +31,6 @@ export interface ProgramResult {
 
 const OUTPUT_LIMIT = 1024 * 1024;
 const EXIT_POLL_MS = 2;
-/** Service managers may leave these out of PATH. */
-const SYSTEM_DIRECTORIES = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
-
-/** This finds a program on PATH, or where those of the system are; `undefined` when there is none. */
-export function findProgram(name: string, path = process.env["PATH"] ?? ""): string | undefined {
-  // an empty or relative entry means the working directory, from where no program is taken
-  const directories = path.split(":").filter((directory) => directory.startsWith("/"));
-  return [...directories, ...SYSTEM_DIRECTORIES].map((directory) => join(directory, name)).find(isExecutable);
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 /**
  * This runs a program to its end, without a fork of this process, and returns what it printed, whatever its status. Its standard
