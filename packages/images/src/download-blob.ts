@@ -24,6 +24,8 @@ export interface DownloadOptions extends CallOptions {
   readonly onWriter?: (descriptor: Descriptor, writer: ContentWriter, offset: number) => void;
   /** Told how far the download is. */
   readonly onProgress?: (descriptor: Descriptor, offset: number) => void;
+  /** Told when all bytes have come, which are yet to be verified and put on disk. */
+  readonly onReceived?: () => void;
 }
 
 const LOCKED_POLL_MS = 100;
@@ -81,7 +83,7 @@ async function receive(
   descriptor: Descriptor,
   writer: ContentWriter,
   from: number,
-  { fetch, labels, signal, onProgress, content }: DownloadOptions,
+  { fetch, labels, signal, onProgress, onReceived, content }: DownloadOptions,
 ): Promise<void> {
   let offset = from;
   if (from < descriptor.size) {
@@ -92,6 +94,7 @@ async function receive(
       onProgress?.(descriptor, offset);
     }
   }
+  onReceived?.();
   const { digest, size } = descriptor;
   try {
     await writer.commit({ digest, size, signal, ...(labels && { labels }) });

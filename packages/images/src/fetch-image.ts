@@ -11,7 +11,7 @@ import { labelChildren } from "./gc-labels.ts";
 import { children, readIndex } from "./image-children.ts";
 
 /** Options of {@link fetchImage}. */
-export interface FetchImageOptions extends Omit<DownloadOptions, "labels"> {
+export interface FetchImageOptions extends Omit<DownloadOptions, "labels" | "onReceived"> {
   readonly platform: PlatformMatcher;
   /** Fetch what is made for any of the matching platforms; else only for the best. */
   readonly everyPlatform?: boolean;
@@ -19,7 +19,7 @@ export interface FetchImageOptions extends Omit<DownloadOptions, "labels"> {
   readonly allMetadata?: boolean;
   /** Runs each download; for whoever wants only one of a blob at a time. */
   readonly whileHeld?: <T>(descriptor: Descriptor, download: () => Promise<T>, options: CallOptions) => Promise<T>;
-  /** So many layers are downloaded at once; 3. */
+  /** So many layers are downloaded at once; 3. One that has come whole and is being put on disk does not count. */
   readonly concurrency?: number;
   /** Of every blob: where it comes from, so that a push can have it taken over from there. */
   readonly labels?: Labels;
@@ -34,6 +34,8 @@ export interface FetchImageOptions extends Omit<DownloadOptions, "labels"> {
 }
 
 const DEFAULT_CONCURRENCY = 3;
+/** The store puts on disk what has come, while more comes; but what it has not confirmed is not to pile up. */
+const UNCONFIRMED_PER_DOWNLOAD = 3;
 const MAX_DEPTH = 8;
 
 /**
@@ -95,11 +97,15 @@ async function choose(
 async function downloadAll(layers: readonly Descriptor[], options: FetchImageOptions): Promise<void> {
   const failed = new AbortController();
   const signal = options.signal === undefined ? failed.signal : AbortSignal.any([options.signal, failed.signal]);
-  const turns = new Turns(options.concurrency ?? DEFAULT_CONCURRENCY);
+  const concurrency = options.concurrency ?? DEFAULT_CONCURRENCY;
+  const unconfirmed = new Turns(concurrency * UNCONFIRMED_PER_DOWNLOAD);
+  const receiving = new Turns(concurrency);
   const downloads = layers.map((layer) =>
-    turns.run(async () => {
+    unconfirmed.run(async () => {
+      using turn = await receiving.acquire();
       signal.throwIfAborted();
-      if ((await options.needsLayer?.(layer)) !== false) await store(layer, { ...options, signal });
+      if ((await options.needsLayer?.(layer)) === false) return;
+      await store(layer, { ...options, signal, onReceived: () => turn[Symbol.dispose]() });
     }),
   );
   try {
@@ -111,7 +117,10 @@ async function downloadAll(layers: readonly Descriptor[], options: FetchImageOpt
   }
 }
 
-async function store(descriptor: Descriptor, options: FetchImageOptions): Promise<void> {
+async function store(
+  descriptor: Descriptor,
+  options: FetchImageOptions & Pick<DownloadOptions, "onReceived">,
+): Promise<void> {
   const download = (): Promise<"stored" | "exists"> => downloadBlob(descriptor, options);
   const state = await (options.whileHeld?.(descriptor, download, { signal: options.signal }) ?? download());
   options.onStored?.(descriptor, state);

@@ -145,4 +145,35 @@ describe("fetchImage", () => {
     await expect(fetchImage(image.manifest, failing)).rejects.toThrow("gone");
     expect(running).toBe(0);
   });
+
+  it("downloads more while what has come waits for the disk, but not without end", async () => {
+    const layer = (index: number) =>
+      [{ path: `f${index}`, type: "file", size: 1, content: Buffer.from([index]) }] as const;
+    image = await buildImage({ name: "x:1", layers: Array.from({ length: 6 }, (_, index) => layer(index)) });
+    const disk = Promise.withResolvers<void>();
+    let waiting = 0;
+    const enough = Promise.withResolvers<void>();
+    const isLayer = new Set(image.layers.map(({ digest }) => `layer-${digest}`));
+    const open = store.writer.bind(store);
+    store.writer = async (ref, how) => {
+      const writer = await open(ref, how);
+      const commit = writer.commit.bind(writer);
+      if (isLayer.has(ref))
+        writer.commit = async (as) => {
+          waiting += 1;
+          if (waiting === 3) enough.resolve();
+          await disk.promise;
+          return commit(as);
+        };
+      return writer;
+    };
+    const fetching = fetchImage(image.manifest, options({ concurrency: 1 }));
+    await Promise.race([enough.promise, fetching]);
+    // Nothing else is waited for: whatever could begin has begun.
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(fetched.filter(([digest]) => isLayer.has(`layer-${digest}`))).toHaveLength(3);
+    disk.resolve();
+    await fetching;
+    expect([...store.blobs.keys()].sort()).toEqual([...image.blobs.keys()].sort());
+  });
 });
