@@ -3,6 +3,8 @@ import { create } from "@bufbuild/protobuf";
 import { TimestampSchema } from "@bufbuild/protobuf/wkt";
 
 const NS_PER_SECOND = 1_000_000_000n;
+/** The beginning of the year 1, by which Go says that there is no time. */
+const GO_ZERO_TIME_NS = -62_135_596_800n * NS_PER_SECOND;
 
 /** This makes a protobuf timestamp of nanoseconds since 1970; the inverse of {@link fromProtoTimestampNs}. */
 export function toProtoTimestampNs(timestampNs: bigint): Timestamp {
@@ -10,10 +12,16 @@ export function toProtoTimestampNs(timestampNs: bigint): Timestamp {
   return create(TimestampSchema, { seconds: (timestampNs - nanos) / NS_PER_SECOND, nanos: Number(nanos) });
 }
 
-/** This returns the nanoseconds since 1970 of a protobuf timestamp; 0 when there is none. */
+/** This makes the timestamp of what may not have happened yet: of 0 the one by which clients in Go know that. */
+export function toProtoTimestampOrZeroNs(timestampNs: bigint): Timestamp {
+  return toProtoTimestampNs(timestampNs === 0n ? GO_ZERO_TIME_NS : timestampNs);
+}
+
+/** This returns the nanoseconds since 1970 of a protobuf timestamp; 0 when there is none, also where Go says so. */
 export function fromProtoTimestampNs(timestamp: Timestamp | undefined): bigint {
   if (timestamp === undefined) return 0n;
-  return timestamp.seconds * NS_PER_SECOND + BigInt(timestamp.nanos);
+  const timestampNs = timestamp.seconds * NS_PER_SECOND + BigInt(timestamp.nanos);
+  return timestampNs === GO_ZERO_TIME_NS ? 0n : timestampNs;
 }
 
 /** This reads the clock, in nanoseconds since 1970. */

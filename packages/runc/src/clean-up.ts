@@ -36,10 +36,11 @@ export async function cleanUpContainer(
   };
   const creation = Creation.find({ id, bundle }, driver);
   await creation?.endRuntime(log);
-  await attempt("container not deleted", driver.delete(id, { force: true }));
+  const pid = readInitPid(bundle);
+  await attempt("container not deleted", driver.destroy(id, pid));
   await creation?.undo(driver, log);
   await attempt("rootfs not unmounted", unmountRecursive(join(bundle, "rootfs")));
-  return { pid: readInitPid(bundle), exitStatus: SIGKILLED, exitedAt: new Date() };
+  return { pid, exitStatus: SIGKILLED, exitedAt: new Date() };
 }
 
 function readInitPid(bundle: string): number {

@@ -128,11 +128,12 @@ export class Container {
     return init.pid;
   }
 
-  /** This adds a process. @throws already_exists @throws failed_precondition - init has ended */
+  /** This adds a process. @throws already_exists @throws failed_precondition - init has ended @throws unknown - it is paused, or to be restored */
   addExec(execId: string, stdio: StdioRequest, spec: Uint8Array): void {
     this.#checkAlive();
     if (this.#settings.checkpoint && this.#state === "created")
       throw unknown(`cannot exec in a ${this.status} container that is to be restored`);
+    if (this.#state === "paused" || this.#state === "pausing") throw unknown(`cannot exec in a ${this.status} state`);
     this.execs.add(execId, stdio, spec);
   }
 

@@ -97,6 +97,11 @@ function commandLine(pid: number): readonly string[] {
   }
 }
 
+/** This returns when a process was started, in ticks since the start of the machine; `undefined` when there is none. */
+export function processStart(pid: number): number | undefined {
+  return processFacts(pid)?.startedAt;
+}
+
 function processFacts(pid: number): ProcessFacts | undefined {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, "utf8");

@@ -4,7 +4,7 @@ import { basename, join } from "node:path";
 import { failedPrecondition, internal, notFound, unknown } from "@berth/errors";
 import { type ChildDescriptor, type ChildReaper, findProgram } from "@berth/linux/process";
 
-import { deletePlain, startPlain } from "./runc-state.ts";
+import { deletePlain, killPlain, startPlain } from "./runc-state.ts";
 import { type CommandResult, runCommand } from "./run-command.ts";
 import { lastLogError, logSize } from "./runtime-log.ts";
 
@@ -127,6 +127,12 @@ export class RuncDriver {
     const result = await this.#execute(["delete", ...(options.force ? ["--force"] : []), id]);
     const failed = result.status !== 0 && !/does not exist/i.test(result.stderr);
     if (failed) throw unknown(`OCI runtime delete failed: ${lastLine(result)}`);
+  }
+
+  /** This kills a container and removes it. `initPid`: the id that its process had. */
+  async destroy(id: string, initPid: number): Promise<void> {
+    const isDead = this.name === PLAIN && (await killPlain({ root: this.#options.root, id, initPid }));
+    await this.delete(id, { force: true, ...(isDead ? { ended: initPid } : {}) });
   }
 
   async pause(id: string): Promise<void> {

@@ -3,10 +3,13 @@ import { join } from "node:path";
 
 import { systemErrorCode, unknown } from "@berth/errors";
 import { closeFd } from "@berth/linux/files";
-import { readable } from "@berth/linux/process";
+import { openPidfd, readable } from "@berth/linux/process";
 
 import { CGROUPS } from "./cgroups/cgroup-directories.ts";
-import { removeCgroup } from "./cgroups/remove-cgroup.ts";
+import { killProcess, removeCgroup } from "./cgroups/remove-cgroup.ts";
+import { processStart } from "./creation-processes.ts";
+
+const END_TIMEOUT_MS = 500;
 
 /** What runc keeps of a container, as far as it matters here. */
 interface RuncState {
@@ -16,6 +19,8 @@ interface RuncState {
   readonly plainStart: boolean;
   /** Everything that runc does at a deletion beside removing cgroups and state: nothing. */
   readonly plainEnd: boolean;
+  /** When its process was started, in ticks since the start of the machine. */
+  readonly startedAt: unknown;
 }
 
 /** Whose state it is. */
@@ -55,6 +60,29 @@ export async function startPlain(
     return true;
   } finally {
     closeFd(fifo);
+  }
+}
+
+/**
+ * This kills a container whose processes end with its first one, and resolves when that one has ended; `false` where that is for runc to do,
+ * or it does not end soon: the processes of a frozen cgroup do not.
+ */
+export async function killPlain(container: RuncContainer): Promise<boolean> {
+  const state = readState(container);
+  if (!state?.plainEnd) return false;
+  try {
+    const descriptor = openPidfd(container.initPid);
+    try {
+      // the id may be another's by now
+      if (processStart(container.initPid) !== state.startedAt) return true;
+      killProcess(container.initPid);
+      await readable(descriptor, { signal: AbortSignal.timeout(END_TIMEOUT_MS) });
+    } finally {
+      closeFd(descriptor);
+    }
+    return true;
+  } catch (error) {
+    return systemErrorCode(error) === "ESRCH";
   }
 }
 
@@ -100,6 +128,7 @@ function readState({ root, id, initPid }: RuncContainer): RuncState | undefined 
     // just checked: they are texts
     cgroups: [...new Set(cgroups as readonly string[])],
     plainStart: !hooks["poststart"],
+    startedAt: field(state, "init_process_start"),
     plainEnd: !hooks["poststop"] && !isManaged && hasPrivatePids(config),
   };
 }

@@ -125,6 +125,8 @@ describe("tasks over runc", { timeout: 30_000 }, () => {
       expect(await fixture.call("state", "long")).toMatchObject({ status: Status.PAUSED });
       expect(await fixture.call("state", "long", "p")).toMatchObject({ status: Status.PAUSED });
       expect(await codeFrom(fixture.call("pause", "long"))).toBe(Code.Unknown);
+      expect(await codeFrom(fixture.exec("long", "late", ["true"]))).toBe(Code.Unknown);
+      expect(await codeFrom(fixture.call("state", "long", "late"))).toBe(Code.NotFound);
       await fixture.call("resume", "long");
       expect(await fixture.call("state", "long")).toMatchObject({ status: Status.RUNNING });
       expect(await codeFrom(fixture.call("delete", "long", "p"))).toBe(Code.Unknown);

@@ -3,7 +3,7 @@ import { fromProtoLabels } from "@berth/core/labels";
 import type { Logger } from "@berth/core/log";
 import { silentLogger } from "@berth/core/log";
 import type { ExitStatus, Task } from "@berth/core/runtime";
-import { toProtoTimestampNs } from "@berth/core/timestamp";
+import { toProtoTimestampNs, toProtoTimestampOrZeroNs } from "@berth/core/timestamp";
 import { invalidArgument } from "@berth/errors";
 import { namespaceOf } from "@berth/rpc";
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
@@ -135,7 +135,7 @@ function controlHandlers(
 }
 
 function toDeleteResponse(id: string, { pid, exitStatus, exitedAtNs }: ExitStatus) {
-  return { id, pid, exitStatus, exitedAt: toProtoTimestampNs(exitedAtNs) };
+  return { id, pid, exitStatus, exitedAt: toProtoTimestampOrZeroNs(exitedAtNs) };
 }
 
 /** A task that does not answer is left out of lists, so that it does not hide the others. */

@@ -16,6 +16,8 @@ export interface ShimCommand extends CallOptions {
   /** What it reads from its standard input. */
   readonly stdin: Uint8Array;
   readonly timeoutMs: number;
+  /** Called with what comes on the standard output, as it comes. */
+  readonly onOutput?: ((chunk: Uint8Array) => void) | undefined;
   /** One stream for both outputs, as containerd takes the answer of `start`. */
   readonly combine?: boolean;
 }
@@ -48,7 +50,7 @@ export async function runShimCommand(reaper: ChildReaper, command: ShimCommand):
   const child = startChild(reaper, { path: binary, args, env, cwd, stdio, newProcessGroup: true });
   for (const pipe of [input, output, errors]) pipe?.closeChildEnd();
   const stop = new AbortController();
-  const stdout = collect(output.socket, stop);
+  const stdout = collect(output.socket, stop, command.onOutput);
   const stderr = errors === undefined ? Promise.resolve(new Uint8Array(0)) : collect(errors.socket, stop);
   input.socket.end(command.stdin);
   const deadline = AbortSignal.timeout(command.timeoutMs);
@@ -107,12 +109,13 @@ function openPipe(own: "read" | "write"): ParentPipe {
   };
 }
 
-function collect(socket: Socket, stop: AbortController): Promise<Uint8Array> {
+function collect(socket: Socket, stop: AbortController, onOutput?: (chunk: Uint8Array) => void): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];
   let size = 0;
   const { promise, resolve } = Promise.withResolvers<Uint8Array>();
   socket.on("data", (chunk: Uint8Array) => {
     size += chunk.length;
+    onOutput?.(chunk);
     if (size > MAX_OUTPUT_BYTES) stop.abort(resourceExhausted(`shim printed more than ${MAX_OUTPUT_BYTES} bytes`));
     else chunks.push(chunk);
   });

@@ -1,11 +1,9 @@
-import { availableParallelism } from "node:os";
 import { dirname } from "node:path";
 
 import type { AnyValue, CallOptions } from "@berth/core/any";
 import type { Logger } from "@berth/core/log";
 import type { ShimBundles, ShimBundlesOptions, ShimEndpoint } from "@berth/core/shims";
 import { silentLogger } from "@berth/core/log";
-import { Turns } from "@berth/core/turns";
 import type { ShimManager } from "@berth/plugin-core/types";
 import { unknown, wrapError } from "@berth/errors";
 import type { RuntimeInfo } from "@berth/api/containerd/types/introspection";
@@ -18,6 +16,7 @@ import type { Bundle } from "./bundle.ts";
 import { parseRuntimeInfo, type RuntimeInfoSource } from "./runtime-info.ts";
 import { DEFAULT_RUNTIME_TIMEOUTS, type RuntimeTimeouts } from "./runtime-timeouts.ts";
 import { LocalShimBundles } from "./shim-bundles.ts";
+import { ShimDeletes } from "./shim-deletes.ts";
 import { findShimBinary, type ShimSearch, shimSearch } from "./runtime-name.ts";
 import { runShimCommand, type ShimCommand, type ShimOutput } from "./shim-command.ts";
 import { type ShimConnection, ShimConnections } from "./shim-connection.ts";
@@ -45,7 +44,16 @@ export class LocalShimManager implements ShimManager, ShimStarter, RuntimeInfoSo
   readonly #reaper = new ChildReaper({ mode: "registered" });
   readonly #binaries = new Map<string, string>();
   readonly #forms = new Map<string, StartForm>();
-  readonly #deletes = new Turns(Math.max(2, availableParallelism()));
+  readonly #deletes = new ShimDeletes(
+    ({ bundle, binary, moreIds, ...limits }) =>
+      this.#run(bundle, binary, {
+        args: ["-bundle", bundle.path, ...this.#debugFlag(), "delete", ...moreIds],
+        stdin: new Uint8Array(0),
+        combine: false,
+        ...limits,
+      }),
+    (binary) => this.isOwn(binary),
+  );
   readonly #poolStarts = new Map<string, Promise<ShimConnection>>();
   readonly #allowedMounts: AllowedMounts;
 
@@ -118,14 +126,8 @@ export class LocalShimManager implements ShimManager, ShimStarter, RuntimeInfoSo
     return bundles;
   }
 
-  async runDelete(bundle: Bundle, binary: string, limits: CallOptions & { timeoutMs: number }): Promise<ShimOutput> {
-    using _turn = await this.#deletes.acquire();
-    return await this.#run(bundle, binary, {
-      args: ["-bundle", bundle.path, ...this.#debugFlag(), "delete"],
-      stdin: new Uint8Array(0),
-      combine: false,
-      ...limits,
-    });
+  async runDelete(bundle: Bundle, binary: string, { timeoutMs }: { readonly timeoutMs: number }): Promise<ShimOutput> {
+    return await this.#deletes.run(bundle, binary, timeoutMs);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -146,7 +148,8 @@ export class LocalShimManager implements ShimManager, ShimStarter, RuntimeInfoSo
   }
 
   async #runStart(bundle: Bundle, binary: string, start: StartOptions): Promise<Uint8Array> {
-    const known = this.#forms.get(binary);
+    // ours takes parameters: what fails for another reason is not to be done twice
+    const known = this.#forms.get(binary) ?? (this.isOwn(binary) ? "parameters" : undefined);
     const first = known ?? firstForm(binary);
     const answer = await this.#tryStart(bundle, binary, first, start);
     const second: StartForm = first === "parameters" ? "options" : "parameters";
@@ -200,7 +203,7 @@ export class LocalShimManager implements ShimManager, ShimStarter, RuntimeInfoSo
   async #run(
     bundle: Bundle,
     binary: string,
-    command: Pick<ShimCommand, "args" | "stdin" | "timeoutMs"> & {
+    command: Pick<ShimCommand, "args" | "stdin" | "timeoutMs" | "onOutput"> & {
       combine: boolean;
       signal?: AbortSignal | undefined;
       grouping?: ShimGrouping | undefined;

@@ -31,6 +31,6 @@ export interface ShimStarter {
    * @throws deadline_exceeded - it took too long and was killed
    */
   start(bundle: Bundle, binary: string, start?: StartOptions): Promise<ShimConnection>;
-  /** This runs `delete` of a binary for a bundle whose shim is dead; a few at a time, for a pool leaves many at once. */
-  runDelete(bundle: Bundle, binary: string, limits: CallOptions & { timeoutMs: number }): Promise<ShimOutput>;
+  /** This runs `delete` of a binary for a bundle whose shim is dead; a few at a time, and several of a pool in one run. */
+  runDelete(bundle: Bundle, binary: string, limits: { readonly timeoutMs: number }): Promise<ShimOutput>;
 }

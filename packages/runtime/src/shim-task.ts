@@ -10,12 +10,13 @@ import type {
   TaskCreateOptions,
 } from "@berth/core/runtime";
 import { toProtoLabels } from "@berth/core/labels";
+import { toProtoMount } from "@berth/core/mount";
 import { notFound } from "@berth/errors";
 import type { CallOptions as RpcCallOptions } from "@connectrpc/connect";
 
 import type { Bundle } from "./bundle.ts";
 import type { ShimConnection, TaskClient } from "./shim-connection.ts";
-import { fromProtoExit, fromProtoProcessInfo, fromProtoState, optionalAny, toProtoMount } from "./task-messages.ts";
+import { fromProtoExit, fromProtoProcessInfo, fromProtoState, optionalAny } from "./task-messages.ts";
 
 // A shim answers within a second or so; creating on a slow disk, draining output (10 s) and CRIU take longer.
 const QUICK_MS = 30_000;

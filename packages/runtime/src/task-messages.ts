@@ -1,8 +1,6 @@
 import { Status } from "@berth/api/containerd/v1/types/task";
 import type { StateResponse } from "@berth/api/containerd/task/v3/task";
-import type { Mount as ProtoMount } from "@berth/api/containerd/types/mount";
 import type { AnyValue } from "@berth/core/any";
-import type { Mount } from "@berth/core/mount";
 import type { ExitStatus, ProcessInfo, ProcessState, ProcessStatus } from "@berth/core/runtime";
 import { fromProtoTimestampNs } from "@berth/core/timestamp";
 import type { Any, Timestamp } from "@bufbuild/protobuf/wkt";
@@ -48,17 +46,6 @@ export function fromProtoExit(message: {
 /** This reads a process of the host. */
 export function fromProtoProcessInfo({ pid, info }: { pid: number; info?: Any | undefined }): ProcessInfo {
   return info === undefined ? { pid } : { pid, info };
-}
-
-/** This makes the fields of a mount message. */
-export function toProtoMount(mount: Mount): Pick<ProtoMount, "type" | "source" | "target" | "options"> {
-  const { type, source, target, options } = mount;
-  return { type, source, target, options: [...options] };
-}
-
-/** This reads a mount message. */
-export function fromProtoMount({ type, source, target, options }: ProtoMount): Mount {
-  return { type, source, target, options };
 }
 
 /** This leaves a field out where there is no value. */

@@ -263,7 +263,7 @@ export function cgroupsNamed(path: string): string[] {
 export async function eventually(check: () => boolean, limitMs = 5000): Promise<void> {
   const end = Date.now() + limitMs;
   while (!check()) {
-    if (Date.now() > end) throw new Error("did not happen in time");
+    if (Date.now() > end) throw new Error(`not so in ${limitMs} ms: ${String(check)}`);
     await sleep(20);
   }
 }

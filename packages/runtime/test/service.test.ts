@@ -78,6 +78,8 @@ it("a task goes through its life, with the snapshot's mounts", async () => {
     id: "s1",
     pid,
     status: Status.CREATED,
+    // Go's word for never, whichever shim it is
+    exitedAt: { seconds: -62_135_596_800n, nanos: 0 },
   });
   expect((await tasks.start({ containerId }, headers)).pid).toBe(pid);
   await tasks.exec({ containerId, execId: "e1", spec: processSpec(["sh", "-c", "exit 4"]) }, headers);

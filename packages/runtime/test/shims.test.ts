@@ -170,7 +170,7 @@ describe.each(subjects)("$name", ({ version, own }) => {
     harness.events.sent.length = 0;
     const waiting = task.wait();
     process.kill(await shimPid("k1"), "SIGKILL");
-    await eventually(() => harness.events.topics().includes("/tasks/exit"), own ? 3000 : 1000); // ours starts from source
+    await eventually(() => harness.events.topics().includes("/tasks/exit"), 1000);
     expect((await waiting).exitStatus).toBe(137);
     expect(harness.events.exits()).toMatchObject([{ containerId: "k1", id: "k1", exitStatus: 137 }]);
     await eventually(() => harness.events.topics().includes("/tasks/delete"));

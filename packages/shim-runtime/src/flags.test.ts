@@ -28,6 +28,7 @@ describe("parseShimFlags", () => {
       version: false,
       info: false,
       action: "start",
+      more: [],
     });
   });
 
@@ -37,7 +38,7 @@ describe("parseShimFlags", () => {
     [["-id", "-v"], { id: "-v", version: false }],
     [["-debug=false", "-info"], { debug: false, info: true }],
     [["-v", "--", "start"], { version: true, action: "start" }],
-    [["start", "-id", "x"], { action: "start", id: "" }],
+    [["start", "-id", "x"], { action: "start", id: "", more: ["-id", "x"] }],
   ])("%j", (args, expected) => {
     expect(parseShimFlags(args)).toMatchObject(expected);
   });

@@ -18,6 +18,8 @@ export interface ShimFlags {
   readonly info: boolean;
   /** `start`, `delete`, or empty: serve. */
   readonly action: string;
+  /** What stands behind the action. */
+  readonly more: readonly string[];
 }
 
 const TEXTS = {
@@ -57,7 +59,7 @@ export function parseShimFlags(args: readonly string[]): ShimFlags {
     } else throw invalidArgument(`flag provided but not defined: -${name}`);
   }
   if (args[at] === "--") at += 1;
-  return { ...texts, ...switches, action: args[at] ?? "" };
+  return { ...texts, ...switches, action: args[at] ?? "", more: args.slice(at + 1) };
 }
 
 function parseSwitch(name: string, value: string | undefined): boolean {

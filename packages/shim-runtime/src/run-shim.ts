@@ -6,6 +6,7 @@ import { invalidArgument, messageOf } from "@berth/errors";
 import { type ShimDefinition, UNVERSIONED } from "./define-shim.ts";
 import { parseShimEnvironment } from "./environment.ts";
 import { parseShimFlags, type ShimFlags } from "./flags.ts";
+import type { ActionInput } from "./start-action.ts";
 
 /** What a shim was called with. */
 export interface RunShimOptions {
@@ -52,8 +53,7 @@ async function dispatch(
       requireId(flags);
       return await (await import("./start-action.ts")).startAction(input);
     case "delete":
-      requireId(flags);
-      return await (await import("./delete-action.ts")).deleteAction(input);
+      return await runDelete(input);
     case "":
       await (await import("./serve-action.ts")).serveAction(input, { subreaper, reaper, logger });
       return undefined;
@@ -62,8 +62,17 @@ async function dispatch(
   }
 }
 
+async function runDelete(input: ActionInput): Promise<Uint8Array | undefined> {
+  const { id, more } = input.flags;
+  for (const each of [id, ...more]) requireId({ id: each });
+  const { deleteAction, deleteManyAction } = await import("./delete-action.ts");
+  if (more.length === 0) return await deleteAction(input);
+  await deleteManyAction(input, print);
+  return undefined;
+}
+
 /** The id becomes part of paths. */
-function requireId({ id }: ShimFlags): void {
+function requireId({ id }: Pick<ShimFlags, "id">): void {
   if (!/^[A-Za-z0-9]+(?:[-._][A-Za-z0-9]+)*$/.test(id))
     throw invalidArgument(`container id ${JSON.stringify(id)} is invalid`);
 }

@@ -1,12 +1,12 @@
 import type { CreateTaskRequest } from "@berth/api/containerd/services/tasks/v1/tasks";
 import type { CallOptions } from "@berth/core/any";
 import type { NamespacedStores } from "@berth/core/metadata";
+import { fromProtoMount } from "@berth/core/mount";
 import { unimplemented } from "@berth/errors";
 import { namespaceOf } from "@berth/rpc";
 import type { HandlerContext } from "@connectrpc/connect";
 
 import { containerTaskOptions, decodeRuncOptions, taskApi } from "../container-task-options.ts";
-import { fromProtoMount } from "../task-messages.ts";
 import { type CheckpointDirectory, CheckpointMediaType } from "./checkpoint-files.ts";
 import type { Restores } from "./restores.ts";
 import type { TasksServiceOptions } from "./tasks-service-options.ts";

@@ -1,7 +1,7 @@
 import type { Process } from "@berth/api/containerd/v1/types/task";
 import type { CallOptions } from "@berth/core/any";
 import type { Task } from "@berth/core/runtime";
-import { toProtoTimestampNs } from "@berth/core/timestamp";
+import { toProtoTimestampOrZeroNs } from "@berth/core/timestamp";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { ProcessSchema } from "@berth/api/containerd/v1/types/task";
 
@@ -32,6 +32,6 @@ export async function processOf(
     stderr,
     terminal,
     exitStatus,
-    exitedAt: toProtoTimestampNs(exitedAtNs),
+    exitedAt: toProtoTimestampOrZeroNs(exitedAtNs),
   };
 }
