@@ -2,12 +2,13 @@ import type { Client, Transport } from "@connectrpc/connect";
 import { Diff } from "@berth/api/containerd/services/diff/v1/diff";
 import type { Applier, ApplyOptions, CompareOptions, Comparer } from "@berth/core/diff";
 import { noLabels, toProtoLabels } from "@berth/core/labels";
+import { toProtoMount } from "@berth/core/mount";
 import type { Mount } from "@berth/core/mount";
 import type { Descriptor } from "@berth/oci";
 import { createClient } from "@berth/rpc/client";
 
 import { callOptions } from "./call-options.ts";
-import { fromProtoDescriptor, toProtoAny, toProtoDescriptor, toProtoMounts, toProtoTimestamp } from "./wire-values.ts";
+import { fromProtoDescriptor, toProtoAny, toProtoDescriptor, toProtoTimestamp } from "./wire-values.ts";
 
 /** This makes an applier and comparer of what answers over `transport`. */
 export function createDiffClient(transport: Transport): Applier & Comparer {
@@ -27,7 +28,7 @@ class RemoteDiff implements Applier, Comparer {
     const { applied } = await this.#client.apply(
       {
         diff: toProtoDescriptor(descriptor),
-        mounts: toProtoMounts(mounts),
+        mounts: mounts.map(toProtoMount),
         payloads,
         syncFs: options?.syncFs ?? false,
       },
@@ -40,8 +41,8 @@ class RemoteDiff implements Applier, Comparer {
     const epoch = options?.sourceDateEpoch;
     const { diff } = await this.#client.diff(
       {
-        left: toProtoMounts(lower),
-        right: toProtoMounts(upper),
+        left: lower.map(toProtoMount),
+        right: upper.map(toProtoMount),
         mediaType: options?.mediaType ?? "",
         ref: options?.ref ?? "",
         labels: toProtoLabels(options?.labels ?? noLabels),

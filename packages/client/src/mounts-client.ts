@@ -5,18 +5,12 @@ import type { CallOptions } from "@berth/core/any";
 import type { ListOptions, UpdateOptions } from "@berth/core/content";
 import { fromProtoLabels, noLabels, toProtoLabels } from "@berth/core/labels";
 import type { ActivateOptions, ActivationInfo, ActiveMount, Mount, MountManager } from "@berth/core/mount";
+import { fromProtoMount, toProtoMount } from "@berth/core/mount";
 import { invalidArgument } from "@berth/errors";
 import { createClient } from "@berth/rpc/client";
 
 import { callOptions } from "./call-options.ts";
-import {
-  fromProtoMounts,
-  fromProtoTimestamp,
-  present,
-  toProtoMask,
-  toProtoMounts,
-  toProtoTimestamp,
-} from "./wire-values.ts";
+import { fromProtoTimestamp, present, toProtoMask, toProtoTimestamp } from "./wire-values.ts";
 
 /**
  * This makes a mount manager of the one that answers over `transport`. Its mounts are made where the peer is. Types that the caller
@@ -38,7 +32,7 @@ class RemoteMountManager implements MountManager {
     if (allowMountTypes.length > 0 || options.held === true) {
       throw invalidArgument("mount types cannot be allowed, nor activations held, over the wire");
     }
-    const request = { name, mounts: toProtoMounts(mounts), labels: toProtoLabels(labels), temporary };
+    const request = { name, mounts: mounts.map(toProtoMount), labels: toProtoLabels(labels), temporary };
     const { info } = await this.#client.activate(request, callOptions(options));
     return fromProtoInfo(present(info, "info"));
   }
@@ -58,7 +52,7 @@ class RemoteMountManager implements MountManager {
       info: {
         name,
         active: active.map(toProtoActiveMount),
-        system: toProtoMounts(system),
+        system: system.map(toProtoMount),
         labels: toProtoLabels(labels),
       },
       ...toProtoMask(options?.fieldpaths),
@@ -79,23 +73,20 @@ function fromProtoInfo({ name, active, system, labels }: WireInfo): ActivationIn
   return {
     name,
     active: active.map(fromProtoActiveMount),
-    system: fromProtoMounts(system),
+    system: system.map(fromProtoMount),
     labels: fromProtoLabels(labels),
   };
 }
 
 function fromProtoActiveMount({ mount, mountPoint, mountedAt, data }: WireActiveMount): ActiveMount {
   // containerd tells no more of an activation that is asked for later than what its mounts are, and where.
-  const [made = { type: "", source: "", target: "", options: [] }] = fromProtoMounts(
-    mount === undefined ? [] : [mount],
-  );
+  const made = mount === undefined ? { type: "", source: "", target: "", options: [] } : fromProtoMount(mount);
   return { ...made, mountPoint, mountedAt: fromProtoTimestamp(mountedAt), data: fromProtoLabels(data) };
 }
 
 function toProtoActiveMount(mount: ActiveMount) {
-  const [made] = toProtoMounts([mount]);
   return {
-    ...(made === undefined ? {} : { mount: made }),
+    mount: toProtoMount(mount),
     mountPoint: mount.mountPoint,
     mountedAt: toProtoTimestamp(mount.mountedAt),
     data: toProtoLabels(mount.data),

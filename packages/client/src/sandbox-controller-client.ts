@@ -1,6 +1,7 @@
 import type { Client, Transport } from "@connectrpc/connect";
 import { Controller } from "@berth/api/containerd/services/sandbox/v1/sandbox";
 import type { CallOptions } from "@berth/core/any";
+import { toProtoMount } from "@berth/core/mount";
 import { fromProtoLabels, toProtoLabels } from "@berth/core/labels";
 import type { Namespace } from "@berth/core/namespaces";
 import type {
@@ -16,7 +17,7 @@ import { createClient } from "@berth/rpc/client";
 
 import { callOptions } from "./call-options.ts";
 import { toProtoSandbox } from "./sandboxes-client.ts";
-import { fromProtoAny, fromProtoTimestampNs, present, toProtoAny, toProtoMounts } from "./wire-values.ts";
+import { fromProtoAny, fromProtoTimestampNs, present, toProtoAny } from "./wire-values.ts";
 
 /** This makes a client of the sandbox controller that goes by the name `sandboxer` at the other end of `transport`. */
 export function createSandboxControllerClient(transport: Transport, sandboxer: string): SandboxController {
@@ -38,7 +39,7 @@ class RemoteSandboxController implements SandboxController {
       {
         ...this.#name(sandbox.id),
         sandbox: toProtoSandbox(sandbox),
-        rootfs: toProtoMounts(rootfs),
+        rootfs: rootfs.map(toProtoMount),
         netnsPath,
         annotations: toProtoLabels(annotations),
         ...(options.options === undefined ? {} : { options: toProtoAny(options.options) }),

@@ -6,6 +6,7 @@ import type { ListOptions, UpdateOptions } from "@berth/core/content";
 import type { Labels } from "@berth/core/labels";
 import { fromProtoLabels, noLabels, toProtoLabels } from "@berth/core/labels";
 import type { Mount } from "@berth/core/mount";
+import { fromProtoMount } from "@berth/core/mount";
 import type {
   SnapshotCommitOptions,
   SnapshotInfo,
@@ -18,7 +19,7 @@ import { dataLoss } from "@berth/errors";
 import { createClient } from "@berth/rpc/client";
 
 import { type BackendOptions, callOptions } from "./call-options.ts";
-import { fromProtoInt, fromProtoMounts, fromProtoTimestamp, present, toProtoMask } from "./wire-values.ts";
+import { fromProtoInt, fromProtoTimestamp, present, toProtoMask } from "./wire-values.ts";
 
 /** This makes a snapshotter of the one called `snapshotter` at the peer. Disposing it does nothing at the peer. */
 export function createSnapshotsClient(
@@ -70,17 +71,17 @@ class RemoteSnapshotter implements Snapshotter {
       { snapshotter: this.#snapshotter, key },
       this.#optionsFor(key, options),
     );
-    return fromProtoMounts(mounts);
+    return mounts.map(fromProtoMount);
   }
 
   async prepare(key: string, parent: string, options?: SnapshotOptions): Promise<readonly Mount[]> {
     const { mounts } = await this.#client.prepare(this.#creation(key, parent, options), this.#optionsFor(key, options));
-    return fromProtoMounts(mounts);
+    return mounts.map(fromProtoMount);
   }
 
   async view(key: string, parent: string, options?: SnapshotOptions): Promise<readonly Mount[]> {
     const { mounts } = await this.#client.view(this.#creation(key, parent, options), this.#optionsFor(key, options));
-    return fromProtoMounts(mounts);
+    return mounts.map(fromProtoMount);
   }
 
   async commit(name: string, key: string, options?: SnapshotCommitOptions): Promise<void> {

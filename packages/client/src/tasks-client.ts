@@ -4,6 +4,7 @@ import { Tasks } from "@berth/api/containerd/services/tasks/v1/tasks";
 import { Status } from "@berth/api/containerd/v1/types/task";
 import type { Process } from "@berth/api/containerd/v1/types/task";
 import type { AnyValue, CallOptions } from "@berth/core/any";
+import { toProtoMount } from "@berth/core/mount";
 import type { Mount } from "@berth/core/mount";
 import type {
   ExecOptions,
@@ -27,7 +28,6 @@ import {
   present,
   toProtoAny,
   toProtoDescriptor,
-  toProtoMounts,
 } from "./wire-values.ts";
 
 /** What is needed to make a task; its spec and runtime stand in the container's record. */
@@ -89,7 +89,7 @@ class RemoteTaskRuntime implements TasksClient {
     const { pid } = await this.#client.create(
       {
         containerId: id,
-        rootfs: toProtoMounts(rootfs),
+        rootfs: rootfs.map(toProtoMount),
         stdin: io.stdin,
         stdout: io.stdout,
         stderr: io.stderr,

@@ -2,9 +2,7 @@ import type { Any, FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { DescriptorSchema } from "@berth/api/containerd/types/descriptor";
 import type { Descriptor as WireDescriptor } from "@berth/api/containerd/types/descriptor";
-import type { Mount as WireMount } from "@berth/api/containerd/types/mount";
 import type { AnyValue } from "@berth/core/any";
-import type { Mount } from "@berth/core/mount";
 import { dataLoss, outOfRange } from "@berth/errors";
 import type { Descriptor } from "@berth/oci";
 import { parseDigest } from "@berth/oci";
@@ -51,16 +49,6 @@ export function fromProtoAny(value: Any): AnyValue {
 /** This is the inverse of {@link fromProtoAny}. */
 export function toProtoAny(value: AnyValue): { typeUrl: string; value: Uint8Array } {
   return { typeUrl: value.typeUrl, value: value.value };
-}
-
-/** This reads mounts as a snapshotter answered them. */
-export function fromProtoMounts(mounts: readonly WireMount[]): readonly Mount[] {
-  return mounts.map(({ type, source, target, options }) => ({ type, source, target, options }));
-}
-
-/** This is the inverse of {@link fromProtoMounts}. */
-export function toProtoMounts(mounts: readonly Mount[]) {
-  return mounts.map(({ type, source, target, options }) => ({ type, source, target, options: [...options] }));
 }
 
 /** This reads a descriptor. @throws data_loss - the peer sent none; invalid_argument - its digest is none */

@@ -1,3 +1,4 @@
+import type { Mount as ProtoMount } from "@berth/api/containerd/types/mount";
 import { isFailedPrecondition, isUnimplemented, wrapError } from "@berth/errors";
 
 import type { CallOptions } from "./any.ts";
@@ -17,6 +18,17 @@ export interface Mount {
   readonly target: string;
   /** As in fstab: `ro`, `rbind`, `lowerdir=…`. Those that begin with `X-containerd.` are for the mount manager. */
   readonly options: readonly string[];
+}
+
+/** This reads the message of a mount. */
+export function fromProtoMount({ type, source, target, options }: ProtoMount): Mount {
+  return { type, source, target, options };
+}
+
+/** The inverse of {@link fromProtoMount}. */
+export function toProtoMount(mount: Mount): Pick<ProtoMount, "type" | "source" | "target" | "options"> {
+  const { type, source, target, options } = mount;
+  return { type, source, target, options: [...options] };
 }
 
 /** A mount that a mount manager, or one of its handlers, has made. */

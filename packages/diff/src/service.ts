@@ -1,10 +1,9 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import { type ApplyRequest, Diff, type DiffRequest } from "@berth/api/containerd/services/diff/v1/diff";
 import type { Descriptor as ProtoDescriptor } from "@berth/api/containerd/types/descriptor";
-import type { Mount as ProtoMount } from "@berth/api/containerd/types/mount";
 import type { Applier, ApplyOptions, Comparer } from "@berth/core/diff";
 import type { NamespaceOptions } from "@berth/core/metadata";
-import type { Mount } from "@berth/core/mount";
+import { fromProtoMount, type Mount } from "@berth/core/mount";
 import type { Namespace } from "@berth/core/namespaces";
 import { fromProtoTimestampNs } from "@berth/core/timestamp";
 import { invalidArgument, isUnimplemented, unimplemented } from "@berth/errors";
@@ -96,8 +95,4 @@ function fromProtoDescriptor(descriptor: ProtoDescriptor | undefined): Descripto
 function toProtoDescriptor(descriptor: Descriptor) {
   const { mediaType, digest, size, annotations } = descriptor;
   return { mediaType, digest, size: BigInt(size), annotations: annotations ?? {} };
-}
-
-function fromProtoMount({ type, source, target, options }: ProtoMount): Mount {
-  return { type, source, target, options };
 }

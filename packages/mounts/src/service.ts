@@ -2,9 +2,10 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import type { Mounts } from "@berth/api/containerd/services/mounts/v1/mounts";
-import type { ActivationInfoSchema, Mount as WireMount, MountSchema } from "@berth/api/containerd/types/mount";
+import type { ActivationInfoSchema } from "@berth/api/containerd/types/mount";
 import { fromProtoLabels, toProtoLabels } from "@berth/core/labels";
-import type { ActivationInfo, Mount, MountManager } from "@berth/core/mount";
+import type { ActivationInfo, MountManager } from "@berth/core/mount";
+import { fromProtoMount, toProtoMount } from "@berth/core/mount";
 import { unimplemented } from "@berth/errors";
 
 export { Mounts } from "@berth/api/containerd/services/mounts/v1/mounts";
@@ -41,14 +42,6 @@ export function createMountsService({ managerFor }: MountsServiceOptions): Servi
       for await (const info of infos) yield { info: toProtoInfo(info) };
     },
   };
-}
-
-function fromProtoMount({ type, source, target, options }: WireMount): Mount {
-  return { type, source, target, options };
-}
-
-function toProtoMount({ type, source, target, options }: Mount): MessageInitShape<typeof MountSchema> {
-  return { type, source, target, options: [...options] };
 }
 
 function toProtoInfo({ name, active, system, labels }: ActivationInfo): MessageInitShape<typeof ActivationInfoSchema> {

@@ -7,9 +7,8 @@ import {
   ListSnapshotsResponseSchema,
   Snapshots,
 } from "@berth/api/containerd/services/snapshots/v1/snapshots";
-import type { MountSchema } from "@berth/api/containerd/types/mount";
 import { fromProtoLabels, toProtoLabels } from "@berth/core/labels";
-import type { Mount } from "@berth/core/mount";
+import { toProtoMount } from "@berth/core/mount";
 import type { SnapshotInfo, SnapshotKind, Snapshotter } from "@berth/core/snapshots";
 import { invalidArgument, unimplemented } from "@berth/errors";
 
@@ -42,14 +41,14 @@ export function createSnapshotService({ snapshotterFor }: SnapshotServiceOptions
   return {
     async prepare({ snapshotter, key, parent, labels }, context) {
       const options = { labels: fromProtoLabels(labels), signal: context.signal };
-      return toProtoMounts(await snapshotterFor(context, snapshotter).prepare(key, parent, options));
+      return { mounts: (await snapshotterFor(context, snapshotter).prepare(key, parent, options)).map(toProtoMount) };
     },
     async view({ snapshotter, key, parent, labels }, context) {
       const options = { labels: fromProtoLabels(labels), signal: context.signal };
-      return toProtoMounts(await snapshotterFor(context, snapshotter).view(key, parent, options));
+      return { mounts: (await snapshotterFor(context, snapshotter).view(key, parent, options)).map(toProtoMount) };
     },
     async mounts({ snapshotter, key }, context) {
-      return toProtoMounts(await snapshotterFor(context, snapshotter).mounts(key, context));
+      return { mounts: (await snapshotterFor(context, snapshotter).mounts(key, context)).map(toProtoMount) };
     },
     async commit({ snapshotter, name, key, labels, parent }, context) {
       const rebase = parent === "" ? {} : { parent };
@@ -92,10 +91,6 @@ export function createSnapshotService({ snapshotterFor }: SnapshotServiceOptions
       return {};
     },
   };
-}
-
-function toProtoMounts(mounts: readonly Mount[]): { mounts: MessageInitShape<typeof MountSchema>[] } {
-  return { mounts: mounts.map((mount) => ({ ...mount, options: [...mount.options] })) };
 }
 
 function toProtoInfo(info: SnapshotInfo): MessageInitShape<typeof InfoSchema> {
