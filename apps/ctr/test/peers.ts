@@ -1,7 +1,7 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
-import type { PeerDaemon, ProgramOptions, ProgramResult, TemporaryDirectory } from "@berth/testing";
+import type { DaemonOptions, PeerDaemon, ProgramOptions, ProgramResult, TemporaryDirectory } from "@berth/testing";
 import { busyboxImage, launcher, runProgram, startBerthd, startContainerd, temporaryDirectory } from "@berth/testing";
 
 export { BUSYBOX_IMAGE } from "@berth/testing";
@@ -19,12 +19,12 @@ export interface Bench extends AsyncDisposable {
 }
 
 /** This starts a daemon and imports busybox with our own ctr. */
-export async function startBench(kind: "berthd" | "containerd"): Promise<Bench> {
+export async function startBench(kind: "berthd" | "containerd", options?: DaemonOptions): Promise<Bench> {
   await using stack = new AsyncDisposableStack();
   const directory = stack.use(await temporaryDirectory("ctr"));
   const archive = join(directory.path, "busybox.tar");
   await writeFile(archive, (await busyboxImage()).archive);
-  const daemon = stack.use(await (kind === "berthd" ? startBerthd() : startContainerd()));
+  const daemon = stack.use(await (kind === "berthd" ? startBerthd(options) : startContainerd(options)));
   const command = (args: readonly string[]): readonly [string, ...string[]] => [
     launcher("ctr"),
     "--address",

@@ -11,10 +11,10 @@ import { hostPlatform, MediaType, only, parseDigest } from "@berth/oci";
 
 import type { Client } from "./client.ts";
 import { createDiff } from "./create-diff.ts";
+import { freezeTask } from "./freeze-task.ts";
 import type { HeldLease } from "./held-lease.ts";
 import { holdImage } from "./hold-image.ts";
 import { storeImage } from "./store-image.ts";
-import type { RemoteTask } from "./tasks-client.ts";
 
 /** Options of {@link commitContainer}. */
 export interface CommitContainerOptions
@@ -114,7 +114,7 @@ async function diffOf(
 ): Promise<Descriptor> {
   const { signal, sourceDateEpoch, squash, compression, pause = true } = options;
   await using frozen = new AsyncDisposableStack();
-  if (pause) await freeze(leased, id, frozen, signal);
+  if (pause) await freezeTask(leased.tasks.task(id), frozen, { signal });
   const diff = (mediaType: string): Promise<Descriptor> =>
     createDiff(leased, snapshotKey, {
       snapshotter,
@@ -132,50 +132,6 @@ async function diffOf(
   const plain = await diff(LAYER_TYPES.none);
   const diffId = await diffIdOf(leased, plain, signal);
   return await convertLayer(plain, diffId, { content: leased.content, compression, signal });
-}
-
-/** Only what runs: who has paused it himself finds it paused. */
-async function freeze(
-  { tasks }: Client,
-  id: string,
-  frozen: AsyncDisposableStack,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  const task = tasks.task(id);
-  try {
-    if ((await task.state({ signal })).status !== "running") return;
-  } catch (error) {
-    if (isNotFound(error)) return;
-    throw error;
-  }
-  try {
-    await task.pause({ signal });
-  } catch (error) {
-    // It may have been frozen all the same; what is told is why it was not.
-    await thaw(task).catch(() => {});
-    throw error;
-  }
-  frozen.defer(() => thaw(task));
-}
-
-/** Without the caller's signal: nothing may stay frozen. What has ended, or runs on already, is not. */
-async function thaw(task: RemoteTask): Promise<void> {
-  try {
-    await task.resume();
-  } catch (error) {
-    // Not by the code: old shims have none of their own for it.
-    if (await isFrozen(task)) throw error;
-  }
-}
-
-async function isFrozen(task: RemoteTask): Promise<boolean> {
-  try {
-    const { status } = await task.state();
-    return status === "paused" || status === "pausing";
-  } catch (error) {
-    if (isNotFound(error)) return false;
-    throw error;
-  }
 }
 
 /** A tar that is not compressed has no label in containerd: it is its own. */

@@ -7,7 +7,7 @@ import type { Snapshotter } from "@berth/core/snapshots";
 import { isNotFound } from "@berth/errors";
 import type { ResolvedImage } from "@berth/images";
 import { resolveImage, unpack } from "@berth/images";
-import type { PlatformMatcher } from "@berth/oci";
+import type { Descriptor, PlatformMatcher } from "@berth/oci";
 import { hostPlatform, only } from "@berth/oci";
 import type { RuntimeSpec, SpecOption, UserFiles } from "@berth/oci/spec";
 import {
@@ -93,12 +93,23 @@ async function prepareRootfs(
   options: CreateContainerOptions,
   undo: AsyncDisposableStack,
 ): Promise<Rootfs> {
+  const { target, labels } = await leased.images.get(name, options);
+  const { image, mounts } = await prepareSnapshot(leased, target, options, undo);
+  return { image, imageLabels: labels, userFiles: await userFilesOf(leased, mounts, image, options) };
+}
+
+/** This makes the writable snapshot of a container, which `undo` removes; the image is unpacked if it is not yet. */
+export async function prepareSnapshot(
+  leased: Client,
+  target: Descriptor,
+  options: Pick<CreateContainerOptions, "id" | "snapshotter" | "platform" | "snapshotLabels" | "syncFs" | "signal">,
+  undo: AsyncDisposableStack,
+): Promise<{ readonly image: ResolvedImage; readonly mounts: readonly Mount[] }> {
   const { id, signal, snapshotter: snapshotterName = SNAPSHOTTER } = options;
   const snapshotter = leased.snapshotter(snapshotterName);
-  const { target, labels } = await leased.images.get(name, { signal });
   const platform = options.platform ?? only(hostPlatform());
   const image = await resolveImage(leased.content, target, platform, { signal });
-  if (!(await isCommitted(snapshotter, image.chainId, options))) {
+  if (!(await isCommitted(snapshotter, image.chainId, { signal }))) {
     await unpack(target, {
       content: leased.content,
       snapshotter,
@@ -111,7 +122,7 @@ async function prepareRootfs(
   }
   const mounts = await snapshotter.prepare(id, image.chainId, { labels: options.snapshotLabels ?? noLabels, signal });
   undo.defer(() => snapshotter.remove(id));
-  return { image, imageLabels: labels, userFiles: await userFilesOf(leased, mounts, image, options) };
+  return { image, mounts };
 }
 
 /** Some snapshotters describe mounts that only the daemon can make. */

@@ -3,6 +3,7 @@ import type { Container } from "@berth/core/containers";
 import { raceSignal } from "@berth/core/race-signal";
 import type { ExitStatus, ProcessIo } from "@berth/core/runtime";
 import { invalidArgument, isNotFound } from "@berth/errors";
+import type { Descriptor } from "@berth/oci";
 import type { SpecProcess } from "@berth/oci/spec";
 import { encodeProcess } from "@berth/oci/spec";
 

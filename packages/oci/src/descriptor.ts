@@ -63,7 +63,8 @@ function parsePlatformObject(value: unknown, place: string): Platform {
   };
 }
 
-function stringMap(value: unknown, place: string): Record<string, string> {
+/** This narrows a JSON value to annotations, or throws invalid_argument naming the place. */
+export function stringMap(value: unknown, place: string): Record<string, string> {
   const result: Record<string, string> = Object.create(null);
   for (const [key, entry] of Object.entries(record(value, `${place}: annotations`))) {
     if (typeof entry !== "string") throw invalidArgument(`${place}: annotation ${JSON.stringify(key)} is not a string`);

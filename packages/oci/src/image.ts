@@ -1,7 +1,7 @@
 import { invalidArgument } from "@berth/errors";
 
 import type { Descriptor } from "./descriptor.ts";
-import { parseDescriptor, record } from "./descriptor.ts";
+import { parseDescriptor, record, stringMap } from "./descriptor.ts";
 import type { Digest } from "./digest.ts";
 import { parseDigest } from "./digest.ts";
 import type { Platform } from "./platform.ts";
@@ -45,9 +45,11 @@ export interface ImageConfig {
 export function parseIndex(bytes: Uint8Array, place: string): ImageIndex {
   const fields = json(bytes, place);
   if (!Array.isArray(fields["manifests"])) throw invalidArgument(`${place}: not an index, "manifests" is missing`);
+  const annotations = fields["annotations"] ?? undefined;
   return {
     ...mediaTypeOf(fields),
     manifests: fields["manifests"].map((entry, index) => parseDescriptor(entry, `${place}: manifest ${index}`)),
+    ...(annotations !== undefined && { annotations: stringMap(annotations, place) }),
   };
 }
 

@@ -9,6 +9,11 @@ export const containers: Group = {
   summary: "Manage containers",
   commands: [
     {
+      name: "checkpoint",
+      summary: "Make an image that a container can be made of again",
+      load: async () => (await import("../commands/containers-checkpoint.ts")).checkpoint,
+    },
+    {
       name: "commit",
       summary: "Make an image of what a container has changed",
       load: async () => (await import("../commands/containers-commit.ts")).commit,
@@ -29,6 +34,11 @@ export const containers: Group = {
       name: "label",
       summary: "Set and clear labels of a container",
       load: async () => (await import("../commands/containers.ts")).label,
+    },
+    {
+      name: "restore",
+      summary: "Make a container of a checkpoint, and start it",
+      load: async () => (await import("../commands/containers-restore.ts")).restore,
     },
   ],
 };
@@ -213,6 +223,11 @@ export const tasks: Group = {
       name: "attach",
       summary: "Connect to the input and output of a running task",
       load: async () => (await import("../commands/tasks-attach.ts")).attach,
+    },
+    {
+      name: "checkpoint",
+      summary: "Write down the processes of a container, by CRIU",
+      load: async () => (await import("../commands/tasks-checkpoint.ts")).checkpoint,
     },
     { ...RM, summary: "Delete tasks", load: async () => (await import("../commands/tasks-delete.ts")).remove },
     {

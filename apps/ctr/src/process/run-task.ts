@@ -6,6 +6,7 @@ import { startTask } from "@berth/client/run";
 import type { AnyValue } from "@berth/core/any";
 import type { Container } from "@berth/core/containers";
 import { wrapError } from "@berth/errors";
+import type { Descriptor } from "@berth/oci";
 
 import type { ProcessSignals } from "./process-signals.ts";
 import { StandardStreams } from "./standard-streams.ts";
@@ -17,6 +18,8 @@ export interface TaskRunOptions {
   readonly terminal: boolean;
   readonly pidFile: string;
   readonly taskOptions: AnyValue | undefined;
+  /** What the process goes on from, instead of beginning. */
+  readonly checkpoint?: Descriptor | undefined;
   readonly signal: AbortSignal;
   /** Passed on to the task once it is there; absent for one that is left alone. */
   readonly signals?: ProcessSignals;
@@ -24,12 +27,13 @@ export interface TaskRunOptions {
 
 /** This makes and starts a container's task. After a failure the task is gone and the streams are closed. */
 export function startFromFlags(client: Client, container: Container, options: TaskRunOptions): Promise<RunningProcess> {
-  const { io, signal, taskOptions } = options;
+  const { io, signal, taskOptions, checkpoint } = options;
   return startTask(client, container, {
     io,
     signal,
     beforeStart: (task) => prepare(task, options),
     ...(taskOptions === undefined ? {} : { taskOptions }),
+    ...(checkpoint === undefined ? {} : { checkpoint }),
   });
 }
 

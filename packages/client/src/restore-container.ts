@@ -1,0 +1,117 @@
+import type { AnyValue, CallOptions } from "@berth/core/any";
+import type { Container } from "@berth/core/containers";
+import type { Image } from "@berth/core/images";
+import { noLabels } from "@berth/core/labels";
+import { isAlreadyExists, wrapError } from "@berth/errors";
+import type { Descriptor } from "@berth/oci";
+import { isIndexType, isManifestType, MediaType } from "@berth/oci";
+
+import { CheckpointType, readCheckpoint, readPart, requirePart } from "./checkpoint-index.ts";
+import type { Client } from "./client.ts";
+import { prepareSnapshot } from "./create-container.ts";
+import type { HeldLease } from "./held-lease.ts";
+import { holdImage } from "./hold-image.ts";
+
+/** Options of {@link restoreContainer}. */
+export interface RestoreContainerOptions extends CallOptions {
+  /** Also the changed files; without it the container begins with those of its image. */
+  readonly files?: boolean;
+}
+
+/** A container that was made again, and what `startTask` takes as `checkpoint` for its processes to go on where they were. */
+export interface RestoredContainer {
+  readonly container: Container;
+  /** Absent from a checkpoint without a task. */
+  readonly memory?: Descriptor;
+}
+
+/**
+ * This makes a container from a checkpoint: with its spec and runtime, from its image, which comes from the checkpoint where that has it, and gets its name back if that is free.
+ * After a failure no container and no snapshot is left.
+ *
+ * @throws not_found - no image of that name, or a blob of it, or the container's image is neither here nor in it
+ * @throws invalid_argument - it is no checkpoint of a container, or lacks what is to be restored; already_exists - the container
+ * @see containerd client/client.go, Restore
+ */
+export async function restoreContainer(
+  client: Client,
+  id: string,
+  name: string,
+  options: RestoreContainerOptions = {},
+): Promise<RestoredContainer> {
+  await using lease = await client.lease(options);
+  try {
+    return await restoreUnderLease(lease, id, name, options);
+  } catch (error) {
+    throw wrapError(error, `restore container ${id} from ${name}`);
+  }
+}
+
+async function restoreUnderLease(
+  lease: HeldLease,
+  id: string,
+  name: string,
+  { files = false, signal }: RestoreContainerOptions,
+): Promise<RestoredContainer> {
+  const { client } = lease;
+  const { content } = client;
+  const { target } = await holdImage(lease, name, { signal });
+  const { parts, origin } = await readCheckpoint(content, target, { signal });
+  const spec = await readPart(content, requirePart(parts, CheckpointType.spec, NO_SPEC), { signal });
+  const layer = files ? requirePart(parts, MediaType.ociLayerGzip, NO_FILES) : undefined;
+  const stored = parts.find(({ mediaType }) => mediaType === CheckpointType.runtimeOptions);
+  const runtimeOptions = stored && (await readPart(content, stored, { signal }));
+  await using undo = new AsyncDisposableStack();
+  const image = await imageOf(lease, parts, origin.image, { signal });
+  const { snapshotter } = origin;
+  const { mounts } = await prepareSnapshot(client, image.target, { id, snapshotter, signal }, undo);
+  if (layer !== undefined) await client.diff.apply(layer, mounts, { signal });
+  const container = await client.containers.create(
+    {
+      id,
+      labels: noLabels,
+      image: image.name,
+      runtime: { name: origin.runtime, ...(runtimeOptions && { options: runtimeOptions }) },
+      spec: inOwnCgroup(spec, origin.container, `${client.namespace}/${id}`),
+      snapshotter,
+      snapshotKey: id,
+      extensions: new Map(),
+      sandboxId: "",
+    },
+    { signal },
+  );
+  undo.move();
+  const memory = parts.find(({ mediaType }) => mediaType === CheckpointType.memory);
+  return { container, ...(memory && { memory }) };
+}
+
+/**
+ * In the cgroup of the container that was written down, which may run still, one would end with the other. Only that which containers are given unasked is another one. As text: JSON.parse
+ * does not keep every number of a spec.
+ */
+function inOwnCgroup({ typeUrl, value }: AnyValue, from: string | undefined, to: string): AnyValue {
+  if (from === undefined) return { typeUrl, value };
+  const member = (name: string): string => `"cgroupsPath":${JSON.stringify(`/${name}`)}`;
+  const text = new TextDecoder().decode(value).replace(member(from), () => member(to));
+  return { typeUrl, value: new TextEncoder().encode(text) };
+}
+
+const NO_SPEC = "it has no spec: containerd's own ctr puts one only into checkpoints with --task";
+const NO_FILES = "it has no changed files";
+
+/** The image that the changed files stand on: the checkpoint's own, whatever its name stands for by now. */
+async function imageOf(
+  lease: HeldLease,
+  parts: readonly Descriptor[],
+  name: string,
+  { signal }: CallOptions,
+): Promise<Pick<Image, "name" | "target">> {
+  const target = parts.find(({ mediaType }) => isManifestType(mediaType) || isIndexType(mediaType));
+  if (target === undefined) return await holdImage(lease, name, { signal });
+  try {
+    return await lease.client.images.create({ name, target, labels: noLabels }, { signal });
+  } catch (error) {
+    if (!isAlreadyExists(error)) throw error;
+    return { name, target };
+  }
+}
