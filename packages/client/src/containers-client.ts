@@ -6,11 +6,12 @@ import type { AnyValue, CallOptions } from "@berth/core/any";
 import type { Container, ContainerSpec, ContainerStore } from "@berth/core/containers";
 import type { ListOptions, UpdateOptions } from "@berth/core/content";
 import { fromProtoLabels, toProtoLabels } from "@berth/core/labels";
+import { fromProtoTimestamp } from "@berth/core/timestamp";
 import { isUnimplemented } from "@berth/errors";
 import { createClient } from "@berth/rpc/client";
 
 import { callOptions } from "./call-options.ts";
-import { fromProtoAny, fromProtoTimestamp, present, toProtoAny, toProtoMask } from "./wire-values.ts";
+import { fromProtoAny, present, toProtoAny, toProtoMask } from "./wire-values.ts";
 
 /** This makes a container store of the one that answers over `transport`. */
 export function createContainersClient(transport: Transport): ContainerStore {

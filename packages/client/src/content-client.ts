@@ -14,6 +14,7 @@ import type {
 } from "@berth/core/content";
 import type { Labels } from "@berth/core/labels";
 import { fromProtoLabels, toProtoLabels } from "@berth/core/labels";
+import { fromProtoTimestamp } from "@berth/core/timestamp";
 import type { Digest } from "@berth/oci";
 import { parseDigest } from "@berth/oci";
 import { createClient } from "@berth/rpc/client";
@@ -21,7 +22,7 @@ import { createClient } from "@berth/rpc/client";
 import { type BackendOptions, callOptions } from "./call-options.ts";
 import { RemoteContentReader } from "./content-reader.ts";
 import { RemoteContentWriter } from "./content-writer.ts";
-import { fromProtoInt, fromProtoTimestamp, present, toProtoMask } from "./wire-values.ts";
+import { fromProtoInt, present, toProtoMask } from "./wire-values.ts";
 
 /** This makes a content store of the one that answers over `transport`. */
 export function createContentClient(transport: Transport, options: BackendOptions = {}): ContentStore {

@@ -5,6 +5,7 @@ import { WriteAction, WriteContentRequestSchema } from "@berth/api/containerd/se
 import type { CallOptions } from "@berth/core/any";
 import type { CommitOptions, ContentInfo, ContentWriter, IngestStatus, WriterOptions } from "@berth/core/content";
 import { toProtoLabels } from "@berth/core/labels";
+import { fromProtoTimestamp } from "@berth/core/timestamp";
 import { canceled, failedPrecondition, invalidArgument, unavailable } from "@berth/errors";
 import type { Digest } from "@berth/oci";
 import { digestAlgorithm, parseDigest } from "@berth/oci";
@@ -12,7 +13,7 @@ import { bulkMessage } from "@berth/rpc/client";
 
 import { callOptions } from "./call-options.ts";
 import { MessageQueue } from "./message-queue.ts";
-import { fromProtoInt, fromProtoTimestamp } from "./wire-values.ts";
+import { fromProtoInt } from "./wire-values.ts";
 
 type Request = MessageInitShape<typeof WriteContentRequestSchema>;
 

@@ -6,10 +6,11 @@ import type { ListOptions } from "@berth/core/content";
 import type { EventEnvelope, EventExchange } from "@berth/core/events";
 import type { Namespace } from "@berth/core/namespaces";
 import { parseNamespace } from "@berth/core/namespaces";
+import { fromProtoTimestampNs, toProtoTimestampNs } from "@berth/core/timestamp";
 import { createClient } from "@berth/rpc/client";
 
 import { callOptions } from "./call-options.ts";
-import { fromProtoAny, fromProtoTimestampNs, present, toProtoAny, toProtoTimestampNs } from "./wire-values.ts";
+import { fromProtoAny, present, toProtoAny } from "./wire-values.ts";
 
 /**
  * This makes an event exchange of the one that answers over `transport`.

@@ -5,18 +5,12 @@ import type { CallOptions } from "@berth/core/any";
 import type { ListOptions } from "@berth/core/content";
 import type { DeleteOptions, Image, ImageSpec, ImageStore, ImageWriteOptions } from "@berth/core/images";
 import { fromProtoLabels, toProtoLabels } from "@berth/core/labels";
+import { fromProtoTimestamp, toProtoTimestamp } from "@berth/core/timestamp";
 import type { Descriptor } from "@berth/oci";
 import { createClient } from "@berth/rpc/client";
 
 import { callOptions } from "./call-options.ts";
-import {
-  fromProtoDescriptor,
-  fromProtoTimestamp,
-  present,
-  toProtoDescriptor,
-  toProtoMask,
-  toProtoTimestamp,
-} from "./wire-values.ts";
+import { fromProtoDescriptor, present, toProtoDescriptor, toProtoMask } from "./wire-values.ts";
 
 /** This makes an image store of the one that answers over `transport`. */
 export function createImagesClient(transport: Transport): ImageStore {

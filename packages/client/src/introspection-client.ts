@@ -5,10 +5,11 @@ import { Introspection } from "@berth/api/containerd/services/introspection/v1/i
 import type { AnyValue, CallOptions } from "@berth/core/any";
 import type { ListOptions } from "@berth/core/content";
 import type { DeprecationWarning, PluginRecord } from "@berth/core/introspection";
+import { fromProtoTimestamp } from "@berth/core/timestamp";
 import { createClient } from "@berth/rpc/client";
 
 import { callOptions } from "./call-options.ts";
-import { fromProtoAny, fromProtoInt, fromProtoTimestamp, present, toProtoAny } from "./wire-values.ts";
+import { fromProtoAny, fromProtoInt, present, toProtoAny } from "./wire-values.ts";
 
 /** What a daemon says of itself. */
 export interface ServerInfo {

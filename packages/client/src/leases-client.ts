@@ -7,10 +7,11 @@ import type { DeleteOptions } from "@berth/core/images";
 import type { Labels } from "@berth/core/labels";
 import { fromProtoLabels, toProtoLabels } from "@berth/core/labels";
 import type { Lease, LeaseManager, LeaseResource } from "@berth/core/leases";
+import { fromProtoTimestamp } from "@berth/core/timestamp";
 import { createClient } from "@berth/rpc/client";
 
 import { callOptions } from "./call-options.ts";
-import { fromProtoTimestamp, present } from "./wire-values.ts";
+import { present } from "./wire-values.ts";
 
 /** This makes a lease manager of the one that answers over `transport`. An empty id lets the peer choose one. */
 export function createLeasesClient(transport: Transport): LeaseManager {

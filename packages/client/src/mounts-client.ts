@@ -6,11 +6,12 @@ import type { ListOptions, UpdateOptions } from "@berth/core/content";
 import { fromProtoLabels, noLabels, toProtoLabels } from "@berth/core/labels";
 import type { ActivateOptions, ActivationInfo, ActiveMount, Mount, MountManager } from "@berth/core/mount";
 import { fromProtoMount, toProtoMount } from "@berth/core/mount";
+import { fromProtoTimestamp, toProtoTimestamp } from "@berth/core/timestamp";
 import { invalidArgument } from "@berth/errors";
 import { createClient } from "@berth/rpc/client";
 
 import { callOptions } from "./call-options.ts";
-import { fromProtoTimestamp, present, toProtoMask, toProtoTimestamp } from "./wire-values.ts";
+import { present, toProtoMask } from "./wire-values.ts";
 
 /**
  * This makes a mount manager of the one that answers over `transport`. Its mounts are made where the peer is. Types that the caller

@@ -12,12 +12,13 @@ import type {
   SandboxStatus,
 } from "@berth/core/sandbox-controller";
 import type { SandboxSpec } from "@berth/core/sandboxes";
+import { fromProtoTimestampNs } from "@berth/core/timestamp";
 import type { Platform } from "@berth/oci";
 import { createClient } from "@berth/rpc/client";
 
 import { callOptions } from "./call-options.ts";
 import { toProtoSandbox } from "./sandboxes-client.ts";
-import { fromProtoAny, fromProtoTimestampNs, present, toProtoAny } from "./wire-values.ts";
+import { fromProtoAny, present, toProtoAny } from "./wire-values.ts";
 
 /** This makes a client of the sandbox controller that goes by the name `sandboxer` at the other end of `transport`. */
 export function createSandboxControllerClient(transport: Transport, sandboxer: string): SandboxController {

@@ -5,10 +5,11 @@ import type { AnyValue, CallOptions } from "@berth/core/any";
 import type { ListOptions, UpdateOptions } from "@berth/core/content";
 import { fromProtoLabels, toProtoLabels } from "@berth/core/labels";
 import type { Sandbox, SandboxSpec, SandboxStore } from "@berth/core/sandboxes";
+import { fromProtoTimestamp } from "@berth/core/timestamp";
 import { createClient } from "@berth/rpc/client";
 
 import { callOptions } from "./call-options.ts";
-import { fromProtoAny, fromProtoTimestamp, present, toProtoAny } from "./wire-values.ts";
+import { fromProtoAny, present, toProtoAny } from "./wire-values.ts";
 
 /** This makes a store of sandboxes of the one that answers over `transport`. */
 export function createSandboxesClient(transport: Transport): SandboxStore {

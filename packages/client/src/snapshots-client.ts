@@ -15,11 +15,12 @@ import type {
   Snapshotter,
   SnapshotUsage,
 } from "@berth/core/snapshots";
+import { fromProtoTimestamp } from "@berth/core/timestamp";
 import { dataLoss } from "@berth/errors";
 import { createClient } from "@berth/rpc/client";
 
 import { type BackendOptions, callOptions } from "./call-options.ts";
-import { fromProtoInt, fromProtoTimestamp, present, toProtoMask } from "./wire-values.ts";
+import { fromProtoInt, present, toProtoMask } from "./wire-values.ts";
 
 /** This makes a snapshotter of the one called `snapshotter` at the peer. Disposing it does nothing at the peer. */
 export function createSnapshotsClient(

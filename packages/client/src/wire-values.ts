@@ -1,4 +1,4 @@
-import type { Any, FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
+import type { Any, FieldMask } from "@bufbuild/protobuf/wkt";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { DescriptorSchema } from "@berth/api/containerd/types/descriptor";
 import type { Descriptor as WireDescriptor } from "@berth/api/containerd/types/descriptor";
@@ -7,38 +7,11 @@ import { dataLoss, outOfRange } from "@berth/errors";
 import type { Descriptor } from "@berth/oci";
 import { parseDigest } from "@berth/oci";
 
-/** Go's zero time is the year 1: as a time of berth it means "not set", which is 0. */
-const GO_ZERO_SECONDS = -62_135_596_800n;
-
 /** This narrows an int64. @throws out_of_range - it has no exact JavaScript number */
 export function fromProtoInt(value: bigint): number {
   const number = Number(value);
   if (!Number.isSafeInteger(number)) throw outOfRange(`${value} is beyond 2^53 - 1`);
   return number;
-}
-
-/** This returns milliseconds since 1970, 0 for a time that is not set. */
-export function fromProtoTimestamp(time: Timestamp | undefined): number {
-  return time === undefined ? 0 : Number(fromProtoTimestampNs(time) / 1_000_000n);
-}
-
-/** This returns nanoseconds since 1970, 0 for a time that is not set. */
-export function fromProtoTimestampNs(time: Timestamp | undefined): bigint {
-  if (time === undefined || time.seconds === GO_ZERO_SECONDS) return 0n;
-  return time.seconds * 1_000_000_000n + BigInt(time.nanos);
-}
-
-/** This is the inverse of {@link fromProtoTimestampNs}. */
-export function toProtoTimestampNs(timeNs: bigint): { seconds: bigint; nanos: number } {
-  const seconds = timeNs / 1_000_000_000n;
-  const nanos = Number(timeNs % 1_000_000_000n);
-  // The wire counts nanoseconds forward, also before 1970.
-  return nanos < 0 ? { seconds: seconds - 1n, nanos: nanos + 1_000_000_000 } : { seconds, nanos };
-}
-
-/** This is the inverse of {@link fromProtoTimestamp}. */
-export function toProtoTimestamp(timeMs: number): { seconds: bigint; nanos: number } {
-  return toProtoTimestampNs(BigInt(Math.trunc(timeMs)) * 1_000_000n);
 }
 
 /** This drops what protobuf-es adds to a message. */

@@ -3,6 +3,7 @@ import { create } from "@bufbuild/protobuf";
 import { TimestampSchema } from "@bufbuild/protobuf/wkt";
 
 const NS_PER_SECOND = 1_000_000_000n;
+const NS_PER_MS = 1_000_000n;
 /** The beginning of the year 1, by which Go says that there is no time. */
 const GO_ZERO_TIME_NS = -62_135_596_800n * NS_PER_SECOND;
 
@@ -22,6 +23,16 @@ export function fromProtoTimestampNs(timestamp: Timestamp | undefined): bigint {
   if (timestamp === undefined) return 0n;
   const timestampNs = timestamp.seconds * NS_PER_SECOND + BigInt(timestamp.nanos);
   return timestampNs === GO_ZERO_TIME_NS ? 0n : timestampNs;
+}
+
+/** This makes a protobuf timestamp of milliseconds since 1970; the inverse of {@link fromProtoTimestamp}. */
+export function toProtoTimestamp(timestampMs: number): Timestamp {
+  return toProtoTimestampNs(BigInt(Math.trunc(timestampMs)) * NS_PER_MS);
+}
+
+/** This returns the milliseconds since 1970 of a protobuf timestamp; 0 when there is none, also where Go says so. */
+export function fromProtoTimestamp(timestamp: Timestamp | undefined): number {
+  return Number(fromProtoTimestampNs(timestamp) / NS_PER_MS);
 }
 
 /** This reads the clock, in nanoseconds since 1970. */

@@ -5,7 +5,7 @@ import type { Applier, ApplyOptions, Comparer } from "@berth/core/diff";
 import type { NamespaceOptions } from "@berth/core/metadata";
 import { fromProtoMount, type Mount } from "@berth/core/mount";
 import type { Namespace } from "@berth/core/namespaces";
-import { fromProtoTimestampNs } from "@berth/core/timestamp";
+import { fromProtoTimestamp } from "@berth/core/timestamp";
 import { invalidArgument, isUnimplemented, unimplemented } from "@berth/errors";
 import { type Descriptor, parseDigest } from "@berth/oci";
 import { leaseOf, namespaceOf } from "@berth/rpc";
@@ -79,9 +79,7 @@ function compare(differ: Comparer, request: DiffRequest, signal: AbortSignal): P
     signal,
     ...(mediaType === "" ? {} : { mediaType }),
     ...(ref === "" ? {} : { ref }),
-    ...(sourceDateEpoch === undefined
-      ? {}
-      : { sourceDateEpoch: Number(fromProtoTimestampNs(sourceDateEpoch) / 1_000_000n) }),
+    ...(sourceDateEpoch === undefined ? {} : { sourceDateEpoch: fromProtoTimestamp(sourceDateEpoch) }),
   });
 }
 

@@ -1,5 +1,4 @@
 import { TaskExitSchema } from "@berth/api/containerd/events/task";
-import { fromProtoTimestampNs, toProtoTimestampNs } from "@berth/core/timestamp";
 import type { EventEnvelope } from "@berth/core/events";
 import { parseNamespace } from "@berth/core/namespaces";
 import { codeName, codeOf } from "@berth/errors";
@@ -93,10 +92,4 @@ it("a slow subscriber is ended, others go on", async () => {
     expect((await fast.next()).done).toBe(false);
   }
   expect(await codeThrown(() => slow.next())).toBe("resource_exhausted");
-});
-
-it.each([0n, 1n, -1n, 1_700_000_000_123_456_789n, -1_500_000_000n])("toProtoTimestampNs keeps %s", (ns) => {
-  const timestamp = toProtoTimestampNs(ns);
-  expect(timestamp.nanos).toBeGreaterThanOrEqual(0);
-  expect(fromProtoTimestampNs(timestamp)).toBe(ns);
 });

@@ -7,12 +7,12 @@ import {
   ListContainersResponseSchema,
 } from "@berth/api/containerd/services/containers/v1/containers";
 import type { Container, ContainerSpec } from "@berth/core/containers";
+import { toProtoTimestamp } from "@berth/core/timestamp";
 import { fromProtoLabels, toProtoLabels } from "@berth/core/labels";
 import { invalidArgument } from "@berth/errors";
 
 import { listAnswer, recordEncoder, singleAnswer } from "./encode-list.ts";
 import { fromProtoAny, fromProtoExtensions, toProtoExtensions } from "./proto-any.ts";
-import { toProtoTimeMs } from "./proto-time.ts";
 import type { StoresOf } from "./scope.ts";
 
 /** This serves `containerd.services.containers.v1.Containers` over any container store. */
@@ -79,8 +79,8 @@ export function toProtoContainer(container: Container): ProtoContainer {
     snapshotKey,
     extensions: toProtoExtensions(extensions),
     sandbox: sandboxId,
-    createdAt: toProtoTimeMs(container.createdAt),
-    updatedAt: toProtoTimeMs(container.updatedAt),
+    createdAt: toProtoTimestamp(container.createdAt),
+    updatedAt: toProtoTimestamp(container.updatedAt),
   });
 }
 

@@ -4,11 +4,11 @@ import type { Image as ProtoImage, Images } from "@berth/api/containerd/services
 import { ImageSchema, ListImagesResponseSchema } from "@berth/api/containerd/services/images/v1/images";
 import type { Image, ImageSpec, ImageStore } from "@berth/core/images";
 import { fromProtoLabels, toProtoLabels } from "@berth/core/labels";
+import { fromProtoTimestamp, toProtoTimestamp } from "@berth/core/timestamp";
 import { invalidArgument } from "@berth/errors";
 import { parseDigest } from "@berth/oci";
 
 import { listAnswer, recordEncoder } from "./encode-list.ts";
-import { fromProtoTimeMs, toProtoTimeMs } from "./proto-time.ts";
 import type { StoresOf } from "./scope.ts";
 
 /** This serves `containerd.services.images.v1.Images` over any image store. */
@@ -23,12 +23,12 @@ export function createImagesService(storesOf: StoresOf): ServiceImpl<typeof Imag
       return listAnswer(create(ListImagesResponseSchema), "images", images, imageEncoder);
     },
     async create({ image, sourceDateEpoch }, context) {
-      const time = sourceDateEpoch === undefined ? {} : { sourceDateEpoch: fromProtoTimeMs(sourceDateEpoch) };
+      const time = sourceDateEpoch === undefined ? {} : { sourceDateEpoch: fromProtoTimestamp(sourceDateEpoch) };
       const options = { signal: context.signal, ...time };
       return { image: toProtoImage(await storesOf(context).images.create(fromProtoImage(image), options)) };
     },
     async update({ image, updateMask, sourceDateEpoch }, context) {
-      const time = sourceDateEpoch === undefined ? {} : { sourceDateEpoch: fromProtoTimeMs(sourceDateEpoch) };
+      const time = sourceDateEpoch === undefined ? {} : { sourceDateEpoch: fromProtoTimestamp(sourceDateEpoch) };
       const fieldpaths = updateMask?.paths ?? [];
       const options = { signal: context.signal, fieldpaths, ...time };
       const { images } = storesOf(context);
@@ -52,8 +52,8 @@ function toProtoImage({ name, labels, target, createdAt, updatedAt }: Image): Pr
     name,
     labels: toProtoLabels(labels),
     target: { mediaType, digest, size: BigInt(size), annotations: { ...annotations } },
-    createdAt: toProtoTimeMs(createdAt),
-    updatedAt: toProtoTimeMs(updatedAt),
+    createdAt: toProtoTimestamp(createdAt),
+    updatedAt: toProtoTimestamp(updatedAt),
   });
 }
 

@@ -6,9 +6,9 @@ import type { Leases, Lease as ProtoLease, Resource } from "@berth/api/container
 import { LeaseSchema } from "@berth/api/containerd/services/leases/v1/leases";
 import { fromProtoLabels, toProtoLabels } from "@berth/core/labels";
 import type { Lease, LeaseResource } from "@berth/core/leases";
+import { toProtoTimestamp } from "@berth/core/timestamp";
 import { invalidArgument } from "@berth/errors";
 
-import { toProtoTimeMs } from "./proto-time.ts";
 import type { StoresOf } from "./scope.ts";
 
 /** This serves `containerd.services.leases.v1.Leases` over any lease manager. A lease made without an id gets a random one. */
@@ -46,7 +46,7 @@ export function createLeasesService(storesOf: StoresOf): ServiceImpl<typeof Leas
 
 /** This makes the message of a lease. */
 function toProtoLease({ id, labels, createdAt }: Lease): ProtoLease {
-  return create(LeaseSchema, { id, labels: toProtoLabels(labels), createdAt: toProtoTimeMs(createdAt) });
+  return create(LeaseSchema, { id, labels: toProtoLabels(labels), createdAt: toProtoTimestamp(createdAt) });
 }
 
 function fromProtoResource(resource: Resource | undefined): LeaseResource {

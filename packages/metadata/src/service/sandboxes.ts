@@ -5,10 +5,10 @@ import type { Sandbox as ProtoSandbox } from "@berth/api/containerd/types/sandbo
 import { SandboxSchema } from "@berth/api/containerd/types/sandbox";
 import { fromProtoLabels, toProtoLabels } from "@berth/core/labels";
 import type { Sandbox, SandboxSpec, SandboxStore } from "@berth/core/sandboxes";
+import { toProtoTimestamp } from "@berth/core/timestamp";
 import { invalidArgument } from "@berth/errors";
 
 import { fromProtoAny, fromProtoExtensions, toProtoExtensions } from "./proto-any.ts";
-import { toProtoTimeMs } from "./proto-time.ts";
 
 /** Gives the sandboxes that a call works on: of its namespace. */
 export type SandboxesOf = (context: HandlerContext) => SandboxStore;
@@ -49,8 +49,8 @@ function toProtoSandbox(sandbox: Sandbox): ProtoSandbox {
     ...(spec === undefined ? {} : { spec }),
     sandboxer,
     extensions: toProtoExtensions(extensions),
-    createdAt: toProtoTimeMs(sandbox.createdAt),
-    updatedAt: toProtoTimeMs(sandbox.updatedAt),
+    createdAt: toProtoTimestamp(sandbox.createdAt),
+    updatedAt: toProtoTimestamp(sandbox.updatedAt),
   });
 }
 
