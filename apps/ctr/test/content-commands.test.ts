@@ -207,6 +207,15 @@ describe.each(["berthd", "containerd"] as const)("content and images on %s", (ki
       [{ path: "bin/new", type: "link", linkPath: "bin/old" } as const, file("bin/.wh.old", "")],
       ["alias", "new"],
     ],
+    ["a directory in place of a file", [{ path: "bin/old/", type: "directory", mode: 0o755 } as const], ["alias"]],
+    ["a directory that only what is in it tells of", [file("bin/old/x", "n")], ["alias"]],
+    ["a pipe in place of a file", [{ path: "bin/old", type: "fifo" } as const], ["alias"]],
+    ["a link in place of a file", [{ path: "bin/old", type: "symlink", linkPath: "x" } as const], ["alias", "old"]],
+    [
+      "a link in place of the part",
+      [{ path: "bin", type: "symlink", linkPath: "usr/bin" } as const, file("lib/x", "n")],
+      [],
+    ],
   ])("a layer takes away what is below it: %s", TIMEOUT, async (what, upper, expected) => {
     const name = `example.org/layers:${sha256(Buffer.from(what)).slice(-8)}`;
     const alias = { path: "bin/alias", type: "symlink", linkPath: "old" } as const;
@@ -215,10 +224,14 @@ describe.each(["berthd", "containerd"] as const)("content and images on %s", (ki
     await writeFile(archive, image.archive);
     await say("images", "import", "--local", "--no-unpack", archive);
     const path = place(name.slice(-8));
+    if (expected.length === 0) {
+      expect(await fail("install", "--path", path, name)).toMatch(/nothing in bin/);
+      return;
+    }
     const installed = (await say("install", "--path", path, name)).trim().split("\n");
     expect(installed.toSorted()).toEqual(expected.map((each) => join(path, "bin", each)));
     const own = upper.find((entry) => entry.path === "bin/old");
-    if (own !== undefined) expect(await readFile(join(path, "bin/old"), "utf8")).toBe("n");
+    if (own?.type === "file") expect(await readFile(join(path, "bin/old"), "utf8")).toBe("n");
   });
 });
 

@@ -22,6 +22,8 @@ export interface InstallOptions {
 
 const WHITEOUT = ".wh.";
 const OPAQUE = ".wh..wh..opq";
+/** Types of entries that become files. */
+const INSTALLED: ReadonlySet<string> = new Set(["file", "symlink", "link"]);
 
 /**
  * This writes files of an image to a directory and returns their paths. They are gathered beside their place first, so that one that fails installs nothing; then each takes its place in one step.
@@ -89,11 +91,30 @@ function takenAway(path: string, parts: readonly string[]): readonly string[] | 
   return place === undefined ? [] : [place];
 }
 
+/**
+ * This returns what an entry takes the place of without being a file that is installed: something other than a directory where a part was, and what is, or is in, a directory
+ * where a file was.
+ */
+function displaced(path: string, type: string, parts: readonly string[]): string | undefined {
+  const [part = "", name, ...below] = path.split("/").filter((each) => each !== "" && each !== ".");
+  if (!parts.includes(part)) return undefined;
+  if (name === undefined) return type === "directory" ? undefined : part;
+  if (below.length === 0 && INSTALLED.has(type)) return undefined;
+  return placeOf(`${part}/${name}`, parts);
+}
+
 async function stage(entry: TarEntry, { own, below, parts, gone }: StagedLayer): Promise<void> {
   const { path, type, linkPath, mode } = entry.header;
   const hidden = takenAway(path, parts);
   if (hidden !== undefined) {
     for (const each of hidden) gone.add(each);
+    return;
+  }
+  const other = displaced(path, type, parts);
+  if (other !== undefined) {
+    gone.add(other);
+    await rm(join(own, other), { recursive: true, force: true });
+    await makeParts(own, parts);
     return;
   }
   const place = placeOf(path, parts);
@@ -106,11 +127,11 @@ async function stage(entry: TarEntry, { own, below, parts, gone }: StagedLayer):
     await rm(file, { force: true });
     await symlink(linkPath, file);
   } else if (type === "link") {
-    const other = placeOf(linkPath, parts);
-    if (other === undefined) throw invalidArgument(`${path} is a link to ${linkPath}, which is not installed`);
+    const original = placeOf(linkPath, parts);
+    if (original === undefined) throw invalidArgument(`${path} is a link to ${linkPath}, which is not installed`);
     await rm(file, { force: true });
-    const root = (await isThere(join(own, other))) ? own : below;
-    await link(join(root, other), file);
+    const root = (await isThere(join(own, original))) ? own : below;
+    await link(join(root, original), file);
   }
 }
 
