@@ -1,13 +1,15 @@
 import { closeSync, openSync } from "node:fs";
 import { mkdir, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 
 import { internal } from "@berth/errors";
 import { shutdownFileSystem, type ShutdownMode } from "@berth/linux/files";
-import { mountAll, readMountInfo, unmount } from "@berth/linux/mount";
+import { findLoopDevices, mountAll, readMountInfo, unmount } from "@berth/linux/mount";
 import { debianLibraries, debianTool, runProgram, temporaryDirectory } from "@berth/testing";
 
 const MIB = 1024 ** 2;
+const DETACH_DEADLINE_MS = 20_000;
 
 /** File systems that a root may be on. All but btrfs can lose their power. */
 export type FaultFileSystem = "ext4" | "xfs" | "btrfs";
@@ -58,10 +60,18 @@ export async function faultDisk(options: FaultDiskOptions): Promise<FaultDisk> {
     },
     async remount() {
       await unmountBelow(path);
+      await untilDetached(image);
       mount();
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
+}
+
+/** A namespace of mounts that somebody made meanwhile has it mounted too, and mounting it again would give what has no power. */
+async function untilDetached(image: string): Promise<void> {
+  for (const deadline = Date.now() + DETACH_DEADLINE_MS; findLoopDevices(image).length > 0; await sleep(20)) {
+    if (Date.now() > deadline) throw internal(`${image} stays mounted elsewhere`);
+  }
 }
 
 /** The deepest first. No path may be looked up: xfs without power answers nothing but EIO. */
