@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
 import type { Client } from "../src/index.ts";
 import { createClient } from "../src/index.ts";
+import { PROBE_TOPIC, untilSubscribed } from "./until-subscribed.ts";
 
 describe("createClient", () => {
   let daemon: PeerDaemon;
@@ -67,8 +68,8 @@ describe("createClient", () => {
     const abort = new AbortController();
     const events = client.events.subscribe({ filters: ['topic~="^/test/"'], signal: abort.signal });
     const event = { typeUrl: "containerd.events.NamespaceDelete", value: new Uint8Array([10, 1, 120]) };
-    // The protocol does not tell when a subscription has begun.
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    const envelopes = events[Symbol.asyncIterator]();
+    await untilSubscribed(client, envelopes.next());
     await client.events.publish(parseNamespace("three"), "/test/one", event);
     await client.events.forward({
       namespace: parseNamespace("four"),
@@ -77,7 +78,8 @@ describe("createClient", () => {
       timestampNs: 1_000_000_001n,
     });
     const seen: string[] = [];
-    for await (const envelope of events) {
+    for await (const envelope of { [Symbol.asyncIterator]: () => envelopes }) {
+      if (envelope.topic === PROBE_TOPIC) continue;
       seen.push(
         `${envelope.namespace} ${envelope.topic} ${envelope.topic === "/test/two" ? envelope.timestampNs : ""}`,
       );

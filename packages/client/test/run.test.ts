@@ -13,6 +13,7 @@ import type { Client } from "../src/index.ts";
 import { createClient } from "../src/index.ts";
 import type { AttachedIo } from "../src/run.ts";
 import { createContainer, nullIo, removeContainer, run, startExec, startTask } from "../src/run.ts";
+import { untilSubscribed } from "./until-subscribed.ts";
 
 const RUNTIME = { name: "io.containerd.runc.v2" };
 
@@ -115,14 +116,15 @@ describe.each([
   it("subscribe yields the events of a run", async () => {
     const topics: string[] = [];
     const abort = new AbortController();
+    const begun = Promise.withResolvers<void>();
     const reading = (async () => {
       for await (const { topic, namespace } of client.events.subscribe({ signal: abort.signal })) {
+        begun.resolve();
         if (namespace === "run") topics.push(topic);
         if (topic === "/tasks/delete") break;
       }
     })();
-    // The protocol does not tell when a subscription has begun.
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    await untilSubscribed(client, begun.promise);
     await run(client, { ...options("five", "/bin/true"), io: async () => nullIo, remove: true });
     await reading;
     expect(topics).toEqual(
