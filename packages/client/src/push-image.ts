@@ -36,10 +36,10 @@ export async function pushImage(
     signal,
     ...(platform && { platform }),
     ...(concurrency !== undefined && { concurrency }),
-    push: async (descriptor, cancel) => {
+    push: async (descriptor, sending) => {
       const isTarget = descriptor.digest === target.digest;
       const sent = await registry.push(name, descriptor, client.content, {
-        ...cancel,
+        ...sending,
         ...(isTarget && object !== "" && { object: object.replace(/@.*$/, "") }),
         ...(onProgress && { onProgress: (bytes) => onProgress(descriptor, bytes) }),
       });

@@ -159,6 +159,9 @@ export const contentBlobCases: readonly ConformanceCase<ContentSubject>[] = [
       expect(await reader.readAt(5000, 50)).toHaveLength(0);
       const both = await Promise.all([reader.readAt(0, 500), reader.readAt(500, 500)]);
       expect(both).toEqual([bytes.subarray(0, 500), bytes.subarray(500)]);
+      for (const room of [40, 50, 1500]) {
+        expect(await reader.readAt(100, 50, { into: new Uint8Array(room) })).toEqual(bytes.subarray(100, 150));
+      }
     },
   },
   {
@@ -167,6 +170,10 @@ export const contentBlobCases: readonly ConformanceCase<ContentSubject>[] = [
       const { bytes, digest } = await store(subject, sample(2_500_000));
       const chunks = await Array.fromAsync(streamBlob(subject.store, digest, { offset: 10 }));
       expect(Buffer.concat(chunks).equals(bytes.subarray(10))).toBe(true);
+      const copies: Uint8Array[] = [];
+      for await (const chunk of streamBlob(subject.store, digest, { offset: 10, reuse: true }))
+        copies.push(chunk.slice());
+      expect(Buffer.concat(copies).equals(bytes.subarray(10))).toBe(true);
       const other = sample(2_500_000);
       const pieces = [other.bytes.subarray(0, 7), other.bytes.subarray(7)];
       const descriptor = { digest: other.digest, size: other.bytes.length };

@@ -1,7 +1,7 @@
 import { type FileHandle, open } from "node:fs/promises";
 
 import type { CallOptions } from "@berth/core/any";
-import type { ContentReader } from "@berth/core/content";
+import type { ContentReader, ReadAtOptions } from "@berth/core/content";
 import { dataLoss, failedPrecondition, invalidArgument } from "@berth/errors";
 
 /** What is done with the bytes of a blob that was read in one piece. */
@@ -32,11 +32,13 @@ export class LocalReader implements ContentReader {
     }
   }
 
-  async readAt(offset: number, length: number, options: CallOptions = {}): Promise<Uint8Array> {
+  async readAt(offset: number, length: number, options: ReadAtOptions = {}): Promise<Uint8Array> {
     options.signal?.throwIfAborted();
     const wanted = rangeLength(offset, length, this.size);
+    const { into } = options;
+    const isRoomy = into !== undefined && into.length >= wanted;
     // Not from Node's pool: the caller owns the bytes and may transfer them. Not zeroed: every byte is read over.
-    const slab = Buffer.allocUnsafeSlow(wanted);
+    const slab = isRoomy ? into : Buffer.allocUnsafeSlow(wanted);
     const bytes = new Uint8Array(slab.buffer, slab.byteOffset, wanted);
     for (let filled = 0; filled < wanted;) {
       if (this.#file === undefined) throw failedPrecondition(`read ${this.localPath}: reader is closed`);

@@ -54,6 +54,12 @@ export interface ListOptions extends CallOptions {
   readonly filters?: readonly string[];
 }
 
+/** Options of {@link ContentReader.readAt}. */
+export interface ReadAtOptions extends CallOptions {
+  /** Memory of the caller that the bytes may be put into, if they fit; not every reader does so. */
+  readonly into?: Uint8Array;
+}
+
 /**
  * Reads one blob at any place. Holds a file descriptor; the owner disposes it. Concurrent reads are allowed.
  */
@@ -63,9 +69,9 @@ export interface ContentReader extends AsyncDisposable {
   /**
    * This reads up to `length` bytes at `offset`; fewer only at the end of the blob, none past it.
    *
-   * The bytes belong to the caller.
+   * The bytes belong to the caller, unless they lie in the memory that it gave.
    */
-  readAt(offset: number, length: number, options?: CallOptions): Promise<Uint8Array>;
+  readAt(offset: number, length: number, options?: ReadAtOptions): Promise<Uint8Array>;
   /**
    * The path of a file that holds exactly the bytes of the blob, if the store is on this machine: for workers that would
    * rather open it themselves. Valid until the reader is disposed.
@@ -170,16 +176,27 @@ export async function readBlob(store: ContentProvider, digest: Digest, options: 
   return reader.readAt(0, reader.size, options);
 }
 
+/** Options of {@link streamBlob}. */
+export interface StreamBlobOptions extends CallOptions {
+  /** Where to begin; 0. */
+  readonly offset?: number;
+  /** 1 MiB. */
+  readonly chunkBytes?: number;
+  /** A chunk is valid only until the next one is asked for. Then one piece of memory serves for all, and the collector is not called for each few dozen of them. */
+  readonly reuse?: boolean;
+}
+
 /** This streams a blob from `offset`, in chunks of at most `chunkBytes` (1 MiB). @throws not_found */
 export async function* streamBlob(
   store: ContentProvider,
   digest: Digest,
-  options: CallOptions & { readonly offset?: number; readonly chunkBytes?: number } = {},
+  options: StreamBlobOptions = {},
 ): AsyncIterable<Uint8Array> {
   await using reader = await store.reader(digest, options);
-  const chunkBytes = options.chunkBytes ?? 1 << 20;
-  for (let offset = options.offset ?? 0; offset < reader.size; offset += chunkBytes) {
-    yield await reader.readAt(offset, Math.min(chunkBytes, reader.size - offset), options);
+  const { offset: from = 0, chunkBytes = 1 << 20, signal } = options;
+  const into = options.reuse === true ? Buffer.allocUnsafeSlow(Math.min(chunkBytes, reader.size)) : undefined;
+  for (let offset = from; offset < reader.size; offset += chunkBytes) {
+    yield await reader.readAt(offset, Math.min(chunkBytes, reader.size - offset), { signal, ...(into && { into }) });
   }
 }
 

@@ -13,13 +13,21 @@ export interface PushImageOptions extends CallOptions {
   readonly content: ContentStore;
   /** Absent: every platform that is there. */
   readonly platform?: PlatformMatcher;
-  /** So many blobs are uploaded at once; 3. */
+  /** So many blobs are sent at once; 3. */
   readonly concurrency?: number;
   /** Uploads one blob or manifest; the last call is for the target itself. */
-  readonly push: (descriptor: Descriptor, options: CallOptions) => Promise<void>;
+  readonly push: (descriptor: Descriptor, options: PushStepOptions) => Promise<void>;
+}
+
+/** Options of one upload. */
+export interface PushStepOptions extends CallOptions {
+  /** To be called when all is sent and only the answer is missing: another blob is sent meanwhile. */
+  readonly onSent?: () => void;
 }
 
 const DEFAULT_CONCURRENCY = 3;
+/** A registry stores what it was sent, which it may wait for its disk for, while it takes in more; but what it has not confirmed is not to pile up. */
+const UNCONFIRMED_PER_SENT = 3;
 const DISTRIBUTION_SOURCE = "containerd.io/distribution.source.";
 
 /**
@@ -47,18 +55,26 @@ export async function pushImage(target: Descriptor, options: PushImageOptions): 
 async function pushAll(blobs: readonly Descriptor[], options: PushImageOptions): Promise<void> {
   const failed = new AbortController();
   const signal = options.signal === undefined ? failed.signal : AbortSignal.any([options.signal, failed.signal]);
-  const turns = new Turns(options.concurrency ?? DEFAULT_CONCURRENCY);
+  const concurrency = options.concurrency ?? DEFAULT_CONCURRENCY;
+  const unconfirmed = new Turns(concurrency * UNCONFIRMED_PER_SENT);
+  const sending = new Turns(concurrency);
   const uploads = blobs.map((blob) =>
-    turns.run(async () => {
-      signal.throwIfAborted();
-      await options.push(await withSources(blob, options), { signal });
+    unconfirmed.run(async () => {
+      using turn = await sending.acquire();
+      try {
+        signal.throwIfAborted();
+        await options.push(await withSources(blob, options), { signal, onSent: () => turn[Symbol.dispose]() });
+      } catch (error) {
+        // Before the turn ends: the first failure ends the others, for its own reason.
+        failed.abort(error);
+        throw error;
+      }
     }),
   );
   try {
     await Promise.all(uploads);
   } finally {
-    // The first failure ends the others; none may go on behind the caller's back.
-    failed.abort();
+    // None may go on behind the caller's back.
     await Promise.allSettled(uploads);
   }
 }

@@ -18,8 +18,10 @@ const DISTRIBUTION_SOURCE = "containerd.io/distribution.source";
 export interface PushOptions extends CallOptions {
   /** The tag, or digest, that a manifest gets; its digest when absent. */
   readonly object?: string;
-  /** Told of each chunk as it is read. */
+  /** Told of each chunk when it is on its way. */
   readonly onProgress?: (bytes: number) => void;
+  /** Told when all is on its way, and only the registry is still to do its part: it may take a while to store what it has. Called again when something has to be sent again. */
+  readonly onSent?: () => void;
 }
 
 /** Where pushes go. */
@@ -183,14 +185,15 @@ async function sendRest(upload: Upload, to: URL, offset: number): Promise<URL> {
 const EMPTY: HttpBody = { length: 0, async *open() {} };
 
 function bodyFrom({ content, descriptor, options }: Upload, offset: number): HttpBody {
-  const { signal, onProgress } = options;
+  const { signal, onProgress, onSent } = options;
   return {
     length: descriptor.size - offset,
     async *open() {
-      for await (const chunk of streamBlob(content, descriptor.digest, { offset, ...(signal && { signal }) })) {
+      for await (const chunk of streamBlob(content, descriptor.digest, { offset, reuse: true, signal })) {
         yield chunk;
         onProgress?.(chunk.length);
       }
+      onSent?.();
     },
   };
 }

@@ -29,12 +29,12 @@ export async function pushImage(
     signal,
     concurrency: settings.maxUploads ?? 3,
     ...(from.platforms.length > 0 && { platform: matchPlatforms(from.platforms) }),
-    push: async (descriptor, cancel) => {
+    push: async (descriptor, sending) => {
       const isTarget = descriptor.digest === target.digest;
       const step = { name: ingestRef(descriptor), parents: isTarget ? [] : [ingestRef(target)], descriptor };
       let progress = 0;
       const sent = await registry.push(reference, descriptor, content, {
-        ...(cancel.signal && { signal: cancel.signal }),
+        ...sending,
         ...(isTarget && tag !== "" && { object: tag }),
         onProgress: (bytes) => {
           progress += bytes;

@@ -1,4 +1,4 @@
-import { Readable } from "node:stream";
+import type { Readable } from "node:stream";
 
 import { internal } from "@berth/errors";
 import type { Dispatcher } from "undici";
@@ -25,6 +25,7 @@ export interface HttpRequest {
 /** What is sent, of known length. */
 export interface HttpBody {
   readonly length: number;
+  /** A chunk, but for the last, is of 64 KiB or more; it is sent when the next one is asked for. */
   open(): AsyncIterable<Uint8Array>;
 }
 
@@ -77,7 +78,8 @@ async function exchangeOnce(
       // Methods are ours.
       method: method as Dispatcher.HttpMethod,
       headers: { ...mutable(headers), ...(body && { "content-length": String(body.length) }) },
-      body: body === undefined ? null : Readable.from(body.open(), { objectMode: false }),
+      // Not a stream of it: that would ask for a chunk before the last one is sent. Undici takes anything that can be iterated; its types forget to say so.
+      body: body === undefined || body.length === 0 ? null : (body.open() as unknown as Readable),
       signal: signal ?? null,
     });
     return toResponse(answer, url, signal);
