@@ -50,7 +50,10 @@ describe.each(["berthd", "containerd"] as const)("commands on %s", (kind) => {
     expect(await say("images", "tag", BUSYBOX_IMAGE, "example.org/a:1", "example.org/b:1")).toBe(
       "example.org/a:1\nexample.org/b:1\n",
     );
-    expect((await bench.ctr(["images", "tag", BUSYBOX_IMAGE, "example.org/a:1"])).code).toBe(1);
+    for (const how of [[], ["--local"]]) {
+      const { code, stderr } = await bench.ctr(["images", "tag", ...how, BUSYBOX_IMAGE, "example.org/a:1"]);
+      expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringMatching(/^ctr: .*a:1.*--force[^\n]*\n$/) });
+    }
     expect(await say("images", "tag", "--force", BUSYBOX_IMAGE, "example.org/a:1")).toBe("example.org/a:1\n");
     expect(await say("images", "label", "example.org/a:1", "x=y", "z=1")).toBe("x=y,z=1\n");
     expect(await say("images", "label", "-r", "example.org/a:1", "only=this")).toBe("only=this\n");

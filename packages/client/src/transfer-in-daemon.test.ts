@@ -1,14 +1,15 @@
 import { Streaming } from "@berth/api/containerd/services/streaming/v1/streaming";
 import { Transfer } from "@berth/api/containerd/services/transfer/v1/transfer";
+import { ImageStoreSchema } from "@berth/api/containerd/types/transfer/imagestore";
 import { WindowUpdateSchema } from "@berth/api/containerd/types/transfer/streaming";
-import { packMessage } from "@berth/core/messages";
+import { packMessage, unpackMessage } from "@berth/core/messages";
 import { DEFAULT_NAMESPACE, parseNamespace } from "@berth/core/namespaces";
 import { Code, codeOf, notFound } from "@berth/errors";
 import { createRouterTransport } from "@connectrpc/connect";
 import { describe, expect, it } from "vitest";
 
 import { Client } from "./client.ts";
-import { exportFromDaemon } from "./transfer-in-daemon.ts";
+import { exportFromDaemon, tagInDaemon } from "./transfer-in-daemon.ts";
 
 /** A daemon whose stream yields nothing of an archive, and whose call goes as `transfer` does. */
 function clientOf(transfer: (signal: AbortSignal) => Promise<void>, messages: "wrong" | "none"): Client {
@@ -30,6 +31,27 @@ function clientOf(transfer: (signal: AbortSignal) => Promise<void>, messages: "w
   });
   return new Client(transport, parseNamespace(DEFAULT_NAMESPACE));
 }
+
+it("tagInDaemon hands on both names and the labels", async () => {
+  const seen: unknown[] = [];
+  const transport = createRouterTransport(({ service }) => {
+    service(Transfer, {
+      async transfer({ source, destination }) {
+        for (const end of [source, destination]) {
+          const { name, labels } = unpackMessage(ImageStoreSchema, end ?? { typeUrl: "", value: new Uint8Array() });
+          seen.push({ name, labels });
+        }
+        return {};
+      },
+    });
+  });
+  const client = new Client(transport, parseNamespace(DEFAULT_NAMESPACE));
+  await tagInDaemon(client, "e.org/a:1", "e.org/b:1", { labels: new Map([["x", "y"]]) });
+  expect(seen).toEqual([
+    { name: "e.org/a:1", labels: {} },
+    { name: "e.org/b:1", labels: { x: "y" } },
+  ]);
+});
 
 describe("exportFromDaemon", () => {
   it("what is no archive ends the call, which else waits to be asked for more, and is told", async () => {

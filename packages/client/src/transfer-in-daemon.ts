@@ -65,6 +65,22 @@ export async function pushFromDaemon(client: Client, name: string, options: Push
   await callTransfer(client, { source, destination: registry.value }, options);
 }
 
+/**
+ * This has the daemon give an image another name. One that is taken stands for this image from now on.
+ *
+ * @throws not_found - no such image
+ */
+export async function tagInDaemon(
+  client: Client,
+  image: string,
+  name: string,
+  options: WatchOptions & { readonly labels?: Labels } = {},
+): Promise<void> {
+  const source = packMessage(ImageStoreSchema, { name: image });
+  const destination = packMessage(ImageStoreSchema, { name, labels: toProtoLabels(options.labels ?? noLabels) });
+  await callTransfer(client, { source, destination }, options);
+}
+
 /** Options of {@link importInDaemon}. */
 export interface ImportInDaemonOptions extends StoreOptions, WatchOptions {
   /** Put before names that are bare tags. */

@@ -1,6 +1,6 @@
 import { createImagesClient } from "@berth/client/images";
 import type { ImageStore } from "@berth/core/images";
-import { isAlreadyExists, isNotFound } from "@berth/errors";
+import { alreadyExists, ignoreNotFound, isAlreadyExists, isNotFound } from "@berth/errors";
 import { parseReference } from "@berth/oci";
 
 import { requireArgument } from "../cli/arguments.ts";
@@ -37,25 +37,37 @@ export const remove = defineCommand({
 
 export const tag = defineCommand({
   usage: "<source_ref> <target_ref> [<target_ref>, ...]",
+  description: "The labels of the image go with it.",
   examples: ["ctr images tag example.org/busybox:1 example.org/busybox:latest"],
   flags: {
     force: booleanFlag("replace an image that has the name already"),
-    local: booleanFlag("tag through this program; it always does"),
+    local: booleanFlag("tag through this program, not in the daemon"),
     "skip-reference-check": booleanFlag("take any text as a name"),
   },
   async run({ flags, args, session }) {
     const source = requireArgument(args, 0, "please provide an image name to tag from");
-    requireArgument(args, 1, "please provide an image name to tag to");
-    const images = createImagesClient(session.transport());
+    const names = args.slice(1);
+    requireArgument(names, 0, "please provide an image name to tag to");
+    if (!flags["skip-reference-check"]) for (const name of names) parseReference(name);
+    const client = await session.client();
     const { signal } = session;
-    const { target, labels } = await images.get(source, { signal });
-    for (const name of args.slice(1)) {
-      if (!flags["skip-reference-check"]) parseReference(name);
-      await put(images, { name, target, labels }, { force: flags.force, signal });
+    const { target, labels } = await client.images.get(source, { signal });
+    const { hasTransferService, tagInDaemon } = await import("@berth/client/transfer");
+    const byDaemon = !flags.local && (await hasTransferService(client, { signal }));
+    for (const name of names) {
+      if (!flags.force) await requireFree(client.images, name, signal);
+      if (byDaemon) await tagInDaemon(client, source, name, { labels, signal });
+      else await put(client.images, { name, target, labels }, { force: flags.force, signal });
       print(`${name}\n`);
     }
   },
 });
+
+/** The daemon would replace it. @throws already_exists */
+async function requireFree(images: ImageStore, name: string, signal: AbortSignal): Promise<void> {
+  const taken = await images.get(name, { signal }).catch(ignoreNotFound);
+  if (taken !== undefined) throw alreadyExists(`image ${JSON.stringify(name)} is there (--force replaces it)`);
+}
 
 async function put(
   images: ImageStore,
