@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { TaskExecAddedSchema, TaskExecStartedSchema } from "@berth/api/containerd/events/task";
 import { alreadyExists, notFound, unknown } from "@berth/errors";
 
+import { awaitCgroupMoves } from "./cgroups/await-moves.ts";
 import type { ExitNews } from "./exit-news.ts";
 import type { RuncDriver } from "./runc-driver.ts";
 import { DRAIN_TIMEOUT_MS, type ProcessExit, ShimProcess } from "./shim-process.ts";
@@ -58,6 +59,7 @@ export class ExecProcesses {
     await exec.turns.run(async () => {
       if (exec.pid !== 0 || exec.exit) throw unknown(`cannot start a ${exec.exit ? "stopped" : "running"} process`);
       check();
+      void awaitCgroupMoves();
       const { id, context, news } = this.#settings;
       try {
         exec.pid = await this.#run(exec);

@@ -10,6 +10,7 @@ import { Status } from "@berth/api/containerd/v1/types/task";
 import { alreadyExists, invalidArgument, notFound, unimplemented, unknown } from "@berth/errors";
 
 import { checkIdentifier } from "./bundle.ts";
+import { awaitCgroupMoves } from "./cgroups/await-moves.ts";
 import { Container } from "./container.ts";
 import { containerStats, describeProcess } from "./task-messages.ts";
 import { RuncDriver } from "./runc-driver.ts";
@@ -97,6 +98,7 @@ class ContainerTasks implements RuncTasks {
       exec: ({ id, execId, spec, ...stdio }) => {
         checkIdentifier(execId, "exec id");
         if (!spec) throw invalidArgument(`exec ${execId}: a process specification is required`);
+        void awaitCgroupMoves();
         this.#get(id).addExec(execId, stdio, spec.value);
         return {};
       },
@@ -159,6 +161,7 @@ class ContainerTasks implements RuncTasks {
     if (this.#containers.has(id) || this.#coming.has(id)) throw alreadyExists(`container ${id}`);
     const coming = Promise.withResolvers<void>();
     this.#coming.set(id, coming);
+    void awaitCgroupMoves();
     try {
       const options = parseRuncOptions(request.options);
       writeRuncOptions(bundle, options);
