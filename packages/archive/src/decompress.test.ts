@@ -142,4 +142,19 @@ describe("decompress, transient", () => {
     expect(Buffer.concat(copies).equals(bytes)).toBe(true);
     expect(seen.filter(({ length }) => length > 0).length).toBeLessThan(seen.length / 2);
   });
+
+  it("frees by other means what is not compressed, once each chunk, when the next one is asked for", async () => {
+    const chunks = [bytes.subarray(0, 5), bytes.subarray(5, 10), bytes.subarray(10, 15)];
+    const freed: Uint8Array[] = [];
+    const taken: number[] = [];
+    // A source need not be there as a whole.
+    async function* source(): AsyncGenerator<Uint8Array> {
+      yield* chunks;
+    }
+    for await (const _ of decompress(source(), { compression: "none", release: (chunk) => freed.push(chunk) })) {
+      taken.push(freed.length);
+    }
+    expect(taken).toEqual([0, 1, 2]);
+    expect(freed).toEqual(chunks);
+  });
 });

@@ -15,6 +15,8 @@ export interface DecompressOptions {
   readonly budgets?: Partial<DecompressionBudgets> | undefined;
   /** A chunk is valid only until the next one is asked for, and the chunks of the source are given away: each is freed at once. */
   readonly isTransient?: boolean | undefined;
+  /** Frees a chunk of a source that is not compressed, when the next one is asked for, in the place of what `isTransient` does. */
+  readonly release?: ((chunk: Uint8Array) => void) | undefined;
 }
 
 /** So large that a chunk's way through the event loop is cheap beside its bytes. */
@@ -43,17 +45,21 @@ export async function* decompress(
 function uncompressed(
   source: AsyncIterable<Uint8Array>,
   compression: Compression,
-  options: ThroughOptions,
+  options: DecompressOptions,
 ): AsyncIterable<Uint8Array> {
-  if (compression === "none") return options.isTransient === true ? released(source) : source;
+  const { isTransient, release = isTransient === true ? releaseBytes : undefined } = options;
+  if (compression === "none") return release === undefined ? source : released(source, release);
   if (compression === "gzip") return unpacked(source, createGunzip(streamOptions), compression, options);
   return unpacked(splitZstdFrames(source), createZstdDecompress(streamOptions), compression, options);
 }
 
-async function* released(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+async function* released(
+  source: AsyncIterable<Uint8Array>,
+  release: (chunk: Uint8Array) => void,
+): AsyncGenerator<Uint8Array> {
   for await (const chunk of source) {
     yield chunk;
-    releaseBytes(chunk);
+    release(chunk);
   }
 }
 

@@ -40,6 +40,8 @@ export interface ImportOptions extends DockerArchiveOptions, ArchiveWatcher {
   /** Pass over manifests that the archive does not hold. */
   readonly skipMissing?: boolean;
   readonly budgets?: Partial<TarBudgets>;
+  /** Called with each chunk of an archive that is not compressed when nothing more is done with it. */
+  readonly release?: ((chunk: Uint8Array) => void) | undefined;
 }
 
 /** What an import made. */

@@ -42,6 +42,8 @@ export interface ArchiveWatcher {
 export interface ReadArchiveOptions extends CallOptions, ArchiveWatcher {
   readonly content: ContentStore;
   readonly budgets?: Partial<TarBudgets>;
+  /** Called with each chunk of an archive that is not compressed when nothing more is done with it. */
+  readonly release?: ((chunk: Uint8Array) => void) | undefined;
 }
 
 /** An image has dozens of files, not millions; each costs a commit. */
@@ -65,7 +67,7 @@ export async function readArchive(
 ): Promise<ArchiveContents> {
   const reading = new ArchiveReading(options);
   const budgets = { maxEntries: MAX_ENTRIES, ...options.budgets };
-  for await (const entry of readTar(decompress(source), budgets)) {
+  for await (const entry of readTar(decompress(source, { release: options.release }), budgets)) {
     options.signal?.throwIfAborted();
     await reading.take(entry);
   }

@@ -4,7 +4,7 @@ import type { TarEntryInput, TarEntryWithContent } from "@berth/archive";
 import { writeTar } from "@berth/archive";
 import { Code, codeOf } from "@berth/errors";
 import { allPlatforms, hostPlatform, onlyStrict, parsePlatform } from "@berth/oci";
-import { buildImage, sha256 } from "@berth/testing";
+import { buildImage, seededRandom, sha256 } from "@berth/testing";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 
@@ -67,6 +67,21 @@ const docker = (entry: object): TarEntryWithContent =>
 const config = file("c.json", JSON.stringify({ os: "linux", architecture: "amd64", rootfs: { diff_ids: [] } }));
 
 describe("importArchive", () => {
+  it("holds no chunk of an archive any more when it gives it back", async () => {
+    const bytes = seededRandom(5).bytes(900_000);
+    const archive = await pack([...good, file(`blobs/${sha256(bytes).replace(":", "/")}`, bytes)]);
+    // Of sizes that are passed through, joined, and cut inside of a header.
+    async function* chunks(): AsyncGenerator<Uint8Array, void, undefined> {
+      for (let at = 0, size = 700; at < archive.length; at += size, size = size > 300_000 ? 700 : size * 3) {
+        yield Uint8Array.from(archive.subarray(at, at + size));
+      }
+    }
+    const content = new MemoryContentStore();
+    await importArchive(chunks(), { content, release: (chunk) => chunk.fill(0xff) });
+    const reader = await content.reader(sha256(bytes));
+    expect(Buffer.from(await reader.readAt(0, reader.size)).equals(bytes)).toBe(true);
+  });
+
   it.each<[string, Entry[], Code | undefined]>([
     ["a small OCI layout", good, undefined],
     ["./ before names", good.map((entry) => ({ ...entry, path: `./${entry.path}` })), undefined],

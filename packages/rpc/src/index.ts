@@ -16,3 +16,4 @@ export {
 export type { BytesField } from "./wire/bulk-message.ts";
 export { bulkMessage } from "./wire/bulk-message.ts";
 export { withEncoding } from "./wire/encoded-message.ts";
+export { releaseMessage } from "./wire/frame.ts";

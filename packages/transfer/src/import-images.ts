@@ -5,6 +5,7 @@ import { notFound } from "@berth/errors";
 import type { ImportResult } from "@berth/images";
 import { importArchive, readIndex, unpack } from "@berth/images";
 import type { Descriptor } from "@berth/oci";
+import { releaseMessage } from "@berth/rpc";
 
 import { ArrivingImages } from "./arriving-images.ts";
 import type { Followers } from "./followers.ts";
@@ -71,6 +72,8 @@ async function readInto(
       platform: matchPlatforms(to.platforms),
       // Platforms that were asked for are all that the archive need hold.
       skipMissing: to.platforms.length > 0,
+      // An archive that a client sends comes in large messages, each of which is its chunk's alone.
+      release: releaseMessage,
       onWriter,
       onProgress,
       onBlob,

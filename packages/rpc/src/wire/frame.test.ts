@@ -3,7 +3,7 @@ import { Code } from "@connectrpc/connect";
 import { codeOf } from "@berth/errors";
 import { describe, expect, it } from "vitest";
 
-import { encodeFrame, FrameReader } from "./frame.ts";
+import { encodeFrame, FrameReader, releaseMessage } from "./frame.ts";
 import { percentDecode, percentEncode } from "./status.ts";
 import { formatGrpcTimeout, parseGrpcTimeout } from "./timeout.ts";
 
@@ -49,6 +49,33 @@ describe("FrameReader", () => {
         }
       }),
     );
+  });
+});
+
+describe("releaseMessage", () => {
+  const bytes = new Uint8Array(200_000).fill(7);
+  const read = (pieces: readonly Uint8Array[]): Uint8Array[] => {
+    const reader = new FrameReader(bytes.length);
+    for (const piece of pieces) reader.push(piece);
+    return [reader.next(), reader.next()].flatMap((frame) => (frame === undefined ? [] : [frame.data]));
+  };
+
+  it("frees a large message that came in pieces, by any part of it, and no other", () => {
+    const [first, second] = read(
+      cut(Buffer.concat([encodeFrame(bytes), encodeFrame(bytes)]), [65_536, 65_536, 100_000]),
+    );
+    if (first !== undefined) releaseMessage(first.subarray(100, 200));
+    expect(first?.buffer.byteLength).toBe(0);
+    expect(second).toEqual(bytes);
+  });
+
+  it.each([
+    ["that lies in a buffer of its sender", [encodeFrame(bytes)], bytes.length],
+    ["that is small", cut(encodeFrame(bytes.subarray(0, 300)), [100]), 300],
+  ])("leaves a message %s", (_, pieces, length) => {
+    const [message] = read(pieces);
+    if (message !== undefined) releaseMessage(message);
+    expect(message?.length).toBe(length);
   });
 });
 

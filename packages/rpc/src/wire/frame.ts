@@ -8,8 +8,13 @@ export interface Frame {
 
 const PREFIX_BYTES = 5;
 
+/** Smaller messages are left to the collector. */
+const LARGE_BYTES = 64 * 1024;
+
 /** Memory of single messages, each with room for its prefix before it. */
 const roomy = new WeakSet<ArrayBufferLike>();
+/** Memory of single large messages that were received. */
+const received = new WeakSet<ArrayBufferLike>();
 
 /** This returns memory for a large message: its frame is made without a copy, and {@link releaseFrame} frees it. */
 export function allocateMessage(size: number): Uint8Array {
@@ -35,6 +40,14 @@ export function encodeFrame(data: Uint8Array): Uint8Array {
  */
 export function releaseFrame({ buffer }: Uint8Array): void {
   if (roomy.has(buffer) && buffer instanceof ArrayBuffer) buffer.transfer(0);
+}
+
+/**
+ * This frees the memory of a large message that was received, which `bytes` are a field of; no other part of it may be in use. What lies
+ * elsewhere stays. The reason is that of {@link releaseFrame}.
+ */
+export function releaseMessage({ buffer }: Uint8Array): void {
+  if (received.delete(buffer) && buffer instanceof ArrayBuffer) buffer.transfer(0);
 }
 
 /**
@@ -128,6 +141,7 @@ export class FrameReader {
   #gather(size: number): Uint8Array {
     // Not zeroed: every byte is written over. Not from the pool: the message may live long.
     const { buffer } = Buffer.allocUnsafeSlow(size);
+    if (size >= LARGE_BYTES) received.add(buffer);
     const out = new Uint8Array(buffer);
     let filled = 0;
     let used = 0;
