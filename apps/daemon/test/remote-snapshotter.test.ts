@@ -13,7 +13,15 @@ import { createRpcServer, serviceRoute } from "@berth/rpc";
 import { openOverlaySnapshotter } from "@berth/snapshotters/overlayfs";
 import { createSnapshotService, Snapshots } from "@berth/snapshotters/service";
 import type { BuiltImage, FaultRegistry } from "@berth/testing";
-import { buildImage, seededRandom, startBerthd, startFaultRegistry, temporaryDirectory } from "@berth/testing";
+import {
+  buildImage,
+  launcher,
+  runProgram,
+  seededRandom,
+  startBerthd,
+  startFaultRegistry,
+  temporaryDirectory,
+} from "@berth/testing";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 
 import { pack, transfer } from "./transfer-client.ts";
@@ -62,6 +70,7 @@ describe("a snapshotter that brings layers in by itself", { timeout: 60_000 }, (
   const stack = new AsyncDisposableStack();
   let remote: RemoteSnapshotter;
   let client: Client;
+  let address: string;
   let registry: FaultRegistry;
 
   beforeAll(async () => {
@@ -77,7 +86,8 @@ describe("a snapshotter that brings layers in by itself", { timeout: 60_000 }, (
       `[proxy_plugins.${name}]\ntype = "snapshot"\naddress = "${path}/remote.sock"\n`;
     const exports = `[proxy_plugins.lazy.exports]\nenable_remote_snapshot_annotations = "true"\n`;
     const daemon = stack.use(await startBerthd({ config: `${proxy("lazy")}${exports}` }));
-    client = stack.use(createClient({ address: daemon.address }));
+    ({ address } = daemon);
+    client = stack.use(createClient({ address }));
   }, 60_000);
   afterAll(() => stack.disposeAsync());
   beforeEach(() => {
@@ -106,10 +116,29 @@ describe("a snapshotter that brings layers in by itself", { timeout: 60_000 }, (
       pack(OCIRegistrySchema, { reference: name }),
       pack(ImageStoreSchema, { name, platforms: [{ os, architecture }], unpacks: [{ snapshotter: "lazy" }] }),
     );
+  /** By ctr itself; returns its lines. */
+  async function pullHere(name: string): Promise<string> {
+    const line = ["--address", address, "images", "pull", "--local", "--plain-http", "--snapshotter", "lazy", name];
+    const { code, stdout, stderr } = await runProgram(launcher("ctr"), line, { timeoutMs: 60_000 });
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    return stdout;
+  }
   const downloaded = (image: BuiltImage): readonly boolean[] =>
     image.layers.map(({ digest }) =>
       registry.requests.some(({ method, path }) => method === "GET" && path.endsWith(digest)),
     );
+
+  const expectThere = async (image: BuiltImage): Promise<void> => {
+    const { labels } = await client.content.info(image.config.digest);
+    const top = chainIds(image.diffIds).at(-1) ?? "";
+    expect(labels.get("containerd.io/gc.ref.snapshot.lazy")).toBe(top);
+    expect(await client.snapshotter("lazy").stat(top)).toMatchObject({ kind: "committed" });
+  };
+  const layersAsked = (image: BuiltImage, since: number): readonly string[] =>
+    registry.requests
+      .slice(since)
+      .map(({ path }) => path)
+      .filter((path) => image.layers.some(({ digest }) => path.endsWith(digest)));
 
   it("is told of the image, and what it does not have is downloaded and unpacked", async () => {
     const { image, name } = await publish();
@@ -136,15 +165,24 @@ describe("a snapshotter that brings layers in by itself", { timeout: 60_000 }, (
     const steps = await pull(name);
     expect(downloaded(image)).toEqual([0, 1, 2].map((index) => index >= count));
     expect(steps.filter(({ event }) => event === "already exists")).toHaveLength(count);
-    const { labels } = await client.content.info(image.config.digest);
-    const top = chainIds(image.diffIds).at(-1) ?? "";
-    expect(labels.get("containerd.io/gc.ref.snapshot.lazy")).toBe(top);
-    expect(await client.snapshotter("lazy").stat(top)).toMatchObject({ kind: "committed" });
+    await expectThere(image);
     const before = registry.requests.length;
     await pull(name);
-    const again = registry.requests
-      .slice(before)
-      .filter(({ path }) => image.layers.some(({ digest }) => path.endsWith(digest)));
-    expect(again).toEqual([]);
+    expect(layersAsked(image, before)).toEqual([]);
+  });
+
+  it("is told of the image by a client that pulls by itself, which leaves out the same layers", async () => {
+    const { image, name } = await publish();
+    remote.here.clear();
+    for (const id of chainIds(image.diffIds).slice(0, 2)) remote.here.add(id);
+    const lines = await pullHere(name);
+    expect(downloaded(image)).toEqual([false, false, true]);
+    const states = image.layers.map(({ digest }) => new RegExp(`${digest} (\\w+)`).exec(lines)?.[1]);
+    expect(states).toEqual(["exists", "exists", "done"]);
+    expect(remote.asked[0]?.get(`${CRI}image-ref`)).toBe(name);
+    await expectThere(image);
+    const before = registry.requests.length;
+    await pullHere(name);
+    expect(layersAsked(image, before)).toEqual([]);
   });
 });

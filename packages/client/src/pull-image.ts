@@ -10,6 +10,7 @@ import type { RegistryClient } from "@berth/remotes";
 import type { Client } from "./client.ts";
 import { optionsOfUnpack } from "./import-image.ts";
 import { storeImage } from "./store-image.ts";
+import { bringsLayers } from "./unpack-concurrency.ts";
 
 /** Options of {@link pullImage}. */
 export interface PullImageOptions extends Pick<
@@ -40,9 +41,7 @@ export async function pullImage(
   return await client.withLease(async (leased) => {
     const { descriptor: target } = await registry.resolve(name, signal === undefined ? {} : { signal });
     options.onResolved?.(target);
-    const { unpack: unpacking } = options;
-    const unpackOptions =
-      unpacking && (await optionsOfUnpack(leased, { ...unpacking, platform, ...(signal && { signal }) }));
+    const unpackOptions = await unpackOptionsOf(leased, name, options);
     await using undo = new AsyncDisposableStack();
     let early: EarlyUnpack | undefined;
     await fetchImage(target, {
@@ -57,6 +56,12 @@ export async function pullImage(
         const plan = { entries: [target], documents: leased.content };
         early = unpackOptions && undo.use(new EarlyUnpack(plan, unpackOptions));
       },
+      needsLayer: async (layer) => {
+        if ((await options.needsLayer?.(layer)) === false) return false;
+        if (unpackOptions?.remoteName === undefined || (await early?.isThere(layer.digest)) !== true) return true;
+        options.onStored?.(layer, "exists");
+        return false;
+      },
       onStored: (descriptor, state) => {
         early?.stored(descriptor.digest);
         options.onStored?.(descriptor, state);
@@ -68,6 +73,18 @@ export async function pullImage(
     if (unpackOptions !== undefined) await unpack(target, unpackOptions);
     return image;
   }, options);
+}
+
+/** One layer after the other for a snapshotter that brings them in by itself: what it has is known before it would be fetched. */
+async function unpackOptionsOf(
+  leased: Client,
+  name: string,
+  { unpack: unpacking, platform = only(hostPlatform()), signal }: PullImageOptions,
+): Promise<UnpackOptions | undefined> {
+  if (unpacking === undefined) return undefined;
+  const own = await optionsOfUnpack(leased, { ...unpacking, platform, ...(signal && { signal }) });
+  if (!(await bringsLayers(leased, unpacking.snapshotter, { signal }))) return own;
+  return { ...own, concurrency: 1, remoteName: name };
 }
 
 /** Where blobs come from: a push to the same registry has them taken over from there. */
