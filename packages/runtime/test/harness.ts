@@ -246,7 +246,8 @@ export function shimsOf(directory: string, id?: string): number[] {
 export function servingShimsOf(directory: string): number[] {
   return shimsOf(directory).filter((pid) => {
     try {
-      return !/\0(?:start|delete)\0$/.test(readFileSync(`/proc/${pid}/cmdline`, "utf8"));
+      // one that has ended meanwhile, and that nobody has taken yet, has no words left
+      return readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("\0-socket\0");
     } catch {
       return false; // gone meanwhile
     }
