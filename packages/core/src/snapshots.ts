@@ -96,4 +96,6 @@ export interface Snapshotter extends AsyncDisposable {
   list(options?: ListOptions): AsyncIterable<SnapshotInfo>;
   /** This removes what earlier removals left on disk. Absent where there is nothing to do. @throws unimplemented */
   cleanup?(options?: CallOptions): Promise<void>;
+  /** This lists the names of snapshots whose files are gone from the disk. Absent where that cannot be told. */
+  listMissing?(options?: CallOptions): AsyncIterable<string>;
 }

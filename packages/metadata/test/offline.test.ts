@@ -10,6 +10,7 @@ import type { Digest } from "@berth/oci";
 import { digestHex, MediaType, parseDigest } from "@berth/oci";
 import { openNativeSnapshotter } from "@berth/snapshotters/native";
 import fc from "fast-check";
+import { temporaryDirectory } from "@berth/testing";
 import { describe, expect, it } from "vitest";
 
 import type { MetadataDatabase } from "../src/database/metadata-database.ts";
@@ -21,7 +22,6 @@ import { checkStorage, exportRecords, OfflineDatabase, repairStorage, storageSta
 import { parseNode } from "../src/offline/manifest-graph.ts";
 import type { Storage } from "./daemon-storage.ts";
 import { openDatabase, openStorage, putText, testNamespace } from "./daemon-storage.ts";
-import { temporaryDirectory } from "./temporary-directory.ts";
 
 const OPTIONS: CheckOptions = { namespace: "default" };
 const at = (key: string, group = "") => ({ namespace: testNamespace, group, key });
@@ -36,7 +36,7 @@ async function damagedRoot(
   damage: (root: string) => Promise<void> = async () => {},
 ): Promise<Damaged> {
   await using made = new AsyncDisposableStack();
-  const root = made.use(await temporaryDirectory()).path;
+  const root = made.use(await temporaryDirectory("metadata")).path;
   {
     await using storage = await openStorage({ root });
     await build(storage);
@@ -131,8 +131,6 @@ describe("checkStorage", () => {
     );
     expect(briefly(await check(root, { verify: true }))).toEqual(
       [
-        `error damaged-blob content ${changed}`,
-        `error damaged-blob content ${short}`,
         `error missing-blob content ${missing}`,
         `error wrong-digest blob ${changed}`,
         `error wrong-digest blob ${short}`,
@@ -176,6 +174,42 @@ describe("checkStorage", () => {
     expect(briefly(await check(root)).filter((line) => line.includes("of native"))).toEqual([
       "info unknown-snapshot snapshot foreign of native",
     ]);
+  });
+
+  it("tells snapshots whose files are gone, and removes the records of all that stands on them, but nothing that was written", async () => {
+    await using root = await damagedRoot(
+      async ({ stores }) => {
+        for (const [name, parent] of [
+          ["a", ""],
+          ["b", "a"],
+          ["c", ""],
+          ["x", ""],
+          ["y", "x"],
+        ] as const) {
+          await commitSnapshot(stores, name, parent);
+        }
+        await stores.snapshotter("native").prepare("written", "y");
+        await stores.snapshotter("native").view("seen", "c");
+      },
+      async (path) => {
+        // Numbers count from 1, in the order of creation.
+        for (const id of ["1", "4"]) await rm(join(path, "native/snapshots", id), { recursive: true });
+      },
+    );
+    const findings = await check(root);
+    expect(
+      findings
+        .map(({ kind, subject, repair }) => `${kind} ${subject}${repair === undefined ? " stays" : ""}`)
+        .toSorted(),
+    ).toEqual([
+      "missing-files snapshot a of native",
+      "missing-files snapshot b of native",
+      "missing-files snapshot written of native stays",
+      "missing-files snapshot x of native stays",
+      "missing-files snapshot y of native stays",
+    ]);
+    await Array.fromAsync(repairStorage(root, OPTIONS));
+    expect(briefly(await check(root)).filter((line) => line.startsWith("error"))).toHaveLength(3);
   });
 
   it("tells damaged records, and removes them, after which the daemon opens the database", async () => {
@@ -225,7 +259,7 @@ describe("checkStorage", () => {
     ["nothing there", async () => {}, Code.NotFound],
     ["no database", (path: string) => writeFile(path, "x".repeat(100_000)), Code.DataLoss],
   ])("refuses %s", async (_, write, code) => {
-    await using directory = await temporaryDirectory();
+    await using directory = await temporaryDirectory("metadata");
     const path = join(directory.path, "meta.mdb");
     await write(path);
     expect(codeOf(await OfflineDatabase.open(path).catch((error: unknown) => error))).toBe(code);

@@ -128,8 +128,9 @@ class DrivenSnapshotter implements Snapshotter {
       const measuring = this.#measuring(active, { signal });
       const sealed = undo.use(await this.#driver.seal?.(active, measuring));
       const measure = this.#driver.sealedUsage ?? this.#driver.usage;
-      const usage = await measure.call(this.#driver, active, measuring);
-      await this.#parts.durable.sync(active.id);
+      // What is sealed does not change any more: it is measured while the disk writes it.
+      const measured = measure.call(this.#driver, active, measuring);
+      const [usage] = await Promise.all([measured, this.#parts.durable.sync(active.id)]);
       signal?.throwIfAborted();
       await this.#store.commit({ key, name, usage, labels, parent });
       undo.move();
@@ -155,6 +156,15 @@ class DrivenSnapshotter implements Snapshotter {
     for (const place of this.#parts.places) {
       const kinds = KINDS.filter((kind) => this.#driver.places(kind) === place);
       await place.cleanup(() => this.#store.ids(kinds), options);
+    }
+  }
+
+  async *listMissing(): AsyncIterable<string> {
+    const ids = new Map<SnapshotPlaces, ReadonlySet<number>>();
+    for (const place of this.#parts.places) ids.set(place, new Set(await place.ids()));
+    for (const { name, kind, id } of this.#store.list()) {
+      // A view may have no files of its own.
+      if (kind !== "view" && ids.get(this.#driver.places(kind))?.has(id) !== true) yield name;
     }
   }
 

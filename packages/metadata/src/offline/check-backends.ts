@@ -3,12 +3,11 @@ import { createHash } from "node:crypto";
 import type { CallOptions } from "@berth/core/any";
 import type { ContentStore } from "@berth/core/content";
 import { streamBlob } from "@berth/core/content";
-import type { Snapshotter } from "@berth/core/snapshots";
 import type { Digest } from "@berth/oci";
 import { digestAlgorithm, digestHex } from "@berth/oci";
 
 import type { RecordIndex } from "../database/record-index.ts";
-import { blobs, ingests, snapshots } from "../database/tables.ts";
+import { blobs, ingests } from "../database/tables.ts";
 import type { Finding } from "./finding.ts";
 
 /** Whether every byte is read. */
@@ -33,7 +32,13 @@ export async function* checkContent(
       kind: "wrong-digest",
       subject: `blob ${digest}`,
       detail: "its bytes have another digest: pull again whatever needs it",
-      repair: { action: "remove the blob and its records", prepare: () => content.delete(digest) },
+      repair: {
+        action: "remove the blob and its records",
+        prepare: () => content.delete(digest),
+        change: (tx) => {
+          for (const { namespace } of index.buckets(blobs)) tx.delete(blobs, { namespace, group: "", key: digest });
+        },
+      },
     };
   }
   const known = new Set<Digest>();
@@ -41,7 +46,7 @@ export async function* checkContent(
     for (const [, { digest, size }] of bucket.entries()) {
       known.add(digest);
       const found = sizes.get(digest);
-      if (found === size && !broken.has(digest)) continue;
+      if (found === size || broken.has(digest)) continue;
       yield wrongBlob(bucket.namespace, digest, found, size);
     }
   }
@@ -72,45 +77,4 @@ async function hasItsDigest(content: ContentStore, digest: Digest, signal: Abort
   const hash = createHash(digestAlgorithm(digest));
   for await (const chunk of streamBlob(content, digest, { signal })) hash.update(chunk);
   return hash.digest("hex") === digestHex(digest);
-}
-
-/** This holds the records of snapshots against those of their snapshotters. */
-export async function* checkSnapshotters(
-  index: RecordIndex,
-  snapshotters: ReadonlyMap<string, Snapshotter>,
-  { signal }: CallOptions,
-): AsyncIterable<Finding> {
-  for (const name of new Set(index.buckets(snapshots).map(({ group }) => group))) {
-    if (snapshotters.has(name)) continue;
-    const detail = "it is not loaded: its snapshots are not looked at";
-    yield { severity: "warning", kind: "missing-snapshotter", subject: `snapshotter ${name}`, detail };
-  }
-  for (const [name, snapshotter] of snapshotters) {
-    const found = new Set<string>();
-    for await (const info of snapshotter.list({ signal })) found.add(info.name);
-    const known = new Set<string>();
-    for (const bucket of index.buckets(snapshots).filter(({ group }) => group === name)) {
-      const { namespace } = bucket;
-      for (const [key, { backendKey }] of bucket.entries()) {
-        known.add(backendKey);
-        if (!found.has(backendKey)) yield missingSnapshot(namespace, name, key, backendKey);
-      }
-    }
-    for (const key of found) {
-      if (known.has(key)) continue;
-      const detail = "no namespace knows it: the collector removes it";
-      yield { severity: "info", kind: "unknown-snapshot", subject: `snapshot ${key} of ${name}`, detail };
-    }
-  }
-}
-
-function missingSnapshot(namespace: string, group: string, key: string, backendKey: string): Finding {
-  return {
-    severity: "error",
-    kind: "missing-snapshot",
-    namespace,
-    subject: `snapshot ${key} of ${group}`,
-    detail: `the snapshotter does not have it (${backendKey})`,
-    repair: { action: "remove the record", change: (tx) => tx.delete(snapshots, { namespace, group, key }) },
-  };
 }

@@ -3,8 +3,9 @@ import type { Snapshotter } from "@berth/core/snapshots";
 import { Code, codeOf, messageOf } from "@berth/errors";
 
 import type { VerifyOptions } from "./check-backends.ts";
-import { checkContent, checkSnapshotters } from "./check-backends.ts";
+import { checkContent } from "./check-backends.ts";
 import { checkRecords } from "./check-records.ts";
+import { checkSnapshotters } from "./check-snapshots.ts";
 import type { Finding } from "./finding.ts";
 import { OfflineDatabase } from "./offline-database.ts";
 import { replaceDatabase } from "./replace-database.ts";
