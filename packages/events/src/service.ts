@@ -1,3 +1,5 @@
+import { setImmediate as turn } from "node:timers/promises";
+
 import type { ServiceImpl } from "@connectrpc/connect";
 import type { Envelope } from "@berth/api/containerd/types/event";
 import { Events as TtrpcEvents } from "@berth/api/containerd/services/events/ttrpc/v1/events";
@@ -38,6 +40,8 @@ export function createEventsService(exchange: EventExchange): ServiceImpl<typeof
 export function createTtrpcEventsService(exchange: EventExchange): ServiceImpl<typeof TtrpcEvents> {
   return {
     async forward(request, context) {
+      // behind the answers to clients that go out in this turn: they wait for them, a shim has other things to do
+      await turn();
       await exchange.forward(fromProtoEnvelope(request.envelope), context);
       return {};
     },
