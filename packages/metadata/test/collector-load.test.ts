@@ -1,10 +1,10 @@
 import { formatDigest } from "@berth/oci";
+import { temporaryDirectory } from "@berth/testing";
 import { describe, expect, it } from "vitest";
 
 import { blobs, images, snapshots } from "../src/database/tables.ts";
 import type { Transaction } from "../src/database/transaction.ts";
 import { openDatabase, openStorage, testNamespace } from "./daemon-storage.ts";
-import { temporaryDirectory } from "./temporary-directory.ts";
 
 const ROOTS = 5_000;
 const PER_ROOT = 20;
@@ -77,7 +77,7 @@ function cpuMs(): number {
 
 describe("Metadata.collect of 100,000 objects", () => {
   it("never holds the event loop for long, and keeps no writer waiting", { timeout: 120_000 }, async () => {
-    await using directory = await temporaryDirectory();
+    await using directory = await temporaryDirectory("metadata");
     await writeObjects(`${directory.path}/meta.mdb`);
     await using storage = await openStorage({ root: directory.path, noSync: true });
     const { metadata, stores } = storage;

@@ -5,11 +5,11 @@ import type { NamespacedStores } from "@berth/core/metadata";
 import { parseNamespace } from "@berth/core/namespaces";
 import type { Digest } from "@berth/oci";
 import { openNativeSnapshotter } from "@berth/snapshotters/native";
+import { temporaryDirectory } from "@berth/testing";
 import { describe, expect, it } from "vitest";
 
 import { openMetadata } from "../src/index.ts";
 import { openStorage, putText } from "./daemon-storage.ts";
-import { temporaryDirectory } from "./temporary-directory.ts";
 
 /** This fails unless the bytes of a blob are there. */
 async function requireBytes({ content }: NamespacedStores, digest: Digest): Promise<void> {
@@ -158,7 +158,7 @@ describe("Metadata.collect beside writers", () => {
   });
 
   it("leaves alone what backends have made and the database does not know yet", async () => {
-    await using directory = await temporaryDirectory();
+    await using directory = await temporaryDirectory("metadata");
     let collect = async (): Promise<unknown> => undefined;
     const afterwards = () => collect();
     const content = await createLocalContentStore({ root: `${directory.path}/content` });

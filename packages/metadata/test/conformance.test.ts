@@ -10,10 +10,10 @@ import { snapshotCases } from "@berth/conformance/snapshots";
 import type { Mount } from "@berth/core/mount";
 import { mountAll, unmountAll } from "@berth/linux/mount";
 import { openOverlaySnapshotter } from "@berth/snapshotters/overlayfs";
+import { memoryDirectory } from "@berth/testing";
 import * as vitest from "vitest";
 
 import { openStorage, testNamespace } from "./daemon-storage.ts";
-import { temporaryDirectory } from "./temporary-directory.ts";
 
 async function openStores() {
   const storage = await openStorage();
@@ -34,7 +34,7 @@ async function mount(mounts: readonly Mount[], target: string): Promise<AsyncDis
 
 async function openOverlay() {
   await using made = new AsyncDisposableStack();
-  const { path } = made.use(await temporaryDirectory());
+  const { path } = made.use(await memoryDirectory("metadata"));
   const { snapshotter } = await openOverlaySnapshotter({ root: path });
   made.use(snapshotter);
   const storage = made.use(await openStorage({ snapshotters: new Map([["overlayfs", snapshotter]]) }));

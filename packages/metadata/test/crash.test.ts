@@ -2,10 +2,10 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 
+import { temporaryDirectory } from "@berth/testing";
 import { describe, expect, it } from "vitest";
 
 import { openStorage } from "./daemon-storage.ts";
-import { temporaryDirectory } from "./temporary-directory.ts";
 
 const ROUNDS = 5;
 
@@ -29,7 +29,7 @@ async function writeAndKill(root: string, round: number): Promise<string[]> {
 
 describe("openMetadata after SIGKILL", () => {
   it(`has every acknowledged write, in ${ROUNDS} rounds`, async () => {
-    await using directory = await temporaryDirectory();
+    await using directory = await temporaryDirectory("metadata");
     const images = new Set<string>();
     const gone = new Set<string>();
     const snapshots = new Set<string>();

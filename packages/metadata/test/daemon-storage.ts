@@ -5,11 +5,11 @@ import type { NamespacedStores } from "@berth/core/metadata";
 import { parseNamespace } from "@berth/core/namespaces";
 import type { Snapshotter } from "@berth/core/snapshots";
 import { openNativeSnapshotter } from "@berth/snapshotters/native";
+import { memoryDirectory } from "@berth/testing";
 
 import { MetadataDatabase } from "../src/database/metadata-database.ts";
 import type { Metadata, MetadataOptions } from "../src/index.ts";
 import { openMetadata } from "../src/index.ts";
-import { temporaryDirectory } from "./temporary-directory.ts";
 
 export { putText } from "@berth/conformance/collector";
 
@@ -26,12 +26,12 @@ export interface Storage extends AsyncDisposable {
 
 export const testNamespace = parseNamespace("test");
 
-/** This opens storage in a directory of its own, or in `root`, which then stays. */
+/** This opens storage in a directory of its own, in memory, or in `root`, which then stays. */
 export async function openStorage(
   options: Partial<MetadataOptions> & { readonly root?: string } = {},
 ): Promise<Storage> {
   await using made = new AsyncDisposableStack();
-  const root = options.root ?? made.use(await temporaryDirectory()).path;
+  const root = options.root ?? made.use(await memoryDirectory("metadata")).path;
   const content = await createLocalContentStore({ root: `${root}/content` });
   const native = made.use(await openNativeSnapshotter({ root: `${root}/native` }));
   const events: { namespace: string; topic: string }[] = [];

@@ -11,6 +11,7 @@ import { DatabaseHeaderSchema } from "@berth/api/berth/metadata/v1/database";
 import { ImageEntrySchema } from "@berth/api/berth/metadata/v1/image";
 import { create, toBinary } from "@bufbuild/protobuf";
 import fc from "fast-check";
+import { temporaryDirectory } from "@berth/testing";
 import { describe, expect, it } from "vitest";
 
 import type { Migration } from "../src/database/migrations.ts";
@@ -19,7 +20,6 @@ import { compareBytes } from "../src/database/key-order.ts";
 import { decodeRecordKey, encodeRecordKey, recordRange } from "../src/database/record-key.ts";
 import { images, leaseResources, sandboxes } from "../src/database/tables.ts";
 import { testNamespace } from "./daemon-storage.ts";
-import { temporaryDirectory } from "./temporary-directory.ts";
 
 const published: string[] = [];
 
@@ -63,7 +63,7 @@ const at = (key: string, group = "") => ({ namespace: testNamespace, group, key 
 
 describe("MetadataDatabase", () => {
   it("reads back what was committed, long keys and odd labels included", async () => {
-    await using directory = await temporaryDirectory();
+    await using directory = await temporaryDirectory("metadata");
     const path = `${directory.path}/meta.mdb`;
     const names = ["a", "ü".repeat(400), "x".repeat(1024), `${"x".repeat(5000)}1`, `${"x".repeat(5000)}2`, "nul\0"];
     const group = "g".repeat(300);
@@ -83,7 +83,7 @@ describe("MetadataDatabase", () => {
   });
 
   it("keeps nothing of an update that throws: no record, no event, nothing in the index", async () => {
-    await using directory = await temporaryDirectory();
+    await using directory = await temporaryDirectory("metadata");
     await using database = await openDatabase(`${directory.path}/meta.mdb`);
     published.length = 0;
     const good = database.update((tx) => tx.put(images, at("good"), image("good")));
@@ -107,7 +107,7 @@ describe("MetadataDatabase", () => {
   });
 
   it("lets updates see those before them, and the index only what is committed", async () => {
-    await using directory = await temporaryDirectory();
+    await using directory = await temporaryDirectory("metadata");
     await using database = await openDatabase(`${directory.path}/meta.mdb`);
     const first = database.update((tx) => tx.put(images, at("a"), image("a")));
     const second = database.update((tx) => {
@@ -119,7 +119,7 @@ describe("MetadataDatabase", () => {
   });
 
   it("refuses an async callback at compile time, and the use of a transaction that is over", async () => {
-    await using directory = await temporaryDirectory();
+    await using directory = await temporaryDirectory("metadata");
     await using database = await openDatabase(`${directory.path}/meta.mdb`);
     // @ts-expect-error -- an async callback must not compile
     await database.update(async () => 1);
@@ -128,7 +128,7 @@ describe("MetadataDatabase", () => {
   });
 
   it("never gives out a sequence number twice, over a restart too", async () => {
-    await using directory = await temporaryDirectory();
+    await using directory = await temporaryDirectory("metadata");
     const seen = new Set<bigint>();
     for (let run = 0; run < 3; run++) {
       await using database = await openDatabase(`${directory.path}/meta.mdb`);
@@ -142,7 +142,7 @@ describe("MetadataDatabase", () => {
   });
 
   it("brings a database of the first version to the latest, which an older berth refuses then", async () => {
-    await using directory = await temporaryDirectory();
+    await using directory = await temporaryDirectory("metadata");
     const path = `${directory.path}/meta.mdb`;
     await writeFirstVersion(path);
     {
@@ -155,7 +155,7 @@ describe("MetadataDatabase", () => {
   });
 
   it("takes every step from the version of the file, once, and all of them or none", async () => {
-    await using directory = await temporaryDirectory();
+    await using directory = await temporaryDirectory("metadata");
     const path = `${directory.path}/meta.mdb`;
     await writeFirstVersion(path);
     const taken: number[] = [];
@@ -193,7 +193,7 @@ describe("MetadataDatabase", () => {
   });
 
   it("does not open where a record cannot be read", async () => {
-    await using directory = await temporaryDirectory();
+    await using directory = await temporaryDirectory("metadata");
     const path = `${directory.path}/meta.mdb`;
     await writeFirstVersion(path);
     {
@@ -205,7 +205,7 @@ describe("MetadataDatabase", () => {
   });
 
   it("refuses a database of a newer version and leaves it alone", async () => {
-    await using directory = await temporaryDirectory();
+    await using directory = await temporaryDirectory("metadata");
     const path = `${directory.path}/meta.mdb`;
     {
       await using newer = await openRaw(path);
@@ -247,7 +247,7 @@ describe("encodeRecordKey", () => {
   });
 
   it("tells a watcher of updates that are under way when it comes, so that what it is not told is in the index", async () => {
-    await using directory = await temporaryDirectory();
+    await using directory = await temporaryDirectory("metadata");
     await using database = await openDatabase(`${directory.path}/meta.mdb`);
     const told: string[] = [];
     let watched: Disposable | undefined;

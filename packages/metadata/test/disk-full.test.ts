@@ -3,10 +3,10 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { Code, codeOf } from "@berth/errors";
 import { mountAll, mountTemporary, unmountAll } from "@berth/linux/mount";
 import { parseDigest } from "@berth/oci";
+import { temporaryDirectory } from "@berth/testing";
 import { describe, expect, it } from "vitest";
 
 import { openStorage } from "./daemon-storage.ts";
-import { temporaryDirectory } from "./temporary-directory.ts";
 
 const target = { mediaType: "m", size: 1, digest: parseDigest(`sha256:${"a".repeat(64)}`) };
 const image = (name: string, bytes: number) => ({ name, labels: new Map([["k", "x".repeat(bytes)]]), target });
@@ -17,7 +17,7 @@ describe("a full disk", () => {
     ["1m", 3000],
     ["600k", 4000],
   ])("of %s fails writes as resource_exhausted, loses nothing, and is over when there is room", async (size, bytes) => {
-    await using directory = await temporaryDirectory();
+    await using directory = await temporaryDirectory("metadata");
     const small = `${directory.path}/small`;
     await mkdir(small);
     mountAll([{ type: "tmpfs", source: "tmpfs", target: "", options: [`size=${size}`] }], small);
@@ -50,7 +50,7 @@ describe("a full disk", () => {
 
   it("that others filled lets everything be removed and collected, and nothing is fatal", async () => {
     await using disk = await mountTemporary([{ type: "tmpfs", source: "tmpfs", options: ["size=24m"] }]);
-    await using directory = await temporaryDirectory();
+    await using directory = await temporaryDirectory("metadata");
     let fatal: Error | undefined;
     const path = `${disk.path}/meta.mdb`;
     await using storage = await openStorage({ root: directory.path, path, fatal: (error) => void (fatal = error) });

@@ -10,12 +10,11 @@ import { mountAll, unmountAll } from "@berth/linux/mount";
 import { openBlockfileSnapshotter } from "@berth/snapshotters/blockfile";
 import { openNativeSnapshotter } from "@berth/snapshotters/native";
 import { openOverlaySnapshotter } from "@berth/snapshotters/overlayfs";
-import { debianPath, runProgram } from "@berth/testing";
+import { debianPath, runProgram, temporaryDirectory } from "@berth/testing";
 import { describe, expect, it } from "vitest";
 
 import { openMetadata } from "../src/index.ts";
 import { putText, testNamespace } from "./daemon-storage.ts";
-import { temporaryDirectory } from "./temporary-directory.ts";
 
 const MIB = 1024 ** 2;
 /** Records with which no page of the databases is free when the disk is full. */
@@ -31,7 +30,7 @@ async function mustRun(program: string, ...args: string[]): Promise<void> {
 /** An ext4 on a loop device, no block of which is kept for root. */
 async function openDisk(): Promise<AsyncDisposable & { readonly path: string }> {
   await using made = new AsyncDisposableStack();
-  const { path } = made.use(await temporaryDirectory());
+  const { path } = made.use(await temporaryDirectory("metadata"));
   const image = join(path, "image");
   {
     await using file = await open(image, "wx");

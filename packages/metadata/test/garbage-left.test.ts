@@ -1,10 +1,10 @@
 import { createLocalContentStore } from "@berth/content";
 import type { ContentStore } from "@berth/core/content";
 import { dataLoss } from "@berth/errors";
+import { temporaryDirectory } from "@berth/testing";
 import { describe, expect, it } from "vitest";
 
 import { openStorage, putText } from "./daemon-storage.ts";
-import { temporaryDirectory } from "./temporary-directory.ts";
 
 /** The first deletions fail. */
 function failingStore(store: ContentStore, failures: number): ContentStore {
@@ -20,7 +20,7 @@ function failingStore(store: ContentStore, failures: number): ContentStore {
 
 describe("a blob that cannot be removed from the store", () => {
   it("is removed by the next collection, the others by this one", async () => {
-    await using directory = await temporaryDirectory();
+    await using directory = await temporaryDirectory("metadata");
     const content = await createLocalContentStore({ root: `${directory.path}/blobs` });
     await using storage = await openStorage({ content: failingStore(content, 1) });
     for (const text of ["a", "b", "c"]) await putText(storage.stores.content, text);

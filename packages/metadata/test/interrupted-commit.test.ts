@@ -1,7 +1,7 @@
+import { temporaryDirectory } from "@berth/testing";
 import { describe, expect, it } from "vitest";
 
 import { openStorage, type Storage } from "./daemon-storage.ts";
-import { temporaryDirectory } from "./temporary-directory.ts";
 
 const root = new Map([["containerd.io/gc.root", "now"]]);
 
@@ -14,7 +14,7 @@ async function commitHalf({ native }: Storage, name: string): Promise<void> {
 
 describe("a commit of a snapshot that ended between backend and record", () => {
   it.each(["done", "another name"])("is taken by the next one, as %j; the collector leaves it alone", async (name) => {
-    await using directory = await temporaryDirectory();
+    await using directory = await temporaryDirectory("metadata");
     {
       await using storage = await openStorage({ root: directory.path });
       await storage.stores.snapshotter("native").prepare("work", "", { labels: root });
@@ -56,7 +56,7 @@ describe("a commit of a snapshot that ended between backend and record", () => {
 
 describe("a snapshot prepared before the process began and committed after", () => {
   it("is collected when it is removed", async () => {
-    await using directory = await temporaryDirectory();
+    await using directory = await temporaryDirectory("metadata");
     {
       await using storage = await openStorage({ root: directory.path });
       await storage.stores.snapshotter("native").prepare("work", "", { labels: root });

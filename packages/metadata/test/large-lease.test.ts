@@ -1,10 +1,10 @@
 import { formatDigest } from "@berth/oci";
+import { temporaryDirectory } from "@berth/testing";
 import { expect, it } from "vitest";
 
 import { leaseResources, leases } from "../src/database/tables.ts";
 import { resourceKey } from "../src/stores/lease-resource.ts";
 import { openDatabase, openStorage, testNamespace } from "./daemon-storage.ts";
-import { temporaryDirectory } from "./temporary-directory.ts";
 
 /** More than one update lets go of. */
 const HELD = 2500;
@@ -23,7 +23,7 @@ async function writeLease(path: string, id: string, labels: ReadonlyMap<string, 
 }
 
 it("a lease that holds more than one update lets go of is deleted whole", async () => {
-  await using directory = await temporaryDirectory();
+  await using directory = await temporaryDirectory("metadata");
   await writeLease(`${directory.path}/meta.mdb`, "large", new Map());
   await using storage = await openStorage({ root: directory.path });
   const manager = storage.metadata.namespace(testNamespace).leases;
@@ -35,7 +35,7 @@ it("a lease that holds more than one update lets go of is deleted whole", async 
 });
 
 it("an expired lease that holds a lot is collected whole", async () => {
-  await using directory = await temporaryDirectory();
+  await using directory = await temporaryDirectory("metadata");
   await writeLease(`${directory.path}/meta.mdb`, "old", new Map([["containerd.io/gc.expire", "2001-01-01T00:00:00Z"]]));
   await using storage = await openStorage({ root: directory.path });
   const manager = storage.metadata.namespace(testNamespace).leases;

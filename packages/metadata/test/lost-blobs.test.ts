@@ -5,10 +5,10 @@ import { openContentStore } from "@berth/content";
 import { parseNamespace } from "@berth/core/namespaces";
 import { Code, codeOf } from "@berth/errors";
 import type { Digest } from "@berth/oci";
+import { temporaryDirectory } from "@berth/testing";
 import { describe, expect, it } from "vitest";
 
 import { openStorage, putText } from "./daemon-storage.ts";
-import { temporaryDirectory } from "./temporary-directory.ts";
 
 const other = parseNamespace("other");
 
@@ -33,7 +33,7 @@ describe("blobs that the content store has lost", () => {
   it.each(["before", "after"])(
     "are forgotten in every namespace, found %s the database opens, and can be stored again",
     async (when) => {
-      await using directory = await temporaryDirectory();
+      await using directory = await temporaryDirectory("metadata");
       const root = directory.path;
       const [damaged, sound] = (await crash(root)) as [Digest, Digest];
       await using opened = await openContentStore({ root: join(root, "content") });

@@ -16,11 +16,11 @@ import {
   MetadataPlugin,
   SandboxStorePlugin,
 } from "@berth/plugin-core/types";
+import { temporaryDirectory } from "@berth/testing";
 import { describe, expect, it } from "vitest";
 
 import * as plugins from "../src/plugin.ts";
 import { testNamespace } from "./daemon-storage.ts";
-import { temporaryDirectory } from "./temporary-directory.ts";
 
 const exchange: EventExchange = { publish: async () => {}, forward: async () => {}, subscribe: async function* () {} };
 
@@ -48,7 +48,7 @@ function boot(root: string, config: Record<string, unknown> = {}) {
 
 describe("plugins", () => {
   it("boot with containerd's ids, exports and defaults, and stop", async () => {
-    await using directory = await temporaryDirectory();
+    await using directory = await temporaryDirectory("metadata");
     await using graph = await boot(directory.path);
     expect(graph.records.filter(({ status }) => status !== "loaded")).toEqual([]);
     const found = graph.records.find(({ id }) => id === "bolt");
@@ -77,7 +77,7 @@ describe("plugins", () => {
   });
 
   it("refuses a root with containerd's own database", async () => {
-    await using directory = await temporaryDirectory();
+    await using directory = await temporaryDirectory("metadata");
     const root = join(directory.path, "io.containerd.metadata.v1.bolt");
     await mkdir(root);
     await writeFile(join(root, "meta.db"), "");
@@ -94,7 +94,7 @@ describe("plugins", () => {
     ["io.containerd.gc.v1.scheduler", { startup_delay: "soon" }, "startup_delay"],
     ["io.containerd.gc.v1.scheduler", { pause: 1 }, "pause"],
   ])("a wrong value in the table of %s names its place", async (uri, table, place) => {
-    await using directory = await temporaryDirectory();
+    await using directory = await temporaryDirectory("metadata");
     await using graph = await boot(directory.path, { [uri]: table });
     const { error } = graph.records.find(({ type, id }) => `${type}.${id}` === uri) ?? {};
     expect(codeOf(error)).toBe(Code.InvalidArgument);

@@ -7,11 +7,10 @@ import { alreadyExists, Code, codeOf } from "@berth/errors";
 import { formatDigest, parseDigest } from "@berth/oci";
 import { createHash } from "node:crypto";
 import { openNativeSnapshotter } from "@berth/snapshotters/native";
-import { MemoryContentStore } from "@berth/testing";
+import { MemoryContentStore, temporaryDirectory } from "@berth/testing";
 import { describe, expect, it } from "vitest";
 
 import { openStorage, putText } from "./daemon-storage.ts";
-import { temporaryDirectory } from "./temporary-directory.ts";
 
 const other = parseNamespace("other");
 const text = (content: string) => new TextEncoder().encode(content);
@@ -166,7 +165,7 @@ describe("NamespacedSnapshotter", () => {
   });
 
   it("adopts a target that the backend made by itself", async () => {
-    await using directory = await temporaryDirectory();
+    await using directory = await temporaryDirectory("metadata");
     await using native = await openNativeSnapshotter({ root: directory.path });
     const labels = new Map([[SnapshotLabel.ref, "chain"]]);
     // As remote snapshotters do: the layer is there at once, under a name of the snapshotter's choice.

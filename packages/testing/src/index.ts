@@ -26,4 +26,4 @@ export { startRegistry } from "./peers/registry.ts";
 export type { ProgramOptions, ProgramResult } from "./run-program.ts";
 export { runProgram } from "./run-program.ts";
 export type { TemporaryDirectory } from "./temporary-directory.ts";
-export { temporaryDirectory } from "./temporary-directory.ts";
+export { memoryDirectory, temporaryDirectory } from "./temporary-directory.ts";
