@@ -39,7 +39,8 @@ function create(packageName, layer, description) {
   writeJson(join(directory, "package.json"), manifest);
   writeJson(join(directory, "turbo.json"), { extends: ["//"], tags: [layer] });
   writeFileSync(join(directory, "README.md"), `# @berth/${packageName}\n\n${description}\n`);
-  writeFileSync(join(directory, "src/index.ts"), "export {};\n");
+  const reason = "// oxlint-disable-next-line unicorn/require-module-specifiers -- nothing is exported yet";
+  writeFileSync(join(directory, "src/index.ts"), `${reason}\nexport {};\n`);
 }
 
 function door(file) {
