@@ -1,4 +1,4 @@
-import { chmod, mkdir, readFile, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
@@ -216,6 +216,47 @@ describe("the transfer service", { timeout: 60_000 }, () => {
     await pull(name);
     await isUnpacked(image, name);
     await clear(name);
+  });
+
+  it("unpacks what is there while the downloads of other layers are stuck, and what others pull", async () => {
+    const sizes = [3_000_000, 2_500_000, 400_000, 500_000, 600_000];
+    const image = await imageOf("example.org/stuck:1", sizes);
+    const name = publish(image, "stuck");
+    const stuck = image.layers.slice(0, 2).map(({ digest }) => digest);
+    registry.fault = (request) =>
+      request.nth === 0 && stuck.some((digest) => request.path.endsWith(digest))
+        ? { kind: "stall", after: 1_500_000 }
+        : undefined;
+    const leaving = new AbortController();
+    const pulling = codeThrown(
+      transfer(client.transport, fromRegistry(name), intoStore(name), { signal: leaving.signal }),
+    );
+    const overlays = client.snapshotter("overlayfs");
+    const unpacked = async (): Promise<readonly number[]> => {
+      const whole: number[] = [];
+      for await (const { name: key } of overlays.list()) {
+        if (!key.startsWith("extract-")) continue;
+        const [mount] = await overlays.mounts(key);
+        // The mounts of one that has a parent name their upper directory among the options.
+        const upper = mount?.options.find((option) => option.startsWith("upperdir="))?.slice(9) ?? mount?.source ?? "";
+        for (const file of await readdir(upper).catch(() => [])) {
+          const index = Number(file.slice("layer-".length));
+          if ((await stat(join(upper, file))).size === sizes[index]) whole.push(index);
+        }
+      }
+      return whole.toSorted();
+    };
+    await expect.poll(unpacked, { timeout: 20_000 }).toEqual([2, 3, 4]);
+    const other = await imageOf("example.org/free:1", [700_000, 800_000]);
+    await pull(publish(other, "free"));
+    await isUnpacked(other, `${registry.host}/team/app:free`);
+    leaving.abort();
+    expect(await pulling).toBe("canceled");
+    registry.fault = undefined;
+    await pull(name);
+    await isUnpacked(image, name);
+    await nothingIsLeft();
+    await clear(name, `${registry.host}/team/app:free`);
   });
 
   it("pushes with credentials that its client gives, and imports, tags and exports over streams", async () => {

@@ -5,13 +5,15 @@ import type { CallOptions } from "@berth/core/any";
 import { canceled, isCanceled } from "@berth/errors";
 import { ChildReaper } from "@berth/linux/process";
 
-import type { ApplyBudgets, CompareJob, GunzipProgram, LayerPlace, LayerSummary } from "./layer-job.ts";
+import type { ApplyBudgets, ApplyJob, CompareJob, CopyJob, GunzipProgram, LayerPlace, LayerSummary } from "./layer-job.ts";
 import { LayerWorkerPool, type LayerWorkerPoolOptions } from "./layer-worker-pool.ts";
 import { findGunzipProgram } from "./gunzip-program.ts";
 import { portChunks, serveChunks } from "./port-chunks.ts";
 import type { ProcessorChain, ProcessorStep, StreamProcessor } from "./processor-chain.ts";
 import { type ProcessorInput, RunningProcessors } from "./running-processors.ts";
 import { DeviceSyncs } from "./device-syncs.ts";
+import { type UnpackedMiB, withEarlyWriteBack } from "./early-write-back.ts";
+import type { WorkTurn } from "./work-turns.ts";
 
 export interface LayerEngineOptions extends LayerWorkerPoolOptions {
   /** What one layer may cost; generous by default. */
@@ -25,6 +27,8 @@ export interface LayerEngineOptions extends LayerWorkerPoolOptions {
 }
 
 const CHUNK_BYTES = 1 << 20;
+/** Bytes that are on this machine have been read by then. */
+const LATE_MS = 10;
 
 /**
  * What all appliers and comparers of a daemon share: worker threads, and the syncs that wait for the disk. Whoever makes it disposes it,
@@ -74,7 +78,10 @@ export class LayerEngine implements AsyncDisposable {
 
   /** Applies the bytes of a blob to a place, in a worker; returns what the uncompressed archive was. */
   apply(blob: ContentReader, chain: ProcessorChain, place: LayerPlace, options: CallOptions): Promise<LayerSummary> {
-    return this.#uncompress(blob, chain, { kind: "apply", place }, options);
+    const unpacked: UnpackedMiB = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
+    return withEarlyWriteBack({ syncs: this.syncs, path: place.root, unpacked }, () =>
+      this.#uncompress(blob, chain, { kind: "apply", place, unpacked }, options),
+    );
   }
 
   /** Writes the uncompressed bytes of a blob to a descriptor, in a worker that waits where it would block; returns what they were. */
@@ -121,14 +128,14 @@ export class LayerEngine implements AsyncDisposable {
   async #uncompress(
     blob: ContentReader,
     { steps, compression }: ProcessorChain,
-    work: { readonly kind: "apply"; readonly place: LayerPlace } | { readonly kind: "copy"; readonly fd: number },
+    work: Pick<ApplyJob, "kind" | "place" | "unpacked"> | Pick<CopyJob, "kind" | "fd">,
     { signal }: CallOptions,
   ): Promise<LayerSummary> {
     const job = { ...work, compression, gunzip: this.#gunzip, budgets: this.#budgets };
     const path = blob.localPath;
     if (steps.length > 0) {
       const input: ProcessorInput =
-        path === undefined ? { kind: "chunks", chunks: blobChunks(blob, signal) } : { kind: "file", path };
+        path === undefined ? { kind: "chunks", chunks: blobChunks(blob, undefined, signal) } : { kind: "file", path };
       return this.withPrograms(steps, input, { signal }, async (programs) => {
         const layer = await this.#pool.run({ ...job, source: { kind: "pipe", fd: programs.output } }, { signal });
         await programs.finish();
@@ -137,11 +144,16 @@ export class LayerEngine implements AsyncDisposable {
     }
     if (path !== undefined) return this.#pool.run({ ...job, source: { kind: "file", path } }, { signal });
     const { port1, port2 } = new MessageChannel();
-    const serving = serveChunks(port1, blobChunks(blob, signal));
+    let turn: WorkTurn | undefined;
+    const waits: Waits = { begin: () => turn?.pause(), end: () => turn?.resume() };
+    const serving = serveChunks(port1, blobChunks(blob, waits, signal));
     const close = (): void => port1.close();
     signal?.addEventListener("abort", close, { once: true });
     try {
-      return await this.#pool.run({ ...job, source: { kind: "port", port: port2 } }, { signal, transfer: [port2] });
+      return await this.#pool.run(
+        { ...job, source: { kind: "port", port: port2 } },
+        { signal, transfer: [port2], onTurn: (given) => (turn = given) },
+      );
     } finally {
       signal?.removeEventListener("abort", close);
       port1.close();
@@ -158,12 +170,30 @@ export class LayerEngine implements AsyncDisposable {
   }
 }
 
+/** Told when the next bytes of a blob have not come yet, and when they have. */
+interface Waits {
+  begin(): void;
+  end(): void;
+}
+
 async function* blobChunks(
   blob: ContentReader,
+  waits: Waits | undefined,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   for (let offset = 0; offset < blob.size; offset += CHUNK_BYTES) {
-    yield await blob.readAt(offset, Math.min(CHUNK_BYTES, blob.size - offset), { signal });
+    const reading = blob.readAt(offset, Math.min(CHUNK_BYTES, blob.size - offset), { signal });
+    yield await (waits === undefined ? reading : noticed(reading, waits));
+  }
+}
+
+async function noticed<T>(reading: Promise<T>, { begin, end }: Waits): Promise<T> {
+  const timer = setTimeout(begin, LATE_MS);
+  try {
+    return await reading;
+  } finally {
+    clearTimeout(timer);
+    end();
   }
 }
 

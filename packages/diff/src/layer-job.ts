@@ -2,6 +2,7 @@ import type { MessagePort } from "node:worker_threads";
 
 import type { Compression, DecompressionBudgets, TarBudgets } from "@berth/archive";
 
+import type { UnpackedMiB } from "./early-write-back.ts";
 import type { Warning } from "./entry-metadata.ts";
 import type { RemoteError } from "./remote-error.ts";
 import type { Trees } from "./walk-changes.ts";
@@ -56,6 +57,7 @@ export interface UncompressedFrom extends LayerJobBase {
 export interface ApplyJob extends UncompressedFrom {
   readonly kind: "apply";
   readonly place: LayerPlace;
+  readonly unpacked: UnpackedMiB;
 }
 
 /** A worker is told to write the uncompressed layer to a descriptor. */
@@ -94,3 +96,15 @@ export interface LayerSummary {
 export type LayerOutcome =
   | { readonly kind: "done"; readonly layer: LayerSummary }
   | { readonly kind: "failed"; readonly error: RemoteError };
+
+/** A job on its way to a worker, by a number that its answer has too. */
+export interface LayerRequest {
+  readonly job: number;
+  readonly work: LayerJob;
+}
+
+/** What a worker sends back. */
+export interface LayerAnswer {
+  readonly job: number;
+  readonly outcome: LayerOutcome;
+}

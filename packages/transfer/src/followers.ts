@@ -1,9 +1,9 @@
 import type { Digest } from "@berth/oci";
 
 /**
- * Says which downloads are followed by the thread that unpacks them. A thread that follows has nothing to do while a slow registry sends
- * nothing, so that only so many may at once, in all pulls together: one thread is always left for layers that are there. The others begin
- * when their blob is complete.
+ * Says which downloads are unpacked while they come. One that is followed holds memory, and a place
+ * among the layers of its image also while a slow registry sends nothing, so that only so many are at once, in all pulls together: one place
+ * is always left for layers that are there. The others begin when their blob is complete, or when another download has ended.
  */
 export class Followers {
   #free: number;

@@ -28,7 +28,7 @@ const transferConfig = z.object({
   max_concurrent_uploaded_layers: count.default(3),
   check_platform_supported: z.boolean().default(false),
   config_path: z.string().default(""),
-  /** 0: one for each processor and one more. Snapshotters that cannot rebase do one at a time. */
+  /** 0: one for each processor and two more, as some wait for bytes. Snapshotters that cannot rebase do one at a time. */
   max_concurrent_unpacks: count.default(0),
   unpack_config: z
     .array(
@@ -65,7 +65,7 @@ export const transferPlugin: Plugin = definePlugin({
         .filter(({ type, exports }) => type === SnapshotPlugin.name && exports.get(REMOTE_EXPORT) === "true")
         .map(({ id }) => id),
     );
-    const unpacks = config.max_concurrent_unpacks === 0 ? processors + 1 : config.max_concurrent_unpacks;
+    const unpacks = config.max_concurrent_unpacks === 0 ? processors + 2 : config.max_concurrent_unpacks;
     return new LocalTransfer({
       ...plugins,
       unpacks: unpackChoices(config.unpack_config),
@@ -74,8 +74,8 @@ export const transferPlugin: Plugin = definePlugin({
       maxUploads: Math.max(1, config.max_concurrent_uploaded_layers),
       unpackConcurrency: (snapshotter) => (rebasing.has(snapshotter) ? unpacks : 1),
       isRemote: (snapshotter) => remote.has(snapshotter),
-      // The layer engine has two threads at least; one stays free.
-      followedDownloads: Math.max(1, processors - 1),
+      // One stays free for layers that are there, however long the registry sends nothing.
+      followedDownloads: Math.max(1, Math.min(unpacks - 1, processors + 1)),
       hostDirectories: config.config_path === "" ? [] : config.config_path.split(":"),
       log,
     });
