@@ -20,6 +20,8 @@ import { repositoryScope } from "./scopes.ts";
 
 /** So often a download goes on after its connection broke without a byte in between. */
 const MAX_FRUITLESS = 3;
+/** So many of the places that a descriptor names are asked. */
+const MAX_URLS = 8;
 
 /** Options of a download. */
 export interface FetchOptions extends CallOptions {
@@ -57,10 +59,10 @@ export async function* fetchContent(
     yield inline.subarray(offset);
     return;
   }
-  for (let fruitless = 0; offset < size;) {
+  for (let [fruitless, isFirst] = [0, true]; offset < size; isFirst = false) {
     const before = offset;
     try {
-      for await (const chunk of openAt(source, descriptor, offset, options)) {
+      for await (const chunk of openAt(source, descriptor, offset, { ...options, isFirst })) {
         if (offset + chunk.length > size)
           throw failedPrecondition(`fetch ${descriptor.digest}: more than ${size} bytes come`);
         offset += chunk.length;
@@ -89,9 +91,11 @@ async function* openAt(
   source: FetchSource,
   descriptor: Descriptor,
   offset: number,
-  options: CallOptions,
+  options: CallOptions & { readonly isFirst: boolean },
 ): AsyncIterable<Uint8Array> {
-  const response = await openAnywhere(source, descriptor, offset, options);
+  const response =
+    (options.isFirst ? await openElsewhere(source, descriptor, offset, options) : undefined) ??
+    (await openAnywhere(source, descriptor, offset, options));
   if (response.status === 206) {
     checkRange(response, offset, descriptor);
     yield* response.body;
@@ -114,6 +118,32 @@ function checkRange(response: HttpResponse, offset: number, { digest }: Descript
       `fetch ${digest}: asked for bytes from ${offset}, the registry sends ${JSON.stringify(range)}`,
     );
   }
+}
+
+/**
+ * Where a descriptor says that its content is, as it does of layers that may not be spread. What comes is verified like all else; who is there
+ * is told nothing of the user, and asked no second time when it breaks off.
+ */
+async function openElsewhere(
+  { requests }: FetchSource,
+  { urls = [] }: Descriptor,
+  offset: number,
+  { signal }: CallOptions,
+): Promise<HttpResponse | undefined> {
+  for (const text of urls.slice(0, MAX_URLS)) {
+    const url = URL.parse(text);
+    if (url === null || !/^https?:$/.test(url.protocol)) continue;
+    try {
+      const headers = offset > 0 ? { range: `bytes=${offset}-` } : {};
+      const response = await requests.fetchElsewhere(url, { headers, ...(signal && { signal }) });
+      if (response.status === 200 || response.status === 206) return response;
+      await response.discard();
+    } catch (error) {
+      // The registry may have it.
+      if (signal?.aborted === true) throw error;
+    }
+  }
+  return undefined;
 }
 
 /** Manifests are looked for among manifests, then, like everything else, among blobs. */

@@ -12,6 +12,7 @@ import type { RegistryRequests } from "./registry-requests.ts";
 import { repositoryScope } from "./scopes.ts";
 
 const MAX_RESUMES = 5;
+const OCTETS = "application/octet-stream";
 const DISTRIBUTION_SOURCE = "containerd.io/distribution.source";
 
 /** Options of a push. */
@@ -95,73 +96,84 @@ async function pushManifest(upload: Upload): Promise<boolean> {
 }
 
 async function pushBlob(upload: Upload): Promise<boolean> {
-  const { requests, host, descriptor, options } = upload;
-  const { signal } = options;
-  const scopes = scopesOf(upload);
-  const head = await requests.send(host, {
-    method: "HEAD",
-    path: `/blobs/${descriptor.digest}`,
-    scopes,
-    isLast: true,
-    signal,
-  });
-  await head.discard();
-  if (head.status === 200) return false;
-  const from = sourceRepository(requests, descriptor);
-  const query = new URLSearchParams(from === undefined ? {} : { mount: descriptor.digest, from });
-  const opened = await requests.send(host, {
-    method: "POST",
-    path: "/blobs/uploads/",
-    query,
-    scopes,
-    isLast: true,
-    signal,
-  });
-  // The other repository had it.
-  if (opened.status === 201) {
-    await opened.discard();
-    return true;
-  }
-  if (opened.status !== 202) throw await registryError(opened, `push ${descriptor.digest}`);
-  await opened.discard();
-  await sendBlob(upload, locationOf(opened));
+  if (await isThere(upload)) return false;
+  const to = await openUpload(upload);
+  if (to !== undefined) await sendBlob(upload, to);
   return true;
 }
 
-/** All at once; after a broken connection, what is left in a chunk of its own. */
+/** This returns where to send a blob, `undefined` when another repository had it. */
+async function openUpload(upload: Upload): Promise<URL | undefined> {
+  const { requests, host, descriptor, options } = upload;
+  const from = sourceRepository(requests, descriptor);
+  const opened = await requests.send(host, {
+    method: "POST",
+    path: "/blobs/uploads/",
+    query: new URLSearchParams(from === undefined ? {} : { mount: descriptor.digest, from }),
+    scopes: scopesOf(upload),
+    isLast: true,
+    signal: options.signal,
+  });
+  if (opened.status !== 201 && opened.status !== 202) throw await registryError(opened, `push ${descriptor.digest}`);
+  await opened.discard();
+  return opened.status === 201 ? undefined : locationOf(opened);
+}
+
+async function isThere(upload: Upload): Promise<boolean> {
+  const { requests, host, descriptor, options } = upload;
+  const head = await requests.send(host, {
+    method: "HEAD",
+    path: `/blobs/${descriptor.digest}`,
+    scopes: scopesOf(upload),
+    isLast: true,
+    signal: options.signal,
+  });
+  await head.discard();
+  return head.status === 200;
+}
+
+/** All at once; after a broken connection, what is left in a chunk of its own, or all of it anew. */
 async function sendBlob(upload: Upload, location: URL): Promise<void> {
-  const { requests, host, options } = upload;
-  const { signal } = options;
-  const request = { scopes: scopesOf(upload), signal } as const;
-  let to = location;
+  const { options } = upload;
+  let to: URL | undefined = location;
   let offset = 0;
-  for (let resumes = 0; ; resumes += 1) {
+  for (let resumes = 0; to !== undefined; resumes += 1) {
     try {
-      if (offset === 0) {
-        const path = finishUrl(to, upload);
-        const headers = { "content-type": "application/octet-stream" };
-        await expectStored(
-          await requests.send(host, { ...request, method: "PUT", path, headers, body: bodyFrom(upload, 0) }),
-          upload,
-        );
-      } else {
-        const patched = await sendRest(upload, to, offset);
-        await expectStored(
-          await requests.send(host, { ...request, method: "PUT", path: finishUrl(patched, upload), body: EMPTY }),
-          upload,
-        );
-      }
+      await sendFrom(upload, to, offset);
       return;
     } catch (error) {
-      signal?.throwIfAborted();
+      options.signal?.throwIfAborted();
       if (!(isUnavailable(error) || isDeadlineExceeded(error)) || resumes === MAX_RESUMES) throw error;
-      const status = await requests.send(host, { ...request, method: "GET", path: to, isLast: true });
-      await status.discard();
-      if (status.status !== 204) throw error;
-      to = status.header("location") === undefined ? to : locationOf(status);
-      offset = receivedBytes(status);
+      const state = await uploadState(upload, to);
+      // It may have ended with the blob stored, and only the answer lost.
+      if (state === undefined && (await isThere(upload))) return;
+      offset = state?.offset ?? 0;
+      to = offset > 0 ? state?.to : await openUpload(upload);
     }
   }
+}
+
+async function sendFrom(upload: Upload, to: URL, offset: number): Promise<void> {
+  const { size } = upload.descriptor;
+  if (offset > 0) {
+    // Only the end may be missing.
+    await finish(upload, offset === size ? to : await sendRest(upload, to, offset), EMPTY);
+  } else await finish(upload, to, bodyFrom(upload, 0));
+}
+
+/** This asks how much of an upload has arrived; `undefined` when the registry knows it no more. */
+async function uploadState(
+  upload: Upload,
+  to: URL,
+): Promise<{ readonly to: URL; readonly offset: number } | undefined> {
+  const { requests, host, descriptor, options } = upload;
+  const scopes = scopesOf(upload);
+  const status = await requests.send(host, { method: "GET", path: to, scopes, isLast: true, signal: options.signal });
+  await status.discard();
+  if (status.status !== 204) return undefined;
+  const offset = receivedBytes(status);
+  if (offset > descriptor.size) return undefined;
+  return { to: status.header("location") ? locationOf(status) : to, offset };
 }
 
 async function sendRest(upload: Upload, to: URL, offset: number): Promise<URL> {
@@ -170,7 +182,7 @@ async function sendRest(upload: Upload, to: URL, offset: number): Promise<URL> {
     method: "PATCH",
     path: to,
     headers: {
-      "content-type": "application/octet-stream",
+      "content-type": OCTETS,
       "content-range": `${offset}-${descriptor.size - 1}`,
     },
     body: bodyFrom(upload, offset),
@@ -180,6 +192,21 @@ async function sendRest(upload: Upload, to: URL, offset: number): Promise<URL> {
   if (response.status !== 202) throw await registryError(response, `push ${descriptor.digest}`);
   await response.discard();
   return locationOf(response);
+}
+
+async function finish(upload: Upload, to: URL, body: HttpBody): Promise<void> {
+  const { requests, host, descriptor, options } = upload;
+  const url = new URL(to);
+  url.searchParams.set("digest", descriptor.digest);
+  const response = await requests.send(host, {
+    method: "PUT",
+    path: url,
+    headers: { "content-type": OCTETS },
+    body,
+    scopes: scopesOf(upload),
+    signal: options.signal,
+  });
+  await expectStored(response, upload);
 }
 
 const EMPTY: HttpBody = { length: 0, async *open() {} };
@@ -211,18 +238,12 @@ async function expectStored(response: HttpResponse, { descriptor }: Upload): Pro
 
 function locationOf(response: HttpResponse): URL {
   const location = response.header("location");
-  const url = location === undefined ? null : URL.parse(location, response.url.href);
+  const url = !location ? null : URL.parse(location, response.url.href);
   if (url === null || !/^https?:$/.test(url.protocol)) throw internal("the registry does not say where to upload to");
   return url;
 }
 
-function finishUrl(location: URL, { descriptor }: Upload): URL {
-  const url = new URL(location);
-  url.searchParams.set("digest", descriptor.digest);
-  return url;
-}
-
-/** `Range: 0-99` says that 100 bytes are there. */
+/** `Range: 0-99` says that 100 bytes are there; `0-0` is said of one byte and of none. */
 function receivedBytes(response: HttpResponse): number {
   const end = /^(?:bytes=)?0-(\d+)$/.exec(response.header("range") ?? "")?.[1];
   return end === undefined || end === "0" ? 0 : Number(end) + 1;

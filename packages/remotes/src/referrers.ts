@@ -10,6 +10,9 @@ import { registryError } from "./registry-error.ts";
 import { MAX_MANIFEST_BYTES } from "./resolve.ts";
 import { repositoryScope } from "./scopes.ts";
 
+/** Of the digest in the tag that stands in for the API: a longer one would be no tag. */
+const MAX_TAG_HEX = 64;
+
 /** Options of a search for referrers. */
 export interface ReferrersOptions extends CallOptions {
   readonly artifactType?: string;
@@ -31,7 +34,7 @@ export async function fetchReferrers(
     (await findIndex(source, `/referrers/${digest}`, query, options)) ??
     (await findIndex(
       source,
-      `/manifests/${digestAlgorithm(digest)}-${digestHex(digest)}`,
+      `/manifests/${digestAlgorithm(digest)}-${digestHex(digest).slice(0, MAX_TAG_HEX)}`,
       new URLSearchParams(),
       options,
     ));

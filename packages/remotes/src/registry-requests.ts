@@ -4,11 +4,11 @@ import type { CallOptions } from "@berth/core/any";
 import { isDeadlineExceeded, isUnavailable } from "@berth/errors";
 
 import type { Authorizer } from "./auth/authorizer.ts";
-import { isUpstream } from "./hosts/default-host.ts";
+import { defaultHost, isUpstream } from "./hosts/default-host.ts";
 import type { RegistryHost } from "./hosts/registry-host.ts";
 import type { Connections } from "./http/connections.ts";
 import type { HttpBody, HttpResponse } from "./http/exchange.ts";
-import { exchange } from "./http/exchange.ts";
+import { exchange, isBoundToOrigin } from "./http/exchange.ts";
 import { retryDelay } from "./http/retry-delay.ts";
 import { isNotTls } from "./http/transport-error.ts";
 
@@ -90,6 +90,16 @@ export class RegistryRequests {
     }
   }
 
+  /** This fetches what is no part of a registry: nobody there is told who asks. @throws as `exchange` does */
+  async fetchElsewhere(
+    url: URL,
+    { headers, signal }: CallOptions & { readonly headers: Readonly<Record<string, string>> },
+  ): Promise<HttpResponse> {
+    const host = { ...defaultHost(url.host), scheme: url.protocol === "http:" ? "http" : "https" } as const;
+    const pool = this.#connections.poolFor(host);
+    return await exchange(pool, { method: "GET", url, headers: { "user-agent": this.#userAgent, ...headers }, signal });
+  }
+
   /** One attempt; `undefined` when the connection failed and another one makes sense. */
   async #attempt(
     host: RegistryHost,
@@ -99,12 +109,14 @@ export class RegistryRequests {
     const pool = this.#connections.poolFor(host);
     const authorization = await this.#authorizer.authorization(host, request.scopes, pool);
     const url = this.#urlOf(host, request);
+    // A location that the host gave may be elsewhere, or without TLS: what authorises requests to the host stays with it.
+    const isOwn = url.host === host.host && (url.protocol === "https:" || host.scheme === "http");
+    const own = [...host.headers].filter(([name]) => isOwn || !isBoundToOrigin(name));
     const headers = {
       "user-agent": this.#userAgent,
-      ...Object.fromEntries([...host.headers].map(([name, values]) => [name.toLowerCase(), values])),
+      ...Object.fromEntries(own.map(([name, values]) => [name.toLowerCase(), values])),
       ...request.headers,
-      // A location that the host gave may be elsewhere: what authorises requests to the host stays with it.
-      ...(authorization !== undefined && url.host === host.host && { authorization }),
+      ...(authorization !== undefined && isOwn && { authorization }),
     };
     try {
       const { method, body, signal } = request;

@@ -14,7 +14,6 @@ import { hostsFromDirectory } from "./hosts/hosts-directory.ts";
 import type { RegistryHost, TlsSettings } from "./hosts/registry-host.ts";
 import { Connections } from "./http/connections.ts";
 import type { RateLimit } from "./http/rate-limit.ts";
-import { createRateLimit } from "./http/rate-limit.ts";
 import type { PushOptions } from "./push.ts";
 import { pushContent } from "./push.ts";
 import type { ReferrersOptions } from "./referrers.ts";
@@ -37,8 +36,8 @@ export interface RegistryOptions {
   readonly tls?: TlsSettings;
   /** Sent with every request. */
   readonly headers?: ReadonlyMap<string, readonly string[]>;
-  /** Of all downloads together. */
-  readonly maxBytesPerSecond?: number;
+  /** Shared by all downloads of all clients that have it. */
+  readonly downloadLimit?: RateLimit;
   readonly userAgent?: string;
   readonly log?: Logger;
 }
@@ -58,7 +57,6 @@ export class RegistryClient implements AsyncDisposable {
   readonly #options: RegistryOptions;
   readonly #connections = new Connections();
   readonly #authorizer: Authorizer;
-  readonly #limit: RateLimit | undefined;
   readonly #hosts = new Map<string, Promise<readonly RegistryHost[]>>();
   /** By the names of repositories, registry included. */
   readonly #requests = new Map<string, RegistryRequests>();
@@ -66,7 +64,6 @@ export class RegistryClient implements AsyncDisposable {
   constructor(options: RegistryOptions = {}) {
     this.#options = options;
     this.#authorizer = new Authorizer(options.credentials);
-    this.#limit = options.maxBytesPerSecond === undefined ? undefined : createRateLimit(options.maxBytesPerSecond);
   }
 
   /**
@@ -84,7 +81,7 @@ export class RegistryClient implements AsyncDisposable {
   /** This downloads what a descriptor describes, from the repository of `name`; errors as `fetchContent`. */
   async *fetch(name: string, descriptor: Descriptor, options: FetchOptions = {}): AsyncIterable<Uint8Array> {
     const { requests, hosts } = await this.#open(name);
-    yield* fetchContent({ requests, hosts, limit: this.#limit }, descriptor, options);
+    yield* fetchContent({ requests, hosts, limit: this.#options.downloadLimit }, descriptor, options);
   }
 
   /** This uploads to the repository of `name`; a manifest also gets the tag of the name, if `object` says so. Errors as `pushContent`. */
@@ -101,7 +98,7 @@ export class RegistryClient implements AsyncDisposable {
   /** This lists what refers to a manifest in the repository of `name`. */
   async referrers(name: string, digest: Digest, options: ReferrersOptions = {}): Promise<readonly Descriptor[]> {
     const { requests, hosts } = await this.#open(name);
-    return await fetchReferrers({ requests, hosts, limit: this.#limit }, digest, options);
+    return await fetchReferrers({ requests, hosts, limit: this.#options.downloadLimit }, digest, options);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -5,6 +5,7 @@ import type { AddressInfo } from "node:net";
 
 import type { Descriptor } from "@berth/oci";
 
+import { FaultUploads } from "./fault-uploads.ts";
 import { sha256 } from "./image-builder.ts";
 
 /** What goes wrong with one answer. */
@@ -18,10 +19,12 @@ export type RegistryFault =
     }
   /** The connection ends, as it should at the end, after so many bytes of the content; the length was not told. */
   | { readonly kind: "truncate"; readonly after: number }
-  /** The connection is reset after so many bytes. */
+  /** The connection is reset after so many bytes, of what is sent to it in an upload. */
   | { readonly kind: "reset"; readonly after: number }
-  /** Nothing more comes after so many bytes. */
+  /** Nothing more comes, or is taken, after so many bytes. */
   | { readonly kind: "stall"; readonly after: number }
+  /** All is done, and the connection reset instead of an answer; of uploads. */
+  | { readonly kind: "lose-answer" }
   /** Right length, wrong bytes. */
   | { readonly kind: "corrupt" }
   /** Bytes without end. */
@@ -43,7 +46,7 @@ export interface RegistryRequestRecord {
   readonly nth: number;
 }
 
-/** A registry in memory that fails on demand; nothing can be uploaded. Disposing it cuts its connections. */
+/** A registry in memory that fails on demand. Disposing it cuts its connections. */
 export interface FaultRegistry extends AsyncDisposable {
   readonly host: string;
   readonly requests: readonly RegistryRequestRecord[];
@@ -53,6 +56,8 @@ export interface FaultRegistry extends AsyncDisposable {
   add(bytes: Uint8Array, mediaType?: string): Descriptor;
   /** This lets a tag, of any repository, stand for a manifest. */
   tag(tag: string, descriptor: Descriptor): void;
+  /** This returns what is stored under a digest or a tag. */
+  find(name: string): Uint8Array | undefined;
 }
 
 const OCTETS = "application/octet-stream";
@@ -66,7 +71,19 @@ export async function startFaultRegistry(): Promise<FaultRegistry> {
     requests.push(record);
     const name = record.path.split("/").at(-1) ?? "";
     const found = record.path === "/v2/" ? undefined : contents.get(name);
-    answer(response, record, found, registry.fault?.(record));
+    const fault = registry.fault?.(record);
+    if (fault?.kind === "status") answer(response, record, found, fault);
+    else
+      void uploads.answer(request, response, record, fault).then((isDone) => {
+        if (!isDone) answer(response, record, found, fault);
+      });
+  });
+  const uploads = new FaultUploads({
+    has: (digest) => contents.has(digest),
+    add(bytes, mediaType, tag) {
+      const descriptor = registry.add(bytes, mediaType || OCTETS);
+      if (tag !== undefined) registry.tag(tag, descriptor);
+    },
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -84,6 +101,7 @@ export async function startFaultRegistry(): Promise<FaultRegistry> {
       const content = contents.get(digest);
       if (content !== undefined) contents.set(tag, content);
     },
+    find: (name) => contents.get(name)?.bytes,
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();
       server.close();

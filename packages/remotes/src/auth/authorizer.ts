@@ -5,6 +5,7 @@ import type { Dispatcher } from "undici";
 import { isLocalhost } from "../hosts/default-host.ts";
 import type { Credentials, RegistryHost } from "../hosts/registry-host.ts";
 import { originOf } from "../hosts/registry-host.ts";
+import { isBoundToOrigin } from "../http/exchange.ts";
 import type { Challenge } from "./challenge.ts";
 import { parseChallenges } from "./challenge.ts";
 import type { CredentialSource } from "./credential-source.ts";
@@ -112,7 +113,7 @@ export class Authorizer {
   async #token(host: RegistryHost, scheme: Bearer, scopes: readonly string[], pool: Dispatcher): Promise<Token> {
     // Shared by all who wait: it does not end with the first one's signal, but with its own time-outs.
     return await this.#tokens.get(tokenKey(host, scopes), () =>
-      fetchToken(pool, { ...scheme, scopes: [...scopes].sort(), headers: host.headers }),
+      fetchToken(pool, { ...scheme, scopes: [...scopes].sort(), headers: headersFor(host, scheme.realm) }),
     );
   }
 
@@ -124,6 +125,12 @@ export class Authorizer {
 
 function tokenKey(host: RegistryHost, scopes: readonly string[]): string {
   return `${originOf(host)} ${[...scopes].sort().join(" ")}`;
+}
+
+/** A token server elsewhere is told what the host is, but not what names us to the host. */
+function headersFor(host: RegistryHost, { origin }: URL): RegistryHost["headers"] {
+  if (origin === originOf(host)) return host.headers;
+  return new Map([...host.headers].filter(([name]) => !isBoundToOrigin(name)));
 }
 
 /** A realm comes from the network: it must not make a user's secret travel in the clear. */

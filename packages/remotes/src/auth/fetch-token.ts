@@ -14,9 +14,9 @@ const MARGIN_MS = 5000;
 const FALL_BACK_TO_GET: ReadonlySet<number> = new Set([400, 401, 404, 405]);
 
 const answerSchema = z.object({
-  token: z.string().default(""),
-  access_token: z.string().default(""),
-  expires_in: z.number().default(0),
+  token: z.string().nullish(),
+  access_token: z.string().nullish(),
+  expires_in: z.number().nullish(),
 });
 
 /** What a registry asks for: where its token server is, and for what. */
@@ -79,6 +79,7 @@ async function postForToken(pool: Dispatcher, request: TokenRequest, credentials
       "content-type": "application/x-www-form-urlencoded; charset=utf-8",
     },
     body: { length: bytes.length, open: () => oneChunk(bytes) },
+    isSecret: true,
     signal: request.signal,
   });
 }
@@ -120,9 +121,9 @@ async function readToken(response: HttpResponse): Promise<Token> {
   const answer = answerSchema.safeParse(json);
   if (!answer.success) throw failedPrecondition(`${where} did not answer with a token`);
   const { token, access_token: accessToken, expires_in: expiresInS } = answer.data;
-  const value = accessToken || token;
+  const value = accessToken || token || "";
   if (value === "" || /[^\x21-\x7e]/.test(value)) throw failedPrecondition(`${where} did not answer with a token`);
-  const lifeMs = expiresInS * 1000;
+  const lifeMs = (expiresInS ?? 0) * 1000;
   return { value, expiresAt: lifeMs > 0 ? Date.now() + Math.max(lifeMs - MARGIN_MS, lifeMs / 2) : Infinity };
 }
 

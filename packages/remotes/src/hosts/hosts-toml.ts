@@ -1,6 +1,6 @@
 import { invalidArgument, messageOf } from "@berth/errors";
 import { parseGoDuration } from "@berth/core/go-duration";
-import { parse } from "smol-toml";
+import { parse, TomlError } from "smol-toml";
 import { z } from "zod";
 
 import type { Capability } from "./registry-host.ts";
@@ -71,12 +71,17 @@ function read(text: string): z.infer<typeof file> {
   try {
     value = parse(text);
   } catch (error) {
-    throw invalidArgument(`hosts.toml: ${messageOf(error)}`, { cause: error });
+    // The first line only, and no cause: what follows quotes the file, which may hold secrets in headers.
+    throw invalidArgument(`hosts.toml: ${messageOf(error).split("\n", 1)[0]}${placeOf(error)}`);
   }
   const result = file.safeParse(value);
   if (result.success) return result.data;
   const issue = result.error.issues[0];
   throw invalidArgument(`hosts.toml: ${issue?.path.join(".") ?? ""}: ${issue?.message ?? "invalid"}`);
+}
+
+function placeOf(error: unknown): string {
+  return error instanceof TomlError ? `, line ${error.line}, column ${error.column}` : "";
 }
 
 function toEntry(server: string, table: z.infer<typeof entry>): HostEntry {

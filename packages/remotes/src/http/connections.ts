@@ -1,8 +1,10 @@
 import { getCACertificates } from "node:tls";
 
+import { failedPrecondition } from "@berth/errors";
 import type { Dispatcher } from "undici";
 import { EnvHttpProxyAgent, ProxyAgent } from "undici";
 
+import { isLocalhost } from "../hosts/default-host.ts";
 import type { RegistryHost } from "../hosts/registry-host.ts";
 
 const DIAL_TIMEOUT_MS = 30_000;
@@ -11,6 +13,7 @@ const HEADERS_TIMEOUT_MS = 30_000;
 const NO_PROGRESS_MS = 60_000;
 const IDLE_MS = 30_000;
 const MAX_CONNECTIONS = 10;
+const LOOPBACK = ["localhost", "127.0.0.1", "::1"];
 
 /**
  * Connections to registries, one pool for each way of connecting (certificates, proxy, dial timeout). Proxies come from the host's settings, else
@@ -21,7 +24,7 @@ export class Connections implements AsyncDisposable {
 
   /** This returns the pool for a host; it belongs to this object. */
   poolFor(host: RegistryHost): Dispatcher {
-    const key = JSON.stringify([host.tls, host.proxy, host.dialTimeoutMs]);
+    const key = JSON.stringify([host.tls, host.proxy, host.dialTimeoutMs, isLocalhost(host.host) && host.host]);
     let pool = this.#pools.get(key);
     if (pool === undefined) {
       pool = openPool(host);
@@ -50,7 +53,28 @@ function openPool(host: RegistryHost): Dispatcher {
     bodyTimeout: NO_PROGRESS_MS,
     keepAliveTimeout: IDLE_MS,
   };
-  return proxy === undefined ? new EnvHttpProxyAgent(options) : new ProxyAgent({ ...options, uri: proxy });
+  try {
+    if (proxy !== undefined) return new ProxyAgent({ ...options, uri: proxy });
+    return new EnvHttpProxyAgent({ ...options, ...environmentProxies(host) });
+  } catch {
+    // Not quoted: it may hold a password.
+    throw failedPrecondition(`the proxy for ${host.host} is no URL: see HTTP_PROXY and HTTPS_PROXY, or its hosts.toml`);
+  }
+}
+
+/** As Go's programs read them: a proxy without a scheme is one, and this machine is never asked through any. */
+function environmentProxies({ host }: RegistryHost) {
+  const read = (name: string): string => process.env[name.toLowerCase()] ?? process.env[name] ?? "";
+  const url = (name: string): string => {
+    const text = read(name);
+    return text === "" || text.includes("://") ? text : `http://${text}`;
+  };
+  const own = isLocalhost(host) ? [host.replace(/:\d+$/, "")] : [];
+  return {
+    httpProxy: url("HTTP_PROXY"),
+    httpsProxy: url("HTTPS_PROXY"),
+    noProxy: [read("NO_PROXY"), ...LOOPBACK, ...own].join(","),
+  };
 }
 
 function tlsOptions({ tls, scheme, triesTls }: RegistryHost) {

@@ -1,6 +1,6 @@
 import type { Readable } from "node:stream";
 
-import { internal } from "@berth/errors";
+import { failedPrecondition, internal, wrapError } from "@berth/errors";
 import type { Dispatcher } from "undici";
 import { request } from "undici";
 
@@ -12,6 +12,11 @@ const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 /** Whatever names its bearer stays with the origin that it was made for. */
 const BOUND_TO_ORIGIN: ReadonlySet<string> = new Set(["authorization", "cookie", "proxy-authorization"]);
 
+/** This says whether a header names its bearer, so that no other origin may see it. */
+export function isBoundToOrigin(name: string): boolean {
+  return BOUND_TO_ORIGIN.has(name.toLowerCase());
+}
+
 /** One request; a body is made anew for each attempt. */
 export interface HttpRequest {
   readonly method: string;
@@ -19,6 +24,8 @@ export interface HttpRequest {
   /** By names in lower case. */
   readonly headers: Readonly<Record<string, string | readonly string[]>>;
   readonly body?: HttpBody;
+  /** The body holds a secret: it goes to no other origin. */
+  readonly isSecret?: boolean;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -46,7 +53,7 @@ export interface HttpResponse {
  * This sends a request and follows redirects, at most 10. Headers that are bound to an origin are left out once a redirect leaves it.
  *
  * @throws unavailable - no connection, or none that lasted; deadline_exceeded - no progress; the reason of the signal
- * @throws failed_precondition - a certificate that is not trusted
+ * @throws failed_precondition - a certificate that is not trusted, or a redirect that would carry a secret away
  * @throws internal - too many redirects, or one to nowhere
  */
 export async function exchange(pool: Dispatcher, first: HttpRequest): Promise<HttpResponse> {
@@ -72,6 +79,7 @@ async function exchangeOnce(
   { method, url, headers, body, signal }: HttpRequest,
 ): Promise<HttpResponse> {
   signal?.throwIfAborted();
+  const source = body && body.length > 0 ? new BodySource(body) : undefined;
   try {
     const answer = await request(url, {
       dispatcher: pool,
@@ -79,12 +87,33 @@ async function exchangeOnce(
       method: method as Dispatcher.HttpMethod,
       headers: { ...mutable(headers), ...(body && { "content-length": String(body.length) }) },
       // Not a stream of it: that would ask for a chunk before the last one is sent. Undici takes anything that can be iterated; its types forget to say so.
-      body: body === undefined || body.length === 0 ? null : (body.open() as unknown as Readable),
+      body: source === undefined ? null : (source as unknown as Readable),
       signal: signal ?? null,
     });
     return toResponse(answer, url, signal);
   } catch (error) {
+    const failure = signal?.aborted === true ? undefined : source?.failure;
+    if (failure !== undefined) throw wrapError(failure.error, `${method} ${printable(url)}: read what is to be sent`);
     throw toTransportError(error, `${method} ${printable(url)}`, signal);
+  }
+}
+
+/** A body that remembers that it could not be read: that is no failure of the connection. */
+class BodySource implements AsyncIterable<Uint8Array> {
+  readonly #body: HttpBody;
+  failure: { readonly error: unknown } | undefined;
+
+  constructor(body: HttpBody) {
+    this.#body = body;
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined> {
+    try {
+      yield* this.#body.open();
+    } catch (error) {
+      this.failure = { error };
+      throw error;
+    }
   }
 }
 
@@ -112,12 +141,16 @@ async function* readBody(body: Readable, url: URL, signal: AbortSignal | undefin
 function redirected(request: HttpRequest, location: string, status: number): HttpRequest {
   const url = URL.parse(location, request.url.href);
   if (url === null || !/^https?:$/.test(url.protocol)) {
-    throw internal(`${printable(request.url)} redirects to ${JSON.stringify(location.slice(0, 200))}, which is no URL`);
+    const shown = JSON.stringify(location.replace(/\?.*$/s, "").slice(0, 200));
+    throw internal(`${printable(request.url)} redirects to ${shown}, which is no URL`);
   }
   const isSameOrigin = url.origin === request.url.origin;
-  const headers = Object.entries(request.headers).filter(([name]) => isSameOrigin || !BOUND_TO_ORIGIN.has(name));
+  const headers = Object.entries(request.headers).filter(([name]) => isSameOrigin || !isBoundToOrigin(name));
   // As browsers do: what was asked for elsewhere is fetched, what was to be changed is changed there.
   const becomesGet = status === 303 && request.method !== "HEAD";
+  if (request.isSecret === true && !isSameOrigin && !becomesGet) {
+    throw failedPrecondition(`${printable(request.url)} redirects to ${url.origin}: credentials are not sent there`);
+  }
   const { body, ...rest } = request;
   return {
     ...rest,
