@@ -5,7 +5,15 @@ import type { CallOptions } from "@berth/core/any";
 import { canceled, isCanceled } from "@berth/errors";
 import { ChildReaper } from "@berth/linux/process";
 
-import type { ApplyBudgets, ApplyJob, CompareJob, CopyJob, GunzipProgram, LayerPlace, LayerSummary } from "./layer-job.ts";
+import type {
+  ApplyBudgets,
+  ApplyJob,
+  CompareJob,
+  CopyJob,
+  GunzipProgram,
+  LayerPlace,
+  LayerSummary,
+} from "./layer-job.ts";
 import { LayerWorkerPool, type LayerWorkerPoolOptions } from "./layer-worker-pool.ts";
 import { findGunzipProgram } from "./gunzip-program.ts";
 import { portChunks, serveChunks } from "./port-chunks.ts";

@@ -7,6 +7,8 @@ import { pourLayer } from "./pour-layer.ts";
 import { Warnings } from "./warnings.ts";
 import { NaiveWhiteouts, OverlayWhiteouts, type Whiteouts } from "./whiteouts.ts";
 
+const MIB = 1024 ** 2;
+
 /**
  * This applies one layer in the calling thread: decompress, hash, parse, make files. Only decompression and reading
  * happen elsewhere, ahead of it.
@@ -18,7 +20,12 @@ export async function runApplyJob(job: ApplyJob): Promise<LayerSummary> {
   using root = new LayerRoot(job.place.root, job.place.lowers);
   using writer = new LayerWriter(root, whiteoutsOf(job.place, root), warnings.add);
   const tar = createTarReader(writer, job.budgets.tar);
-  const summary = await pourLayer(job, (bytes) => tar.write(bytes));
+  let size = 0;
+  const summary = await pourLayer(job, (bytes) => {
+    tar.write(bytes);
+    size += bytes.length;
+    Atomics.store(job.unpacked, 0, Math.floor(size / MIB));
+  });
   tar.end();
   writer.finish();
   return { ...summary, impliedDirectories: root.impliedDirectories, ...warnings.summary };
