@@ -8,10 +8,9 @@ import type { Descriptor } from "@berth/oci";
 import { MediaType } from "@berth/oci";
 
 import { CheckpointType, onThisPlatform, originAnnotations, writeCheckpoint, writePart } from "./checkpoint-index.ts";
-import type { Client } from "./client.ts";
+import type { Client, HeldLease } from "./client.ts";
 import { createDiff } from "./create-diff.ts";
 import { freezeTask } from "./freeze-task.ts";
-import type { HeldLease } from "./held-lease.ts";
 import { holdImage } from "./hold-image.ts";
 
 /** Options of {@link checkpointContainer}. */

@@ -8,22 +8,22 @@ import type { Applier, Comparer } from "@berth/core/diff";
 import type { EventExchange } from "@berth/core/events";
 import type { ImageStore } from "@berth/core/images";
 import type { PluginRecord } from "@berth/core/introspection";
+import type { Labels } from "@berth/core/labels";
 import { LeaseLabel } from "@berth/core/leases";
-import type { LeaseManager } from "@berth/core/leases";
+import type { LeaseManager, LeaseResource } from "@berth/core/leases";
 import type { MountManager } from "@berth/core/mount";
 import type { Namespace } from "@berth/core/namespaces";
 import { DEFAULT_NAMESPACE, parseNamespace } from "@berth/core/namespaces";
 import type { SandboxController } from "@berth/core/sandbox-controller";
 import type { SandboxStore } from "@berth/core/sandboxes";
 import type { Snapshotter } from "@berth/core/snapshots";
+import { ignoreNotFound } from "@berth/errors";
 import { createUnixTransport } from "@berth/rpc/client";
 
 import { createContainersClient } from "./containers-client.ts";
 import { createContentClient } from "./content-client.ts";
 import { createDiffClient } from "./diff-client.ts";
 import { createEventsClient } from "./events-client.ts";
-import type { HoldLeaseOptions } from "./held-lease.ts";
-import { HeldLease } from "./held-lease.ts";
 import { isServing } from "./health-client.ts";
 import { createImagesClient } from "./images-client.ts";
 import type { IntrospectionClient, ServerInfo } from "./introspection-client.ts";
@@ -52,6 +52,15 @@ export interface ClientOptions {
   /** Closes the connection when aborted. */
   readonly signal?: AbortSignal;
   readonly connectTimeoutMs?: number;
+}
+
+/** Options of {@link Client.lease}. */
+export interface HoldLeaseOptions extends CallOptions {
+  /** When the lease ends should this process not end it; 24 hours. */
+  readonly expireMs?: number;
+  readonly labels?: Labels;
+  /** Wait in the end until what the lease alone held has been collected. */
+  readonly sync?: boolean;
 }
 
 const DAY_MS = 24 * 60 * 60 * 1000;
@@ -163,5 +172,39 @@ export class Client implements AsyncDisposable {
   /** This closes the connection, if this client has opened one itself. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#close?.();
+  }
+}
+
+/**
+ * A lease of this program's own, made by {@link Client.lease}. Disposing it deletes it, once, without any caller's signal: an operation that was aborted does not keep its garbage
+ * for a day. What nothing else refers to by then may be collected.
+ */
+export class HeldLease implements AsyncDisposable {
+  readonly id: string;
+  /** A client on the same connection whose writes this lease holds. */
+  readonly client: Client;
+  readonly #sync: boolean;
+  #ended: Promise<void> | undefined;
+
+  /** For {@link Client.lease}, which has made the lease. */
+  constructor(id: string, client: Client, sync: boolean) {
+    this.id = id;
+    this.client = client;
+    this.#sync = sync;
+  }
+
+  /** This has the lease hold something that is there already, and what it refers to. @throws not_found - the lease has expired */
+  async hold(resource: LeaseResource, options?: CallOptions): Promise<void> {
+    await this.client.leases.addResource(this.id, resource, options);
+  }
+
+  /** This deletes the lease. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#ended ??= this.#end();
+    await this.#ended;
+  }
+
+  async #end(): Promise<void> {
+    await this.client.leases.delete(this.id, { sync: this.#sync }).catch(ignoreNotFound);
   }
 }

@@ -9,10 +9,9 @@ import { commitImage, convertLayer, resolveImage } from "@berth/images";
 import type { Descriptor, Digest, PlatformMatcher } from "@berth/oci";
 import { hostPlatform, MediaType, only, parseDigest } from "@berth/oci";
 
-import type { Client } from "./client.ts";
+import type { Client, HeldLease } from "./client.ts";
 import { createDiff } from "./create-diff.ts";
 import { freezeTask } from "./freeze-task.ts";
-import type { HeldLease } from "./held-lease.ts";
 import { holdImage } from "./hold-image.ts";
 import { storeImage } from "./store-image.ts";
 

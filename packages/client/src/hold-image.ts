@@ -1,7 +1,7 @@
 import type { CallOptions } from "@berth/core/any";
 import type { Image } from "@berth/core/images";
 
-import type { HeldLease } from "./held-lease.ts";
+import type { HeldLease } from "./client.ts";
 
 /**
  * This gets an image and has a lease hold its content, so that it can be read to the end though the image be removed, or stand for something else, meanwhile.

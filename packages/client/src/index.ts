@@ -1,6 +1,6 @@
 export type { BackendOptions } from "./call-options.ts";
-export type { ClientOptions } from "./client.ts";
-export { Client, createClient } from "./client.ts";
+export type { ClientOptions, HoldLeaseOptions } from "./client.ts";
+export { Client, createClient, HeldLease } from "./client.ts";
 // What a caller branches on, so that the errors of a call can be told apart without another package.
 export {
   Code,
@@ -21,8 +21,6 @@ export { createContainersClient } from "./containers-client.ts";
 export { createContentClient } from "./content-client.ts";
 export { createDiffClient } from "./diff-client.ts";
 export { createEventsClient } from "./events-client.ts";
-export type { HoldLeaseOptions } from "./held-lease.ts";
-export { HeldLease } from "./held-lease.ts";
 export { isServing } from "./health-client.ts";
 export { createImagesClient } from "./images-client.ts";
 export type { IntrospectionClient, ServerInfo } from "./introspection-client.ts";

@@ -7,9 +7,8 @@ import type { Descriptor } from "@berth/oci";
 import { isIndexType, isManifestType, MediaType } from "@berth/oci";
 
 import { CheckpointType, readCheckpoint, readPart, requirePart } from "./checkpoint-index.ts";
-import type { Client } from "./client.ts";
+import type { Client, HeldLease } from "./client.ts";
 import { prepareSnapshot } from "./create-container.ts";
-import type { HeldLease } from "./held-lease.ts";
 import { holdImage } from "./hold-image.ts";
 
 /** Options of {@link restoreContainer}. */
