@@ -3,6 +3,12 @@ import { dirname } from "node:path";
 
 import { makeDirectories } from "./make-directories.ts";
 
+/** This puts the bytes of a file on disk that another program has written. Its name is not: see {@link syncDirectory}. */
+export async function syncFile(path: string): Promise<void> {
+  await using file = await open(path, "r+");
+  await file.sync();
+}
+
 /** This puts the entries of a directory on disk: names that were added, replaced or removed before the call. */
 export async function syncDirectory(path: string): Promise<void> {
   const directory = await open(path, "r");

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import type { CallOptions } from "@berth/core/any";
 import type { ContentProvider, ContentReader } from "@berth/core/content";
 import type { Applier, ApplyOptions } from "@berth/core/diff";
+import { syncFile } from "@berth/core/durable-files";
 import { type Logger, silentLogger } from "@berth/core/log";
 import type { Mount } from "@berth/core/mount";
 import { unimplemented, wrapError } from "@berth/errors";
@@ -131,11 +132,6 @@ function nativeChain(mediaType: string): ProcessorChain {
   if (mediaType === EROFS_LAYER) return { steps: [], compression: "none" };
   if (mediaType === EROFS_LAYER_ZSTD) return { steps: [], compression: "detect" };
   throw unimplemented(`no processor for media-type ${JSON.stringify(mediaType)}`);
-}
-
-async function syncFile(path: string): Promise<void> {
-  await using file = await open(path, "r+");
-  await file.sync();
 }
 
 /** The same layer gives the same image: a version 5 UUID of its digest. */

@@ -2,6 +2,7 @@ import { mkdir, open, readdir, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
 import type { CallOptions } from "@berth/core/any";
+import { syncFile } from "@berth/core/durable-files";
 import { failedPrecondition, internal, resourceExhausted, systemErrorCode, wrapError } from "@berth/errors";
 import { statFs, withTemporaryMount } from "@berth/linux/mount";
 import { findProgram, runProgram } from "@berth/linux/process";
@@ -67,11 +68,6 @@ async function makeLayer(from: string, layer: string, { signal }: CallOptions): 
 function failure(layer: string, message: string): Error {
   const { blocksAvailable, blockSize } = statFs(dirname(layer));
   return blocksAvailable * BigInt(blockSize) < FULL_BYTES ? resourceExhausted(message) : internal(message);
-}
-
-async function syncFile(path: string): Promise<void> {
-  await using file = await open(path, "r+");
-  await file.sync();
 }
 
 /** This says whether a file is there, links followed. */
