@@ -10,7 +10,7 @@ let underWay: Promise<boolean> | undefined;
 /**
  * This has the kernel begin at once what the next process that is moved into a cgroup would wait for.
  *
- * Whoever moves one takes a lock that all forks and exits share. The first of a while waits for an RCU grace period, 4 to 16 ms; then, for
+ * Whoever moves one takes a lock that all forks and exits share. The first of a while waits for an RCU grace period, 5 to 16 ms; then, for
  * about as long, nobody does. A runtime comes to it after some milliseconds of its own, so that the one time passes during the other. Here
  * the lock is taken by moving this process to where it is. Nobody needs to wait for the answer, which is whether that was done.
  */
