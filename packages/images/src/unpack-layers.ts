@@ -8,6 +8,9 @@ import type { UnpackOptions } from "./unpack-options.ts";
 /** One lock for each layer of each snapshotter: two images with a common base do not unpack it twice. */
 const locks = new KeyedLock();
 
+/** Each has a snapshot, a lock and a promise, and a manifest may list a hundred thousand. No image that can be mounted has more than these. */
+const MAX_PREPARED = 128;
+
 function lockKey({ chainId }: LayerToUnpack, { snapshotterName }: UnpackOptions): string {
   return `sn://${snapshotterName}/${chainId}`;
 }
@@ -32,9 +35,16 @@ async function extract(layer: LayerToUnpack, options: UnpackOptions): Promise<vo
 
 /**
  * This unpacks layers side by side without a parent, and commits them in order, each onto the one before. The first that is not there
- * gets its parent at once; one that cannot do without its parent's directories is unpacked again when that is there.
+ * gets its parent at once; one that cannot do without its parent's directories is unpacked again when that is there. Of very many layers
+ * only so many are there without being committed.
  */
 export async function unpackTogether(layers: readonly LayerToUnpack[], options: UnpackOptions): Promise<void> {
+  for (let at = 0; at < layers.length; at += MAX_PREPARED) {
+    await unpackBatch(layers.slice(at, at + MAX_PREPARED), options);
+  }
+}
+
+async function unpackBatch(layers: readonly LayerToUnpack[], options: UnpackOptions): Promise<void> {
   await using cleanup = new AsyncDisposableStack();
   const pending = new Map<PreparedLayer, ReturnType<typeof applyLayer>>();
   const failed = new AbortController();

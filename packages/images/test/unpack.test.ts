@@ -2,7 +2,7 @@ import { type Applier, LAYER_NEEDS_PARENT } from "@berth/core/diff";
 import type { Mount } from "@berth/core/mount";
 import type { SnapshotCommitOptions, SnapshotInfo, SnapshotOptions, Snapshotter } from "@berth/core/snapshots";
 import { alreadyExists, Code, codeOf, invalidArgument, notFound } from "@berth/errors";
-import type { Descriptor } from "@berth/oci";
+import type { Descriptor, Digest } from "@berth/oci";
 import { allPlatforms } from "@berth/oci";
 import { buildImage } from "@berth/testing";
 import type { BuiltImage } from "@berth/testing";
@@ -10,6 +10,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 
 import type { UnpackOptions } from "../src/index.ts";
 import { importArchive, unpack } from "../src/index.ts";
+import { unpackTogether } from "../src/unpack-layers.ts";
 import { MemoryContentStore } from "@berth/testing";
 
 interface Record {
@@ -235,6 +236,41 @@ describe("unpack, side by side", () => {
     expect(await applied(snapshotter, () => false)).toEqual([[whole], [whole], [whole]]);
     const parents = [...snapshotter.records.values()].map(({ parent }) => parent);
     expect(parents).toEqual(["", ...snapshotter.calls.slice(0, 2)]);
+  });
+
+  it("prepares only so many layers of a manifest that lists very many, and unpacks them all", async () => {
+    const layers = Array.from({ length: 300 }, (_, at) => `sha256:${String(at).padStart(64, "0")}` as Digest);
+    let most = 0;
+    class CountingSnapshotter extends MemorySnapshotter {
+      override async prepare(key: string, parent: string, options?: SnapshotOptions): Promise<readonly Mount[]> {
+        const mounts = await super.prepare(key, parent, options);
+        most = Math.max(most, [...this.records.values()].filter(({ kind }) => kind === "active").length);
+        return mounts;
+      }
+    }
+    const snapshotter = new CountingSnapshotter();
+    await unpackTogether(
+      layers.map((digest, at) => ({
+        descriptor: { mediaType: "application/vnd.oci.image.layer.v1.tar", digest, size: 1 },
+        diffId: digest,
+        chainId: `chain-${at}`,
+        parent: at === 0 ? "" : `chain-${at - 1}`,
+        labels: new Map(),
+      })),
+      {
+        // What is labelled does not matter here.
+        content: { update: async () => {} } as unknown as UnpackOptions["content"],
+        // The rest of a snapshotter is never asked for by unpacking.
+        snapshotter: snapshotter as unknown as Snapshotter,
+        snapshotterName: "many",
+        applier: { apply: async (descriptor) => descriptor },
+        platform: allPlatforms,
+        concurrency: 3,
+      },
+    );
+    expect(most).toBe(128);
+    expect(snapshotter.calls).toEqual(layers.map((_, at) => `chain-${at}`));
+    expect(snapshotter.records.get("chain-299")?.parent).toBe("chain-298");
   });
 
   it("gives its parent at once to the first layer that is not there", async () => {
