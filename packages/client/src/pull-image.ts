@@ -1,10 +1,11 @@
+import { sourceLabels } from "@berth/core/distribution-source";
 import type { Image } from "@berth/core/images";
 import type { Labels } from "@berth/core/labels";
 import { noLabels } from "@berth/core/labels";
 import type { FetchImageOptions, UnpackOptions } from "@berth/images";
 import { EarlyUnpack, fetchImage, unpack } from "@berth/images";
 import type { PlatformMatcher } from "@berth/oci";
-import { hostPlatform, only, parseReference, referenceHost } from "@berth/oci";
+import { hostPlatform, only } from "@berth/oci";
 import type { RegistryClient } from "@berth/remotes";
 
 import type { Client } from "./client.ts";
@@ -85,12 +86,4 @@ async function unpackOptionsOf(
   const own = await optionsOfUnpack(leased, { ...unpacking, platform, ...(signal && { signal }) });
   if (!(await bringsLayers(leased, unpacking.snapshotter, { signal }))) return own;
   return { ...own, concurrency: 1, remoteName: name };
-}
-
-/** Where blobs come from: a push to the same registry has them taken over from there. */
-function sourceLabels(name: string): Labels {
-  const reference = parseReference(name);
-  const host = referenceHost(reference);
-  const key = `containerd.io/distribution.source.${host.replace(/:\d+$/, "")}`;
-  return new Map([[key, reference.locator.slice(host.length + 1)]]);
 }

@@ -2,6 +2,7 @@ import { type TarEntryWithContent, writeTar } from "@berth/archive";
 import type { CallOptions } from "@berth/core/any";
 import type { ContentInfo, ContentStore } from "@berth/core/content";
 import { streamBlob } from "@berth/core/content";
+import { DISTRIBUTION_SOURCE } from "@berth/core/distribution-source";
 import { failedPrecondition } from "@berth/errors";
 import type { Descriptor, Digest, PlatformMatcher } from "@berth/oci";
 import { digestAlgorithm, digestHex, MediaType, parseReference } from "@berth/oci";
@@ -34,7 +35,6 @@ export interface ExportOptions extends CallOptions {
 
 /** The layout's version, as its file `oci-layout` tells it. */
 const LAYOUT = { imageLayoutVersion: "1.0.0" };
-const DISTRIBUTION_SOURCE = "containerd.io/distribution.source.";
 
 interface Blob {
   readonly descriptor: Descriptor;

@@ -1,5 +1,6 @@
 import type { CallOptions } from "@berth/core/any";
 import type { ContentStore } from "@berth/core/content";
+import { DISTRIBUTION_SOURCE } from "@berth/core/distribution-source";
 import { Turns } from "@berth/core/turns";
 import { isNotFound } from "@berth/errors";
 import type { Descriptor, PlatformMatcher } from "@berth/oci";
@@ -28,7 +29,6 @@ export interface PushStepOptions extends CallOptions {
 const DEFAULT_CONCURRENCY = 3;
 /** A registry stores what it was sent, which it may wait for its disk for, while it takes in more; but what it has not confirmed is not to pile up. */
 const UNCONFIRMED_PER_SENT = 3;
-const DISTRIBUTION_SOURCE = "containerd.io/distribution.source.";
 
 /**
  * This uploads an image from a content store: blobs side by side, then manifests, then indexes, so that nothing in the registry ever refers to what is not there. Blobs carry, as annotations,

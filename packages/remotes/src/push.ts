@@ -1,6 +1,7 @@
 import type { CallOptions } from "@berth/core/any";
 import type { ContentProvider } from "@berth/core/content";
 import { streamBlob } from "@berth/core/content";
+import { sourceLabel } from "@berth/core/distribution-source";
 import { failedPrecondition, internal, isDeadlineExceeded, isUnavailable, notFound } from "@berth/errors";
 import type { Descriptor } from "@berth/oci";
 import { isIndexType, isManifestType } from "@berth/oci";
@@ -13,7 +14,6 @@ import { repositoryScope } from "./scopes.ts";
 
 const MAX_RESUMES = 5;
 const OCTETS = "application/octet-stream";
-const DISTRIBUTION_SOURCE = "containerd.io/distribution.source";
 
 /** Options of a push. */
 export interface PushOptions extends CallOptions {
@@ -251,6 +251,6 @@ function receivedBytes(response: HttpResponse): number {
 
 /** A repository of the same registry that has the blob, as its labels tell. */
 function sourceRepository({ registry, repository }: RegistryRequests, { annotations }: Descriptor): string | undefined {
-  const repositories = annotations?.[`${DISTRIBUTION_SOURCE}.${registry.replace(/:\d+$/, "")}`]?.split(",") ?? [];
+  const repositories = annotations?.[sourceLabel(registry)]?.split(",") ?? [];
   return repositories.find((each) => each !== "" && each !== repository);
 }

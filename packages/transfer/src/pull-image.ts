@@ -1,11 +1,11 @@
 import type { CallOptions } from "@berth/core/any";
+import { sourceLabels } from "@berth/core/distribution-source";
 import type { KeyedLock } from "@berth/core/keyed-lock";
-import type { Labels } from "@berth/core/labels";
 import type { RegistryImage, StoredImages, TransferOptions } from "@berth/core/transfer";
 import { permissionDenied, wrapError } from "@berth/errors";
 import { EarlyUnpack, fetchImage, ingestRef, unpack } from "@berth/images";
 import type { Descriptor } from "@berth/oci";
-import { isLayerType, parseReference, referenceHost } from "@berth/oci";
+import { isLayerType } from "@berth/oci";
 
 import type { Followers } from "./followers.ts";
 import { IncomingBlobs } from "./incoming-blobs.ts";
@@ -149,12 +149,4 @@ async function fetchAndUnpack(
 function stepOf(descriptor: Descriptor, target: Descriptor) {
   const parents = descriptor.digest === target.digest ? [] : [ingestRef(target)];
   return { name: ingestRef(descriptor), parents, descriptor };
-}
-
-/** Where blobs come from: a push to the same registry has them taken over from there. */
-function sourceLabels(name: string): Labels {
-  const reference = parseReference(name);
-  const host = referenceHost(reference);
-  const key = `containerd.io/distribution.source.${host.replace(/:\d+$/, "")}`;
-  return new Map([[key, reference.locator.slice(host.length + 1)]]);
 }

@@ -1,5 +1,6 @@
 import type { CallOptions } from "@berth/core/any";
 import type { ContentStore } from "@berth/core/content";
+import { DISTRIBUTION_SOURCE } from "@berth/core/distribution-source";
 import type { Descriptor, Digest } from "@berth/oci";
 import { isDigest } from "@berth/oci";
 
@@ -12,7 +13,6 @@ import type { OfflineTransaction } from "./offline-database.ts";
 
 const IMAGE_NAME = "io.containerd.image.name";
 const REF_NAME = "org.opencontainers.image.ref.name";
-const SOURCE_LABEL = "containerd.io/distribution.source.";
 const ROOT_LABEL = "containerd.io/gc.root";
 /** Suffix of reference labels that a repair sets. */
 const RESTORED = "containerd.io/gc.ref.content.restored.";
@@ -157,8 +157,8 @@ function nameIn(annotations: Readonly<Record<string, string>> | undefined): stri
 function nameFromSource(index: RecordIndex, namespace: string, digest: Digest): string {
   for (const [label, value] of index.find(blobs, { namespace, group: "", key: digest })?.labels ?? []) {
     const [repository = ""] = value.split(",", 1);
-    if (label.startsWith(SOURCE_LABEL) && repository !== "") {
-      return `${label.slice(SOURCE_LABEL.length)}/${repository}@${digest}`;
+    if (label.startsWith(DISTRIBUTION_SOURCE) && repository !== "") {
+      return `${label.slice(DISTRIBUTION_SOURCE.length)}/${repository}@${digest}`;
     }
   }
   return `recovered@${digest}`;
