@@ -13,7 +13,7 @@ import { isIndexType, isManifestType } from "@berth/oci";
 import { askHosts } from "./ask-hosts.ts";
 import type { RegistryHost } from "./hosts/registry-host.ts";
 import type { HttpResponse } from "./http/exchange.ts";
-import type { RateLimit } from "./http/rate-limit.ts";
+import type { RateLimit } from "./rate-limit.ts";
 import { registryError } from "./registry-error.ts";
 import type { RegistryRequests } from "./registry-requests.ts";
 import { repositoryScope } from "./scopes.ts";

@@ -13,7 +13,7 @@ import { defaultHost } from "./hosts/default-host.ts";
 import { hostsFromDirectory } from "./hosts/hosts-directory.ts";
 import type { RegistryHost, TlsSettings } from "./hosts/registry-host.ts";
 import { Connections } from "./http/connections.ts";
-import type { RateLimit } from "./http/rate-limit.ts";
+import type { RateLimit } from "./rate-limit.ts";
 import type { PushOptions } from "./push.ts";
 import { pushContent } from "./push.ts";
 import type { ReferrersOptions } from "./referrers.ts";

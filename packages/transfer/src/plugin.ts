@@ -13,6 +13,7 @@ import {
   StreamingPlugin,
   TransferPlugin,
 } from "@berth/plugin-core/types";
+import { createRateLimit } from "@berth/remotes/rate-limit";
 import { z } from "zod";
 
 import { directoryVerifier } from "./directory-verifier.ts";
@@ -26,6 +27,8 @@ const transferConfig = z.object({
   /** Layers are fetched in one piece each, whatever this says. */
   concurrent_layer_fetch_buffer: count.default(0),
   max_concurrent_uploaded_layers: count.default(3),
+  /** Of all pulls together; 0: as fast as it goes. */
+  max_download_bytes_per_second: count.default(0),
   check_platform_supported: z.boolean().default(false),
   config_path: z.string().default(""),
   /** 0: one for each processor and two more, as some wait for bytes. Snapshotters that cannot rebase do one at a time. */
@@ -76,6 +79,9 @@ export const transferPlugin: Plugin = definePlugin({
       isRemote: (snapshotter) => remote.has(snapshotter),
       // One stays free for layers that are there, however long the registry sends nothing.
       followedDownloads: Math.max(1, Math.min(unpacks - 1, processors + 1)),
+      ...(config.max_download_bytes_per_second > 0 && {
+        downloadLimit: createRateLimit(config.max_download_bytes_per_second),
+      }),
       hostDirectories: config.config_path === "" ? [] : config.config_path.split(":"),
       log,
     });

@@ -4,6 +4,7 @@ import type { ImageVerifier, RegistryAccess } from "@berth/core/transfer";
 import type { Platform } from "@berth/oci";
 import type { DifferProvider } from "@berth/plugin-core/types";
 import type { RegistryClient } from "@berth/remotes";
+import type { RateLimit } from "@berth/remotes/rate-limit";
 
 /** What an unpacking needs to know of a snapshotter. */
 export interface UnpackChoice {
@@ -32,6 +33,8 @@ export interface LocalTransferOptions {
   readonly isRemote?: (snapshotter: string) => boolean;
   /** Layers that are unpacked while they are being downloaded, in all pulls together; 1. */
   readonly followedDownloads?: number;
+  /** Shared by all downloads. */
+  readonly downloadLimit?: RateLimit;
   /** Directories with a directory for each registry. */
   readonly hostDirectories?: readonly string[];
   readonly log?: Logger;
@@ -40,7 +43,7 @@ export interface LocalTransferOptions {
 /** This makes the client for one transfer, which disposes it. What it is made of is large and loaded by the first transfer. */
 export async function openRegistry(
   access: RegistryAccess,
-  { hostDirectories = [], log }: LocalTransferOptions,
+  { hostDirectories = [], downloadLimit, log }: LocalTransferOptions,
 ): Promise<RegistryClient> {
   const { credentials, hostDirectory, headers, plainHttp } = access;
   const { RegistryClient: Client } = await import("@berth/remotes");
@@ -49,6 +52,7 @@ export async function openRegistry(
     ...(credentials && { credentials }),
     ...(headers && { headers }),
     ...(plainHttp !== undefined && { plainHttp }),
+    ...(downloadLimit && { downloadLimit }),
     ...(log && { log }),
   });
 }
