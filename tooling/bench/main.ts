@@ -15,7 +15,7 @@ import { pull, pullOne, pullOwn, pullSlow } from "./figures/pull.ts";
 import { restart } from "./figures/restart.ts";
 import { rpc } from "./figures/rpc.ts";
 import { run } from "./figures/run.ts";
-import { exportImage, push } from "./figures/send.ts";
+import { exportImage, push, pushByGo } from "./figures/send.ts";
 import { stdout } from "./figures/stdout.ts";
 import { machineFacts, machineLoad } from "./machine.ts";
 import { formatTable } from "./table.ts";
@@ -31,6 +31,7 @@ const FIGURES: readonly Figure[] = [
   pullOne,
   pullSlow,
   push,
+  pushByGo,
   exportImage,
   lists,
   ingest,

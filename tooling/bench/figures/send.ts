@@ -15,6 +15,9 @@ import { timed } from "../time-command.ts";
 
 const SETTLE_MS = 1000;
 
+/** Whose `ctr`: that of each side, or Debian's for both. */
+type Client = "own" | "Go";
+
 /** Arguments of `ctr`, of whichever side, for an image that is there. */
 type Send = (place: {
   readonly directory: string;
@@ -22,28 +25,32 @@ type Send = (place: {
   readonly round: number;
 }) => readonly string[];
 
-/** Sending of ten layers of about 50 MB, by each side's own `ctr`: to a registry on this machine that has none of them, and to a file on the daemon's disk. */
-export const push = sendFigure("push", "push", ({ registry, round }) => [
+/** Sending of ten layers of about 50 MB, by each side's own `ctr` or Debian's on both: to a registry on this machine that has none of them, and to a file on the daemon's disk. */
+const pushTo: Send = ({ registry, round }) => [
   "push",
   "--plain-http",
   // A registry takes nothing over from another repository unasked.
   `${registry.host}/bench/image-${round}-${Date.now()}:1`,
   TEN_LAYER_IMAGE,
-]);
-export const exportImage = sendFigure("export", "export", ({ directory }) => [
+];
+export const push = sendFigure("push", "push", "own", pushTo);
+export const pushByGo = sendFigure("push-go", "push", "Go", pushTo);
+export const exportImage = sendFigure("export", "export", "own", ({ directory }) => [
   "export",
   join(directory, "exported.tar"),
   TEN_LAYER_IMAGE,
 ]);
 
-function sendFigure(name: string, label: string, send: Send): Figure {
+function sendFigure(name: string, label: string, client: Client, send: Send): Figure {
   return {
     name,
     rounds: 5,
     async measure(context) {
       const archive = await tenLayerImage(context.progress);
       await using registry = await startRegistry();
-      const samples = await alternate(context, (side, round) => sendOnce(side, round, { archive, registry, send }));
+      const samples = await alternate(context, (side, round) =>
+        sendOnce(side, round, { archive, registry, client, send }),
+      );
       const rowOf = (text: string, key: keyof Sample): Row => ({
         label: text,
         unit: "s",
@@ -51,7 +58,7 @@ function sendFigure(name: string, label: string, send: Send): Figure {
         other: samples.containerd.map((sample) => sample[key]),
       });
       return [
-        { ...rowOf(`${label} of ten layers of 50 MB, own ctr`, "wallS"), target: { ratio: 1, bound: "at most" } },
+        { ...rowOf(`${label} of ten layers of 50 MB, ${client} ctr`, "wallS"), target: { ratio: 1, bound: "at most" } },
         rowOf("  processor time of daemon and client", "cpuS"),
       ];
     },
@@ -66,10 +73,15 @@ interface Sample {
 async function sendOnce(
   side: Side,
   round: number,
-  { archive, registry, send }: { readonly archive: string; readonly registry: PeerRegistry; readonly send: Send },
+  {
+    archive,
+    registry,
+    client,
+    send,
+  }: { readonly archive: string; readonly registry: PeerRegistry; readonly client: Client; readonly send: Send },
 ): Promise<Sample> {
   await using measured = await startMeasured(side);
-  const program = side === "berth" ? launcher("ctr") : debianTool("ctr");
+  const program = side === "berth" && client === "own" ? launcher("ctr") : debianTool("ctr");
   const ctr = (...args: readonly string[]): Promise<string> =>
     mustRun(program, ["--address", measured.daemon.address, ...args], { timeoutMs: 300_000 });
   await ctr("images", "import", "--no-unpack", archive);
