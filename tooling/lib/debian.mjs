@@ -39,6 +39,11 @@ export const PEER_PACKAGES = [
   "libgpgme11",
   "libassuan0",
   "libgpg-error0",
+  "zsh",
+  "zsh-common",
+  "fish",
+  "fish-common",
+  "libpcre2-32-0",
 ];
 
 const directory = join(cache, "debian");

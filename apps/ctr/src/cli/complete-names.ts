@@ -22,6 +22,17 @@ type Names = (client: Client, signal: AbortSignal) => AsyncIterable<string>;
 const CONTAINERS: Names = (client, signal) => pick(client.containers.list({ signal }), ({ id }) => id);
 const IMAGES: Names = (client, signal) => pick(client.images.list({ signal }), ({ name }) => name);
 
+const NAMESPACES: Names = (client, signal) => pick(client.namespaces.list({ signal }), (name) => name);
+const SNAPSHOTS: Names = (client, signal) =>
+  pick(client.snapshotter(process.env["CONTAINERD_SNAPSHOTTER"] || "overlayfs").list({ signal }), ({ name }) => name);
+
+async function* snapshotters(client: Client, signal: AbortSignal): AsyncIterable<string> {
+  const plugins = await client.plugins({ filters: ["type==io.containerd.snapshotter.v1"], signal });
+  for (const { id, status } of plugins) if (status === "loaded") yield id;
+}
+
+const FLAG_NAMES = { namespaces: NAMESPACES, snapshotters } as const;
+
 /** By the group that a command is in. */
 const NAMES: Readonly<Record<string, Names>> = {
   containers: CONTAINERS,
@@ -31,7 +42,8 @@ const NAMES: Readonly<Record<string, Names>> = {
   leases: (client, signal) => pick(client.leases.list({ signal }), ({ id }) => id),
   content: (client, signal) => pick(client.content.list({ signal }), ({ digest }) => digest),
   sandboxes: (client, signal) => pick(client.sandboxes.list({ signal }), ({ id }) => id),
-  namespaces: (client, signal) => pick(client.namespaces.list({ signal }), (name) => name),
+  namespaces: NAMESPACES,
+  snapshots: SNAPSHOTS,
 };
 
 /** Commands whose arguments name what is not there yet, or not in the daemon. */
@@ -47,7 +59,13 @@ const NEW_NAMES: ReadonlySet<string> = new Set([
   "leases create",
   "namespaces create",
   "containers create",
+  "containers restore",
   "sandboxes run",
+  "snapshots mounts",
+  "snapshots prepare",
+  "snapshots commit",
+  "snapshots unpack",
+  "snapshots view",
 ]);
 
 /** This lists what an argument may name, as the daemon has it; nothing when it cannot be asked, or is not asked for a name. */
@@ -58,12 +76,22 @@ export async function listNames(
   if (usage === "") return [];
   const [group = ""] = path;
   const isImageFirst = usage.startsWith("Image");
-  if (usage === "") return [];
   if (isImageFirst ? position > 0 : NEW_NAMES.has(path.join(" "))) return [];
   // Of several arguments in a row each is such a name, or only the first.
   if (position > 0 && !usage.includes(", ...]")) return [];
   const names = isImageFirst ? IMAGES : NAMES[group];
-  if (names === undefined) return [];
+  return names === undefined ? [] : await ask(names, global);
+}
+
+/** This lists what a flag may name, likewise. */
+export async function listFlagNames(
+  kind: keyof typeof FLAG_NAMES,
+  global: FlagValues<typeof GLOBAL_FLAGS>,
+): Promise<readonly string[]> {
+  return await ask(FLAG_NAMES[kind], global);
+}
+
+async function ask(names: Names, global: FlagValues<typeof GLOBAL_FLAGS>): Promise<readonly string[]> {
   try {
     const { createClient } = await import("@berth/client");
     const signal = AbortSignal.timeout(PATIENCE_MS);

@@ -35,6 +35,16 @@ it.each([
     ["table", "json"],
   ],
   [["images", "ls", "-q", "--format", "j"], ["json"]],
+  [
+    ["completion", ""],
+    ["bash", "zsh", "fish"],
+  ],
+  [["completion", "z"], ["zsh"]],
+  // Flags of a group stand before the name of its command.
+  [["snapshots", "--snapshotter", "native", "tr"], ["tree"]],
+  [["snapshots", "--snapshotter=native", "tr"], ["tree"]],
+  [["snapshots", "--snapshotter", ""], []],
+  [["snapshots", "--nonsense", "tr"], []],
   [["system", "p"], ["prune"]],
   [["content", "prune", ""], ["references"]],
   [["containers", "com"], ["commit"]],

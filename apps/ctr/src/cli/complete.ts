@@ -1,8 +1,8 @@
 import type { Group, Leaf } from "./command-entry.ts";
 import { COMMAND_TREE, findEntry } from "./command-tree.ts";
-import type { Flag, Flags } from "./flags.ts";
+import type { Flag, Flags, FlagValues } from "./flags.ts";
 import { GLOBAL_FLAGS } from "./global-flags.ts";
-import { listNames } from "./complete-names.ts";
+import { listFlagNames, listNames } from "./complete-names.ts";
 import { parseFlags } from "./parse-flags.ts";
 
 /** One thing that could stand where the cursor is. */
@@ -24,7 +24,7 @@ export async function complete(words: readonly string[]): Promise<readonly Compl
 async function candidates(words: readonly string[]): Promise<readonly Completion[]> {
   const current = words.at(-1) ?? "";
   const start = withoutFlags(words.slice(0, -1), GLOBAL_FLAGS);
-  if (!isWords(start)) return valuesOf(start);
+  if (!isWords(start)) return await valuesOf(start, words.slice(0, -2));
   let rest = start;
   const global = words.slice(0, words.length - 1 - rest.length);
   let group: Group = COMMAND_TREE;
@@ -35,7 +35,13 @@ async function candidates(words: readonly string[]): Promise<readonly Completion
       return current.startsWith("-") ? flagsOf(group === COMMAND_TREE ? GLOBAL_FLAGS : {}) : commandsOf(group);
     }
     const entry = findEntry(group, word);
-    if (entry === undefined) return [];
+    if (entry === undefined) {
+      const taken = takenByGroup(group, rest);
+      if (taken === undefined) return [];
+      if (taken === rest.length + 1) return await ofGroupFlag(group, word, global);
+      rest = rest.slice(taken);
+      continue;
+    }
     path.push(entry.name);
     rest = after;
     if (!("commands" in entry)) return await ofCommand(entry, { path, words: rest, current, global });
@@ -54,13 +60,29 @@ interface Place {
 async function ofCommand(leaf: Leaf, { path, words, current, global }: Place): Promise<readonly Completion[]> {
   const { flags, usage } = await leaf.load();
   const args = withoutFlags(words, flags);
-  if (!isWords(args)) return valuesOf(args);
+  if (!isWords(args)) return await valuesOf(args, global);
+  // As in `bash|zsh|fish`.
+  if (/^\w+(\|\w+)+$/.test(usage) && args.length === 0) return textsOf(usage.split("|"));
   if (current.startsWith("-") && args.length === 0) return flagsOf(flags);
-  const names = await listNames(
-    { path, usage, position: args.length },
-    parseFlags(GLOBAL_FLAGS, global, process.env).flags,
-  );
-  return names.map((text) => ({ text, description: "" }));
+  return textsOf(await listNames({ path, usage, position: args.length }, globalFlags(global)));
+}
+
+/** How many words a flag of the group takes that stands before the command's name; one more than there are when its value is yet to come. */
+function takenByGroup({ sharedFlags = [] }: Group, [word = "", ...rest]: readonly string[]): number | undefined {
+  const [, name = "", value] = /^--?([^=]+)(=.*)?$/s.exec(word) ?? [];
+  if (!sharedFlags.includes(name)) return undefined;
+  return value === undefined ? 2 : 1;
+}
+
+/** What stands behind a group's flag; its commands have it too. */
+async function ofGroupFlag(group: Group, word: string, global: readonly string[]): Promise<readonly Completion[]> {
+  const leaf = group.commands.find((each): each is Leaf => !("commands" in each));
+  const flag = leaf && flagOf(word.replace(/^--?/, ""), (await leaf.load()).flags);
+  return flag === undefined ? [] : await valuesOf(flag, global);
+}
+
+function globalFlags(words: readonly string[]): FlagValues<typeof GLOBAL_FLAGS> {
+  return parseFlags(GLOBAL_FLAGS, words, process.env).flags;
 }
 
 /** What follows the flags; the last flag when the next word is its value. */
@@ -85,8 +107,12 @@ function isWords(found: readonly string[] | Flag): found is readonly string[] {
   return Array.isArray(found);
 }
 
-function valuesOf({ values = [] }: Flag): Completion[] {
-  return values.map((text) => ({ text, description: "" }));
+async function valuesOf({ values = [], names }: Flag, global: readonly string[]): Promise<readonly Completion[]> {
+  return textsOf(names === undefined ? values : await listFlagNames(names, globalFlags(global)));
+}
+
+function textsOf(texts: readonly string[]): readonly Completion[] {
+  return texts.map((text) => ({ text, description: "" }));
 }
 
 function commandsOf(group: Group): Completion[] {

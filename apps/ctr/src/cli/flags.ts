@@ -11,6 +11,8 @@ export interface Flag<T = unknown> {
   readonly aliases: readonly string[];
   /** What it may be, where that is one of a few words: offered to who completes a line. */
   readonly values?: readonly string[];
+  /** What of the daemon's it may name: offered likewise. */
+  readonly names?: "namespaces" | "snapshotters";
   /** Environment variable that is read when the flag is not given. */
   readonly env?: string;
   /** Known to containerd's ctr but not to this one: giving it is an error that tells this reason. */
@@ -27,6 +29,7 @@ interface FlagExtras<T> {
   readonly env?: string;
   readonly initial?: T;
   readonly values?: readonly string[];
+  readonly names?: "namespaces" | "snapshotters";
 }
 
 /** This makes a flag that is given or not; `--name=false` takes it back. */

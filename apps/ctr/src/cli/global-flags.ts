@@ -13,6 +13,7 @@ export const GLOBAL_FLAGS = {
   namespace: stringFlag("namespace of every call", {
     aliases: ["n"],
     env: "CONTAINERD_NAMESPACE",
+    names: "namespaces",
     initial: "default",
   }),
   version: booleanFlag("print the version", { aliases: ["v"] }),

@@ -35,9 +35,14 @@ if [ "$funcstack[1]" = "_ctr" ]; then _ctr "$@"; else compdef _ctr ctr; fi
 `,
   fish: `function __ctr_complete
     set -l words (commandline -opc) (commandline -ct)
-    $words[1] __complete $words[2..-1] 2>/dev/null
+    set -l found ($words[1] __complete $words[2..-1] 2>/dev/null)
+    if count $found >/dev/null
+        string join -- \\n $found
+    else
+        __fish_complete_path (commandline -ct)
+    end
 end
-complete -c ctr -a '(__ctr_complete)'
+complete -c ctr -f -a '(__ctr_complete)'
 `,
 };
 

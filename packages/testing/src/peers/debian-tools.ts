@@ -15,6 +15,7 @@ const PLACES = {
   "containerd-shim-runc-v2": "usr/bin/containerd-shim-runc-v2",
   ctr: "usr/bin/ctr",
   "docker-registry": "usr/bin/docker-registry",
+  fish: "usr/bin/fish",
   "mkfs.btrfs": "sbin/mkfs.btrfs",
   "mkfs.erofs": "usr/bin/mkfs.erofs",
   "mkfs.xfs": "sbin/mkfs.xfs",
@@ -22,6 +23,7 @@ const PLACES = {
   skopeo: "usr/bin/skopeo",
   strace: "usr/bin/strace",
   umoci: "usr/bin/umoci",
+  zsh: "bin/zsh",
 } as const;
 
 const MULTIARCH = process.arch === "arm64" ? "aarch64-linux-gnu" : "x86_64-linux-gnu";
