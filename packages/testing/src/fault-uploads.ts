@@ -1,8 +1,8 @@
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 
-import type { RegistryFault, RegistryRequestRecord } from "./fault-registry.ts";
 import { sha256 } from "./image-builder.ts";
+import type { RegistryFault, RegistryRequestRecord } from "./registry-fault.ts";
 
 /** What uploads are kept in. */
 interface Contents {

@@ -1,5 +1,5 @@
 export { BUSYBOX_IMAGE, busyboxImage } from "./busybox-image.ts";
-export type { FaultRegistry, RegistryFault, RegistryRequestRecord } from "./fault-registry.ts";
+export type { FaultRegistry } from "./fault-registry.ts";
 export { startFaultRegistry } from "./fault-registry.ts";
 export type { FaultImage, FaultImageRecipe, TreeFacts } from "./faults/fault-image.ts";
 export { faultImage } from "./faults/fault-image.ts";
@@ -19,6 +19,7 @@ export type { DebianTool } from "./peers/debian-tools.ts";
 export { crunProgram, debianLibraries, debianPath, debianTool, launcher } from "./peers/debian-tools.ts";
 export type { TreeEntry } from "./peers/list-tree.ts";
 export { listTree } from "./peers/list-tree.ts";
+export type { RegistryFault, RegistryRequestRecord } from "./registry-fault.ts";
 export type { RegistryRelay, RelayedRequest } from "./peers/registry-relay.ts";
 export { startRegistryRelay } from "./peers/registry-relay.ts";
 export type { PeerRegistry, RegistryOptions } from "./peers/registry.ts";
