@@ -90,6 +90,13 @@ export interface Snapshotter extends AsyncDisposable {
    * @throws invalid_argument - another parent than the snapshot has, or no support for rebase
    */
   commit(name: string, key: string, options?: SnapshotCommitOptions): Promise<void>;
+  /**
+   * This does ahead, for an active snapshot, what a commit takes its time for: it measures it and puts it on disk, several together where
+   * commits have to follow one another. Nothing may be written to it from the call to the commit. Absent where it would not help.
+   *
+   * @throws not_found
+   */
+  settle?(key: string, options?: CallOptions): Promise<void>;
   /** @throws not_found, failed_precondition - it has children */
   remove(key: string, options?: CallOptions): Promise<void>;
   /** This lists snapshots; filter fields are `kind`, `name`, `parent`, `labels.*`. Calls of this snapshotter may be made while it runs. */

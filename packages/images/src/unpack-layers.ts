@@ -63,7 +63,9 @@ async function unpackBatch(layers: readonly LayerToUnpack[], options: UnpackOpti
       continue;
     }
     const ready = options.layerReady?.(layer.descriptor) ?? Promise.resolve();
-    const applied = ready.then(() => turns.run(() => applyLayer(prepared, { ...options, signal })));
+    const applied = ready
+      .then(() => turns.run(() => applyLayer(prepared, { ...options, signal })))
+      .then((outcome) => settled(prepared, outcome, { ...options, signal }));
     // Each is awaited below, in order; one that fails early must not count as unhandled until then.
     applied.catch(() => {});
     pending.set(prepared, applied);
@@ -73,6 +75,16 @@ async function unpackBatch(layers: readonly LayerToUnpack[], options: UnpackOpti
     await (needsParent ? again(prepared, options) : commit(prepared, options));
     pending.delete(prepared);
   }
+}
+
+/** Layers wait for the disk together, before they are committed one by one. */
+async function settled<T extends { readonly needsParent: boolean }>(
+  { key, staged }: PreparedLayer,
+  outcome: T,
+  { snapshotter, signal }: UnpackOptions,
+): Promise<T> {
+  if (!outcome.needsParent && !staged) await snapshotter.settle?.(key, { signal });
+  return outcome;
 }
 
 async function commit(prepared: PreparedLayer, options: UnpackOptions): Promise<void> {

@@ -20,9 +20,15 @@ interface Record {
 }
 
 /** Keeps only what unpacking asks for, and the order of the calls. */
-class MemorySnapshotter implements Pick<Snapshotter, "stat" | "prepare" | "commit" | "remove"> {
+class MemorySnapshotter implements Pick<Snapshotter, "stat" | "prepare" | "settle" | "commit" | "remove"> {
   readonly records = new Map<string, Record>();
   readonly calls: string[] = [];
+  readonly settled = new Set<string>();
+
+  async settle(key: string): Promise<void> {
+    if (this.records.get(key)?.kind !== "active") throw notFound(key);
+    this.settled.add(key);
+  }
 
   async stat(key: string): Promise<SnapshotInfo> {
     const record = this.records.get(key);
@@ -129,6 +135,8 @@ describe("unpack", () => {
     const { chainIds, chainId } = await unpack(image.manifest, options);
     expect(most).toBe(concurrency);
     expect(snapshotter.calls).toEqual(chainIds);
+    // One by one, nobody waits for the disk at the same time.
+    expect(snapshotter.settled.size).toBe(concurrency === 1 ? 0 : 4);
     expect([...snapshotter.records.keys()]).toEqual(chainIds);
     expect([...snapshotter.records.values()].map(({ parent }) => parent)).toEqual(["", ...chainIds.slice(0, -1)]);
     expect(snapshotter.records.get(chainId)?.labels).toEqual(

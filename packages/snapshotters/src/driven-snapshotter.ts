@@ -77,6 +77,8 @@ class DrivenSnapshotter implements Snapshotter {
   readonly #driver: SnapshotDriver;
   /** Commits and removals of one key take turns: both change what is on disk. */
   readonly #turns = new KeyedLock();
+  /** Active snapshots that are on disk and are not written any more, and what they measure. */
+  readonly #settled = new Map<number, SnapshotUsage>();
 
   constructor(parts: Parts) {
     this.#parts = parts;
@@ -127,23 +129,42 @@ class DrivenSnapshotter implements Snapshotter {
       await using undo = new AsyncDisposableStack();
       const measuring = this.#measuring(active, { signal });
       const sealed = undo.use(await this.#driver.seal?.(active, measuring));
+      const settled = this.#settled.get(active.id);
       const measure = this.#driver.sealedUsage ?? this.#driver.usage;
-      // What is sealed does not change any more: it is measured while the disk writes it.
-      const measured = measure.call(this.#driver, active, measuring);
-      const [usage] = await Promise.all([measured, this.#parts.durable.sync(active.id)]);
+      const usage = settled ?? (await this.#putOnDisk(active, measure.call(this.#driver, active, measuring)));
+      this.#parts.durable.checkTrusted(active.id);
       signal?.throwIfAborted();
       await this.#store.commit({ key, name, usage, labels, parent });
       undo.move();
+      this.#settled.delete(active.id);
       if (sealed !== undefined) await this.#finish(sealed, name);
     } catch (error) {
       throw wrapError(error, `commit snapshot ${key} as ${name}`);
     }
   }
 
+  async settle(key: string, options: CallOptions = {}): Promise<void> {
+    options.signal?.throwIfAborted();
+    using _turn = await this.#turns.acquire(key, options);
+    const record = this.#store.get(key);
+    const isPlain = this.#driver.seal === undefined || this.#driver.isPlain?.(record) === true;
+    // What a seal will make is neither on disk yet nor can be measured.
+    if (record.kind !== "active" || !isPlain) return;
+    const measured = this.#driver.usage(record, this.#measuring(record, options));
+    this.#settled.set(record.id, await this.#putOnDisk(record, measured));
+  }
+
+  /** What does not change any more is measured while the disk writes it. */
+  async #putOnDisk({ id }: SnapshotRecord, measured: Promise<SnapshotUsage>): Promise<SnapshotUsage> {
+    const [usage] = await Promise.all([measured, this.#parts.durable.sync(id)]);
+    return usage;
+  }
+
   async remove(key: string, options: CallOptions = {}): Promise<void> {
     options.signal?.throwIfAborted();
     using _turn = await this.#turns.acquire(key, options);
     const { id, kind } = await this.#store.remove(key);
+    this.#settled.delete(id);
     if (this.#parts.syncRemove) await this.#driver.places(kind).remove(id);
   }
 

@@ -41,13 +41,18 @@ export class DurableDirectory implements AsyncDisposable {
    */
   async sync(id: number): Promise<void> {
     if (!this.#options.enabled) return;
-    if (this.#untrusted.has(id)) throw dataLoss("a sync of the file system failed while this snapshot was written");
+    this.checkTrusted(id);
     try {
       await this.#group.wait();
     } catch (error) {
       for (const active of this.#options.active()) this.#untrusted.add(active);
       throw wrapError(error, "sync file system");
     }
+  }
+
+  /** This says no more than `sync` would without waiting. @throws data_loss - as {@link sync} */
+  checkTrusted(id: number): void {
+    if (this.#untrusted.has(id)) throw dataLoss("a sync of the file system failed while this snapshot was written");
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

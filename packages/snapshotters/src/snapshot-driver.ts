@@ -59,6 +59,8 @@ export interface SnapshotDriver {
    * What it writes is put on disk before the record is. One call at a time for a snapshot. Absent where both forms are the same.
    */
   seal?(record: SnapshotRecord, options: MeasureOptions): Promise<SealedSnapshot>;
+  /** Whether {@link seal} leaves an active snapshot as it is; absent: it does not. */
+  isPlain?(record: SnapshotRecord): boolean;
   /** This measures what {@link seal} made; without it, the active snapshot is measured. */
   sealedUsage?(record: SnapshotRecord, options: MeasureOptions): Promise<SnapshotUsage>;
   /** This sets up again what a crash or a restart of the machine took away; called once, before anything else. */

@@ -82,11 +82,13 @@ async function commitFile(
   layer: { readonly name: string; readonly parent: string; readonly labels: Labels | undefined },
   path: string,
   then: () => Promise<void> = async () => {},
+  isSettled = false,
 ): Promise<void> {
   const { name, parent, labels = noLabels } = layer;
   await using mounted = await mountAt(await snapshotter.prepare("work", parent, { labels }), path);
   await writeFile(join(mounted.path, name), new Uint8Array(2 * MIB).fill(name.charCodeAt(0)));
   await mkdir(join(mounted.path, `${name}.d`));
+  if (isSettled) await snapshotter.settle?.("work");
   await snapshotter.commit(name, "work");
   await then();
 }
@@ -103,14 +105,19 @@ async function mountAt(mounts: readonly Mount[], path: string): Promise<AsyncDis
 }
 
 describe("a commit that was answered survives a power cut", () => {
-  it.each(CASES)("of $name", async ({ disk: kind, labels, open: openSnapshotter }) => {
+  it.each(
+    CASES.flatMap((each) => [
+      { ...each, isSettled: false },
+      { ...each, name: `${each.name}, settled before`, isSettled: true },
+    ]),
+  )("of $name", async ({ disk: kind, labels, open: openSnapshotter, isSettled }) => {
     await using disk = await openDisk(kind);
     const scratch = await makeScratch(join(disk.path, "empty.img"));
     const root = join(disk.place, "root");
     {
       await using snapshotter = await openSnapshotter(root, scratch);
-      await commitFile(snapshotter, { name: "one", parent: "", labels }, disk.path);
-      await commitFile(snapshotter, { name: "two", parent: "one", labels }, disk.path, disk.cutPower);
+      await commitFile(snapshotter, { name: "one", parent: "", labels }, disk.path, undefined, isSettled);
+      await commitFile(snapshotter, { name: "two", parent: "one", labels }, disk.path, disk.cutPower, isSettled);
       // What is said afterwards may be lost, and fails where the disk is gone.
       await snapshotter.prepare("late", "two").catch(() => {});
     }

@@ -92,6 +92,10 @@ export class NamespacedSnapshotter implements Snapshotter {
     return commitSnapshot(this.#scope, this.#backend, { name, key }, options);
   }
 
+  async settle(key: string, options: CallOptions = {}): Promise<void> {
+    await this.#forward(key, async ({ backendKey }) => this.#backend.snapshotter.settle?.(backendKey, options));
+  }
+
   async remove(key: string, options: CallOptions = {}): Promise<void> {
     const { name } = this.#backend;
     this.#require(key);

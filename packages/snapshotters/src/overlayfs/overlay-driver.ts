@@ -90,6 +90,10 @@ export class OverlayDriver implements SnapshotDriver {
     return overlayMounts({ kind, labels, upper: this.#upperPath(record), work, lower, options, remapIds });
   }
 
+  isPlain(record: SnapshotRecord): boolean {
+    return this.#limited(record) === undefined;
+  }
+
   async seal(record: SnapshotRecord, { signal }: MeasureOptions): Promise<SealedSnapshot> {
     const limited = this.#limited(record);
     if (limited === undefined) return plainSeal;
