@@ -1,4 +1,6 @@
-import { messageOf } from "@berth/errors";
+import { constants } from "node:os";
+
+import { messageOf, systemErrorCode } from "@berth/errors";
 import { Command, CommanderError, Option } from "commander";
 
 import { LOG_LEVELS } from "./config/daemon-config.ts";
@@ -20,6 +22,8 @@ interface Flags {
   readonly state?: string;
 }
 
+const { SIGPIPE } = constants.signals;
+
 /** This runs `berthd` with its arguments and returns the exit code. */
 export async function runCli(args: readonly string[]): Promise<number> {
   let exitCode = 0;
@@ -29,6 +33,8 @@ export async function runCli(args: readonly string[]): Promise<number> {
     return exitCode;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode;
+    // Whoever reads has had enough (`… | head`): what a program says that SIGPIPE ends.
+    if (systemErrorCode(error) === "EPIPE") return 128 + SIGPIPE;
     process.stderr.write(`berthd: ${messageOf(error)}\n`);
     return 1;
   }

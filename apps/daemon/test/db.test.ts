@@ -1,4 +1,4 @@
-import { rm, writeFile } from "node:fs/promises";
+import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import type { Client } from "@berth/client";
@@ -103,6 +103,16 @@ describe("berthd db", () => {
       snapshotters: { overlayfs: { snapshots: 0 }, native: { snapshots: 0 } },
     });
     expect((await db(directory.path, "stats")).stdout).toContain("namespace default");
+  });
+
+  it("ends silently when nobody reads the rest", async () => {
+    await using directory = await temporaryDirectory("db");
+    await withDaemon(directory.path, (client) => putImage(client, "example.org/image:1"));
+    const command = `"$0" --root "$1/root" --state "$1/state" db export`;
+    const script = `{ ${command}; echo "$?" >"$1/code"; } | sleep 0`;
+    const { stderr } = await runProgram("/bin/sh", ["-c", script, launcher("berthd"), directory.path]);
+    expect(stderr).toBe("");
+    expect((await readFile(join(directory.path, "code"), "utf8")).trim()).toBe("141");
   });
 
   it("says that a snapshotter cannot be opened, and looks at the rest", async () => {

@@ -85,6 +85,8 @@ export class ExitLedger implements AsyncDisposable {
       } catch (error) {
         // Too many exits at once for the queue: an unmarked one may be told twice after a restart, which is better than never.
         this.#log.warn("exit events were missed", { error });
+        // A subscription that always fails would keep everything else from running, the end of the daemon as well.
+        await sleep(POLL_MS, undefined, { signal, ref: false }).catch(() => {});
       }
     }
   }

@@ -1,5 +1,3 @@
-import { once } from "node:events";
-
 import { parseNamespace } from "@berth/core/namespaces";
 import { invalidArgument } from "@berth/errors";
 import type { CheckOptions, Finding, StorageStats } from "@berth/metadata/offline";
@@ -124,5 +122,9 @@ class Output {
 
 /** A reader that is slow is waited for. */
 async function write(text: string): Promise<void> {
-  if (!process.stdout.write(text)) await once(process.stdout, "drain");
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  // The stream tells of its end twice; without a listener the second time ends the process.
+  if (process.stdout.listenerCount("error") === 0) process.stdout.on("error", () => {});
+  process.stdout.write(text, (error) => (error ? reject(error) : resolve()));
+  await promise;
 }
