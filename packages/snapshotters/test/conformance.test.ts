@@ -10,7 +10,7 @@ import {
 import type { Mount } from "@berth/core/mount";
 import type { Snapshotter } from "@berth/core/snapshots";
 import { mountAll, unmountAll, unmountRecursive } from "@berth/linux/mount";
-import { debianPath } from "@berth/testing";
+import { debianPath, memoryDirectory } from "@berth/testing";
 import * as vitest from "vitest";
 
 import { openBlockfileSnapshotter } from "../src/blockfile.ts";
@@ -29,12 +29,13 @@ vitest.vi.setConfig({ testTimeout: 120_000 });
 
 type Facts = Pick<SnapshotSubject, "rebases" | "usage">;
 
+/** In memory, but for the drivers that make files of layers themselves: rules do not wait for disks. */
 async function subject(
-  facts: Facts,
+  facts: Facts & { readonly onDisk?: boolean },
   open: (root: string, made: AsyncDisposableStack) => Promise<Snapshotter>,
 ): Promise<SnapshotSubject> {
   await using made = new AsyncDisposableStack();
-  const { path } = made.use(await temporaryDirectory());
+  const { path } = made.use(await (facts.onDisk ? temporaryDirectory() : memoryDirectory("snapshots")));
   made.defer(() => unmountRecursive(path));
   const snapshotter = made.use(await open(path, made));
   const owned = made.move();
@@ -48,7 +49,7 @@ async function mount(mounts: readonly Mount[], target: string): Promise<AsyncDis
 
 const openOverlay = () =>
   subject({ rebases: true }, async (root) => (await openOverlaySnapshotter({ root })).snapshotter);
-const openNative = () => subject({ rebases: false }, (root) => openNativeSnapshotter({ root }));
+const openNative = () => subject({ rebases: false, onDisk: true }, (root) => openNativeSnapshotter({ root }));
 const openBlockfile = () =>
   subject({ rebases: false, usage: "image" }, async (root) =>
     openBlockfileSnapshotter({ root, scratchFile: await makeScratch(join(root, "empty.img")) }),
