@@ -3,6 +3,7 @@ import { join } from "node:path";
 
 import { systemErrorCode, unknown } from "@berth/errors";
 import { closeFd } from "@berth/linux/files";
+import { cgroupMode } from "@berth/linux/cgroups";
 import { openPidfd, readable } from "@berth/linux/process";
 
 import { CGROUPS } from "./cgroups/cgroup-directories.ts";
@@ -137,7 +138,8 @@ function readState({ root, id, initPid }: RuncContainer): RuncState | undefined 
 function isOwnCgroup(path: string): boolean {
   if (!path.startsWith(`${CGROUPS}/`) || path.includes("/../")) return false;
   const parts = path.slice(CGROUPS.length).split("/").filter(Boolean);
-  return parts.length > 1 && parts.every((part) => part !== "..");
+  // of version 1 the first part is the hierarchy
+  return parts.length > (cgroupMode() === "unified" ? 0 : 1) && parts.every((part) => part !== "..");
 }
 
 function hasPrivatePids(config: unknown): boolean {

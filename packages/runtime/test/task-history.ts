@@ -76,9 +76,7 @@ export class TaskHistory {
     const { runtime, namespace } = this.#harness;
     const making = runtime.create(namespace, this.#id, this.#harness.options(["sleep", "1000"]));
     if (this.#state !== "none") return await expectCode(making, "already_exists");
-    this.#pid = (await (await making).state()).pid;
-    this.#state = "created";
-    this.#wait();
+    this.#created((await (await making).state()).pid);
   }
 
   async createAndKillShim(): Promise<void> {
@@ -96,8 +94,9 @@ export class TaskHistory {
     for (; made === undefined && shims.length === 0; shims = servingShimsOf(directory)) await sleep(5);
     for (const pid of shims) process.kill(pid, "SIGKILL");
     if (shims.length === 0) throw new Error("a creation failed whose shim was not killed");
-    if (await making) this.#ends++;
-    else this.#untold++;
+    if (!(await making)) this.#untold++;
+    else if (await this.#hasOther(shims)) return this.#created((await this.#task.state()).pid);
+    else this.#ends++;
     await eventually(() => runtime.list(namespace).length === 0, EVENTS_MS);
     const { cgroupsPath } = JSON.parse(new TextDecoder().decode(options.spec.value)).linux;
     await eventually(() => cgroupsNamed(cgroupsPath).length === 0, EVENTS_MS);
@@ -262,6 +261,18 @@ export class TaskHistory {
 
   #told(): number {
     return this.#harness.events.exits().filter(({ id }) => id === this.#id).length;
+  }
+
+  #created(pid: number): void {
+    this.#pid = pid;
+    this.#state = "created";
+    this.#wait();
+  }
+
+  /** An earlier shim that had nothing left to do, and was about to end, may have been killed in place of the task's own. */
+  async #hasOther(killed: readonly number[]): Promise<boolean> {
+    const shim = await this.#findShim().catch(() => undefined);
+    return shim !== undefined && !killed.includes(shim);
   }
 
   /** The shim of the task; none is left where only the exit of a container is known. */

@@ -1,5 +1,5 @@
 import { readMountInfo } from "../mount/mount-info.ts";
-import { cgroupMode } from "./cgroup.ts";
+import { CGROUP_ROOT, cgroupMode } from "./cgroup.ts";
 
 /** A hierarchy of cgroups. */
 export interface CgroupHierarchy {
@@ -19,8 +19,11 @@ export function cgroupHierarchies(): readonly CgroupHierarchy[] {
 }
 
 function findHierarchies(): readonly CgroupHierarchy[] {
-  const types = cgroupMode() === "unified" ? ["cgroup2"] : ["cgroup", "cgroup2"];
-  const mounts = readMountInfo().filter(({ type }) => types.includes(type));
+  const isUnified = cgroupMode() === "unified";
+  const types = isUnified ? ["cgroup2"] : ["cgroup", "cgroup2"];
+  const mounts = readMountInfo().filter(
+    ({ type, mountPoint }) => types.includes(type) && (!isUnified || mountPoint === CGROUP_ROOT),
+  );
   return mounts
     .filter(
       (mount, at) => mounts.findIndex(({ major, minor }) => major === mount.major && minor === mount.minor) === at,

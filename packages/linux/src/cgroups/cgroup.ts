@@ -15,14 +15,15 @@ export interface Cgroup {
   readonly directories: ReadonlyMap<string, string>;
 }
 
-const ROOT = "/sys/fs/cgroup";
+/** Where cgroups are mounted: by this place programs tell which version a machine has. */
+export const CGROUP_ROOT = "/sys/fs/cgroup";
 
 function isCgroup2(path: string): boolean {
   return existsSync(path) && fsTypeName(statFs(path).type) === "cgroup2";
 }
 
 /** This says how cgroups are mounted: v2 alone, v1 with an (often empty) v2 tree beside it, or v1 alone. */
-export function cgroupMode(root = ROOT): CgroupMode {
+export function cgroupMode(root = CGROUP_ROOT): CgroupMode {
   if (isCgroup2(root)) return "unified";
   return isCgroup2(join(root, "unified")) ? "hybrid" : "v1";
 }
@@ -45,7 +46,9 @@ export function parseCgroupFile(text: string): Map<string, string> {
  */
 export function cgroupOf(pid: number | "self"): Cgroup {
   const paths = parseCgroupFile(readFileSync(`/proc/${pid}/cgroup`, "utf8"));
-  const mounts = readMountInfo();
+  const isUnified = cgroupMode() === "unified";
+  // beside it there may be other mounts, which are covered by it or elsewhere: they are not what this machine uses
+  const mounts = readMountInfo().filter(({ mountPoint }) => !isUnified || mountPoint === CGROUP_ROOT);
   const directories = new Map<string, string>();
   for (const [controller, path] of paths) {
     const mount = mounts.find((candidate) =>
@@ -56,7 +59,7 @@ export function cgroupOf(pid: number | "self"): Cgroup {
     // inside a container the mount shows a part of the hierarchy only
     if (mount) directories.set(controller, join(mount.mountPoint, relative(mount.root, path)));
   }
-  return { version: cgroupMode() === "unified" ? 2 : 1, directories };
+  return { version: isUnified ? 2 : 1, directories };
 }
 
 /** This returns how many processes of a cgroup the kernel's OOM killer has killed; 0 where nobody counts. */
