@@ -68,7 +68,7 @@ async function ofCommand(leaf: Leaf, { path, words, current, global }: Place): P
 }
 
 /** How many words a flag of the group takes that stands before the command's name; one more than there are when its value is yet to come. */
-function takenByGroup({ sharedFlags = [] }: Group, [word = "", ...rest]: readonly string[]): number | undefined {
+function takenByGroup({ sharedFlags = [] }: Group, [word = ""]: readonly string[]): number | undefined {
   const [, name = "", value] = /^--?([^=]+)(=.*)?$/s.exec(word) ?? [];
   if (!sharedFlags.includes(name)) return undefined;
   return value === undefined ? 2 : 1;
