@@ -3,7 +3,7 @@ import type { ContentProvider } from "@berth/core/content";
 import type { Logger } from "@berth/core/log";
 import { invalidArgument } from "@berth/errors";
 import type { Descriptor, Digest, Reference } from "@berth/oci";
-import { parseReference, referenceHost } from "@berth/oci";
+import { isDigest, parseReference, referenceHost } from "@berth/oci";
 
 import { Authorizer } from "./auth/authorizer.ts";
 import type { CredentialSource } from "./auth/credential-source.ts";
@@ -113,12 +113,14 @@ export class RegistryClient implements AsyncDisposable {
     const reference = parseReference(name);
     const registry = referenceHost(reference);
     const repository = reference.locator.slice(registry.length + 1);
-    const [tag] = reference.object.split("@");
+    const [tag, digest] = reference.object.split("@");
     // What is asked for becomes part of URLs.
     if (!REPOSITORY.test(repository))
       throw invalidArgument(`reference ${JSON.stringify(name)}: ${JSON.stringify(repository)} is not a repository`);
     if (tag !== undefined && tag !== "" && !TAG.test(tag))
       throw invalidArgument(`reference ${JSON.stringify(name)}: ${JSON.stringify(tag)} is not a tag`);
+    if (digest !== undefined && !isDigest(digest))
+      throw invalidArgument(`reference ${JSON.stringify(name)}: ${JSON.stringify(digest)} is not a digest`);
     return { reference, requests: this.#requestsFor(registry, repository), hosts: await this.#hostsOf(registry) };
   }
 

@@ -4,7 +4,7 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { createSecureServer } from "node:http2";
 import type { AddressInfo, Socket } from "node:net";
-import { connect } from "node:net";
+import { connect, createServer as createTcpServer } from "node:net";
 import { join } from "node:path";
 import type { TLSSocket } from "node:tls";
 import { promisify } from "node:util";
@@ -195,6 +195,15 @@ describe("connections of RegistryClient", () => {
     const error: unknown = await client.resolve(`${NAME}/x:1`).catch((thrown: unknown) => thrown);
     expect(codeName(codeOf(error))).toBe("failed_precondition");
     expect(String(error)).not.toContain("s3cret");
+  });
+
+  it("to what speaks no HTTP fail as to nobody", async () => {
+    const server = createTcpServer((socket) => socket.on("error", () => {}).end("SSH-2.0-x\r\n"));
+    stack.defer(() => void server.close());
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    // A server that listens on a port has such an address.
+    expect(await resolve(`127.0.0.1:${(server.address() as AddressInfo).port}/x:1`)).toBe("unavailable");
   });
 
   it("speak HTTP/2 where it is offered, through a proxy's tunnel too, and upload by it", async () => {

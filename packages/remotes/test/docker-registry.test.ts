@@ -81,6 +81,12 @@ describe("RegistryClient with Debian's docker-registry", () => {
     ["an unknown digest", (host: string) => client.resolve(`${host}/group/x@${NOWHERE}`), "not_found"],
     ["a name without tag", (host: string) => client.resolve(`${host}/group/x`), "invalid_argument"],
     ["a repository with ..", (host: string) => client.resolve(`${host}/group/../x:1`), "invalid_argument"],
+    ["half of a digest", (host: string) => client.resolve(`${host}/group/x@sha256:abc`), "invalid_argument"],
+    [
+      "a tag with half of a digest",
+      (host: string) => client.resolve(`${host}/group/x:1@sha256:abc`),
+      "invalid_argument",
+    ],
     ["a tag with a slash", (host: string) => client.resolve(`${host}/group/x:1/2`), "invalid_argument"],
     ["no server", () => client.resolve("127.0.0.1:1/x:1"), "unavailable"],
   ])("%s", async (_name, call, code) => {

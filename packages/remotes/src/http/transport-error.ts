@@ -18,6 +18,8 @@ export function toTransportError(error: unknown, doing: string, signal?: AbortSi
   if (code !== undefined && TIMEOUTS.has(code))
     return deadlineExceeded(`${doing}: no answer in time`, { cause: error });
   if (code !== undefined && TLS_REFUSED.test(code)) return tlsError(error, doing, code);
+  if (error instanceof Error && error.name === "HTTPParserError")
+    return unavailable(`${doing}: the answer is no HTTP`, { cause: error });
   if (code !== undefined) return unavailable(`${doing}: ${describe(error, code)}`, { cause: error });
   return wrapError(error, doing);
 }
