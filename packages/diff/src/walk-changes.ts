@@ -84,12 +84,11 @@ class Walk {
     lower: TreeDirectory | undefined,
     top: TreeDirectory | undefined,
   ): void {
-    const marks = top === undefined ? NO_MARKS : marksOf(top);
-    // Moved here from elsewhere: what it shows of the layers below is not what the lower tree has at this place.
-    if (marks.redirected) top?.[Symbol.dispose]();
-    const known = marks.redirected ? undefined : top;
-    const names = namesOf(directory, lower, marks.opaque ? undefined : known);
-    this.#frames.push({ path, stat, directory, lower, top: known, names, at: 0 });
+    // Then what the top directory does not have is not the same in both trees, here and in all directories below.
+    const hides = top !== undefined && hidesLower(top);
+    if (hides) top[Symbol.dispose]();
+    const known = hides ? undefined : top;
+    this.#frames.push({ path, stat, directory, lower, top: known, names: namesOf(directory, lower, known), at: 0 });
   }
 
   /** The next name, of the innermost directory that has one left. */
@@ -147,19 +146,11 @@ class Walk {
   }
 }
 
-interface OverlayMarks {
-  /** Nothing of the layers below shows through. */
-  readonly opaque: boolean;
-  /** The layers below have it under another name. */
-  readonly redirected: boolean;
-}
-
-const NO_MARKS: OverlayMarks = { opaque: false, redirected: false };
-
-function marksOf(top: TreeDirectory): OverlayMarks {
-  const has = (mark: string): boolean =>
-    top.xattr(`trusted.overlay.${mark}`) !== undefined || top.xattr(`user.overlay.${mark}`) !== undefined;
-  return { opaque: has("opaque"), redirected: has("redirect") };
+/** Opaque: nothing of the layers below shows through. Redirected: they have it under another name. */
+function hidesLower(top: TreeDirectory): boolean {
+  return ["opaque", "redirect"].some(
+    (mark) => top.xattr(`trusted.overlay.${mark}`) !== undefined || top.xattr(`user.overlay.${mark}`) !== undefined,
+  );
 }
 
 /** Names that may differ: of both trees, or of the top directory, which has one for every difference. */

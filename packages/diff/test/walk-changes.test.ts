@@ -85,7 +85,15 @@ describe("walkChanges", () => {
         { kind: "remove", path: "a" },
         { kind: "mkdir", path: "a/new" },
       ],
-      ["changed a a/new", "delete a a/old"],
+      ["changed a a/new", "delete a a/old", "delete a a/sub"],
+    ],
+    [
+      "made again with one of the same name in it",
+      [
+        { kind: "remove", path: "a" },
+        { kind: "mkdir", path: "a/sub" },
+      ],
+      ["delete a a/old", "delete a/sub a/sub/old"],
     ],
     [
       "moved to where another one was",
@@ -93,11 +101,12 @@ describe("walkChanges", () => {
         { kind: "remove", path: "a" },
         { kind: "rename", path: "a", other: "b" },
       ],
-      ["changed a a/in-b", "delete a a/old", "delete  b"],
+      ["changed a a/in-b", "delete a a/old", "delete a a/sub", "delete  b"],
     ],
   ] as const)("finds what is gone from a directory that was %s", async (_, steps, expected) => {
     using fixture = new LayerFixture();
-    for (const path of ["a/old", "b/in-b"]) mkdirSync(join(fixture.make("base"), path), { recursive: true });
+    for (const path of ["a/old", "a/sub/old", "b/in-b"])
+      mkdirSync(join(fixture.make("base"), path), { recursive: true });
     const upper = fixture.overlay("upper", "base");
     const redirecting = { ...upper, options: [...upper.options, "redirect_dir=on"] };
     await commit(
