@@ -10,6 +10,7 @@ import { grpcAddress } from "./config/grpc-address.ts";
 import { dbCommand } from "./db/db-command.ts";
 import { ociHookCommand, publishCommand } from "./hooks/hook-commands.ts";
 import { REVISION, VERSION } from "./version.ts";
+import { writeOutput } from "./write-output.ts";
 
 /** Where the configuration is when no flag says so; it need not be there. */
 const DEFAULT_CONFIG = "/etc/berth/config.toml";
@@ -97,5 +98,5 @@ async function print(config: LoadedConfig["config"]): Promise<void> {
     import("./config/print-config.ts"),
     import("./plugins.ts"),
   ]);
-  process.stdout.write(printConfig(config, daemonPlugins(config)));
+  await writeOutput(printConfig(config, daemonPlugins(config)));
 }

@@ -1,4 +1,4 @@
-import { readFile, rm, writeFile } from "node:fs/promises";
+import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import type { Client } from "@berth/client";
@@ -105,14 +105,20 @@ describe("berthd db", () => {
     expect((await db(directory.path, "stats")).stdout).toContain("namespace default");
   });
 
-  it("ends silently when nobody reads the rest", async () => {
+  // The output of a worker is piped into that of the program, which then listens for errors of it already.
+  const worker = `import { Worker } from "node:worker_threads"; new Worker("setInterval(() => {}, 1000)", { eval: true }).unref()`;
+  it.each([
+    ["db export", "alone", ""],
+    ["db export", "beside a worker", `--import=data:text/javascript,${encodeURIComponent(worker)}`],
+    ["config default", "alone", ""],
+  ])("ends silently when nobody reads %s %s", async (command, _case, options) => {
     await using directory = await temporaryDirectory("db");
     await withDaemon(directory.path, (client) => putImage(client, "example.org/image:1"));
-    const command = `"$0" --root "$1/root" --state "$1/state" db export`;
-    const script = `{ ${command}; echo "$?" >"$1/code"; } | sleep 0`;
-    const { stderr } = await runProgram("/bin/sh", ["-c", script, launcher("berthd"), directory.path]);
-    expect(stderr).toBe("");
-    expect((await readFile(join(directory.path, "code"), "utf8")).trim()).toBe("141");
+    // A pipe that nobody reads, from the first byte on.
+    const script = `mkfifo "$1/pipe" && exec 3<>"$1/pipe" 4>"$1/pipe" 3<&-; exec "$0" --root "$1/root" --state "$1/state" ${command} >&4 4>&-`;
+    const env = { NODE_OPTIONS: options };
+    const { code, stderr } = await runProgram("/bin/sh", ["-c", script, launcher("berthd"), directory.path], { env });
+    expect([code, stderr]).toEqual([141, ""]);
   });
 
   it("says that a snapshotter cannot be opened, and looks at the rest", async () => {

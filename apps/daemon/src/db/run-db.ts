@@ -3,6 +3,7 @@ import { invalidArgument } from "@berth/errors";
 import type { CheckOptions, Finding, StorageStats } from "@berth/metadata/offline";
 import { checkStorage, exportRecords, OfflineDatabase, repairStorage, storageStats } from "@berth/metadata/offline";
 
+import { writeOutput } from "../write-output.ts";
 import type { DbFlags, DbProgram, OutputFormat } from "./db-flags.ts";
 import { formatFinding, formatStats } from "./format.ts";
 import type { LockedStorage } from "./open-storage.ts";
@@ -57,7 +58,7 @@ export async function runStats(program: DbProgram, { format }: DbFlags): Promise
   await using storage = await open(program);
   await using database = await OfflineDatabase.open(storage.path);
   const stats: StorageStats = await storageStats(database, storage);
-  await write(format === "json" ? `${JSON.stringify(stats, undefined, 2)}\n` : formatStats(stats));
+  await writeOutput(format === "json" ? `${JSON.stringify(stats, undefined, 2)}\n` : formatStats(stats));
 }
 
 async function open({ loadConfig }: DbProgram): Promise<LockedStorage> {
@@ -107,24 +108,15 @@ class Output {
   async begin(head: object = {}): Promise<void> {
     if (this.#format === "text") return;
     const fields = Object.entries(head).map(([key, value]) => `${JSON.stringify(key)}:${JSON.stringify(value)},`);
-    await write(`{${fields.join("")}${JSON.stringify(this.#name)}:[`);
+    await writeOutput(`{${fields.join("")}${JSON.stringify(this.#name)}:[`);
   }
 
   async item(value: object, text: string): Promise<void> {
-    await write(this.#format === "text" ? `${text}\n` : `${this.#first ? "" : ","}\n${JSON.stringify(value)}`);
+    await writeOutput(this.#format === "text" ? `${text}\n` : `${this.#first ? "" : ","}\n${JSON.stringify(value)}`);
     this.#first = false;
   }
 
   async end(summary: string): Promise<void> {
-    await write(this.#format === "text" ? `${summary}\n` : "\n]}\n");
+    await writeOutput(this.#format === "text" ? `${summary}\n` : "\n]}\n");
   }
-}
-
-/** A reader that is slow is waited for. */
-async function write(text: string): Promise<void> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  // The stream tells of its end twice; without a listener the second time ends the process.
-  if (process.stdout.listenerCount("error") === 0) process.stdout.on("error", () => {});
-  process.stdout.write(text, (error) => (error ? reject(error) : resolve()));
-  await promise;
 }
