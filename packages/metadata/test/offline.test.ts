@@ -185,15 +185,17 @@ describe("checkStorage", () => {
           ["c", ""],
           ["x", ""],
           ["y", "x"],
+          ["d", ""],
         ] as const) {
-          await commitSnapshot(stores, name, parent);
+          await commitSnapshot(stores, name, parent, { "containerd.io/snapshot.ref": name });
         }
+        await commitSnapshot(stores, "made by hand", "d");
         await stores.snapshotter("native").prepare("written", "y");
         await stores.snapshotter("native").view("seen", "c");
       },
       async (path) => {
         // Numbers count from 1, in the order of creation.
-        for (const id of ["1", "4"]) await rm(join(path, "native/snapshots", id), { recursive: true });
+        for (const id of ["1", "4", "6"]) await rm(join(path, "native/snapshots", id), { recursive: true });
       },
     );
     const findings = await check(root);
@@ -204,12 +206,14 @@ describe("checkStorage", () => {
     ).toEqual([
       "missing-files snapshot a of native",
       "missing-files snapshot b of native",
+      "missing-files snapshot d of native stays",
+      "missing-files snapshot made by hand of native stays",
       "missing-files snapshot written of native stays",
       "missing-files snapshot x of native stays",
       "missing-files snapshot y of native stays",
     ]);
     await Array.fromAsync(repairStorage(root, OPTIONS));
-    expect(briefly(await check(root)).filter((line) => line.startsWith("error"))).toHaveLength(3);
+    expect(briefly(await check(root)).filter((line) => line.startsWith("error"))).toHaveLength(5);
   });
 
   it("tells damaged records, and removes them, after which the daemon opens the database", async () => {

@@ -1,5 +1,6 @@
 import type { CallOptions } from "@berth/core/any";
 import type { SnapshotKind, Snapshotter } from "@berth/core/snapshots";
+import { SnapshotLabel } from "@berth/core/snapshots";
 
 import type { Bucket, RecordIndex } from "../database/record-index.ts";
 import type { SnapshotRecord } from "../database/tables.ts";
@@ -48,15 +49,16 @@ function* checkFiles(
   const records = new Map(bucket.entries());
   const isGone = (key: string): boolean => gone.has(records.get(key)?.backendKey ?? "");
   const broken = new Set<string>();
-  // What somebody has written stays, and with it all that it stands on.
+  // What cannot be had again stays, and with it all that it stands on.
   const kept = new Set<string>();
-  for (const [key, { backendKey }] of records) {
+  for (const [key, { backendKey, labels }] of records) {
     const chain = chainOf(records, key);
     const last = chain.findLastIndex(isGone);
     if (last < 0) continue;
     broken.add(key);
-    const isWritable = kinds.get(backendKey) !== "committed";
-    if (isWritable && !isGone(key)) for (const part of chain.slice(0, last + 1)) kept.add(part);
+    // A layer of an image names itself; other committed snapshots are what somebody made of a container, and are nowhere else.
+    const isLayer = kinds.get(backendKey) === "committed" && labels.get(SnapshotLabel.ref) === key;
+    if (!isLayer && !isGone(key)) for (const part of chain.slice(0, last + 1)) kept.add(part);
   }
   for (const key of broken) {
     const detail = isGone(key) ? "its files are not there" : "files that it stands on are not there";
