@@ -6,8 +6,9 @@ import { isDeadlineExceeded, isUnavailable } from "@berth/errors";
 import type { Authorizer } from "./auth/authorizer.ts";
 import { defaultHost, isUpstream } from "./hosts/default-host.ts";
 import type { RegistryHost } from "./hosts/registry-host.ts";
+import { isOwnUrl } from "./hosts/registry-host.ts";
 import type { Connections } from "./http/connections.ts";
-import type { HttpBody, HttpResponse } from "./http/exchange.ts";
+import type { HttpBody, HttpResponse, PoolOf } from "./http/exchange.ts";
 import { exchange, isBoundToOrigin } from "./http/exchange.ts";
 import { retryDelay } from "./http/retry-delay.ts";
 import { isNotTls } from "./http/transport-error.ts";
@@ -96,8 +97,12 @@ export class RegistryRequests {
     { headers, signal }: CallOptions & { readonly headers: Readonly<Record<string, string>> },
   ): Promise<HttpResponse> {
     const host = { ...defaultHost(url.host), scheme: url.protocol === "http:" ? "http" : "https" } as const;
-    const pool = this.#connections.poolFor(host);
-    return await exchange(pool, { method: "GET", url, headers: { "user-agent": this.#userAgent, ...headers }, signal });
+    return await exchange(this.#poolOf(host), {
+      method: "GET",
+      url,
+      headers: { "user-agent": this.#userAgent, ...headers },
+      signal,
+    });
   }
 
   /** One attempt; `undefined` when the connection failed and another one makes sense. */
@@ -106,11 +111,10 @@ export class RegistryRequests {
     request: RegistryRequest,
     isFinal: boolean,
   ): Promise<{ readonly response: HttpResponse; readonly authorized: boolean } | undefined> {
-    const pool = this.#connections.poolFor(host);
-    const authorization = await this.#authorizer.authorization(host, request.scopes, pool);
+    const authorization = await this.#authorizer.authorization(host, request.scopes, this.#connections);
     const url = this.#urlOf(host, request);
     // A location that the host gave may be elsewhere, or without TLS: what authorises requests to the host stays with it.
-    const isOwn = url.host === host.host && (url.protocol === "https:" || host.scheme === "http");
+    const isOwn = isOwnUrl(host, url);
     const own = [...host.headers].filter(([name]) => isOwn || !isBoundToOrigin(name));
     const headers = {
       "user-agent": this.#userAgent,
@@ -120,7 +124,7 @@ export class RegistryRequests {
     };
     try {
       const { method, body, signal } = request;
-      const response = await exchange(pool, { method, url, headers, signal, ...(body && { body }) });
+      const response = await exchange(this.#poolOf(host), { method, url, headers, signal, ...(body && { body }) });
       return { response, authorized: authorization !== undefined };
     } catch (error) {
       if (host.triesTls === true && url.protocol === "https:" && isNotTls(error)) {
@@ -131,6 +135,10 @@ export class RegistryRequests {
       if (!isPassing || isFinal || request.isLast !== true || request.signal?.aborted === true) throw error;
       return undefined;
     }
+  }
+
+  #poolOf(host: RegistryHost): PoolOf {
+    return (url) => this.#connections.poolFor(host, url);
   }
 
   #urlOf(host: RegistryHost, { path, query }: RegistryRequest): URL {

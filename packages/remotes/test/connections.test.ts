@@ -1,4 +1,3 @@
-import { execFile } from "node:child_process";
 import { once } from "node:events";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
@@ -7,7 +6,6 @@ import type { AddressInfo, Socket } from "node:net";
 import { connect, createServer as createTcpServer } from "node:net";
 import { join } from "node:path";
 import type { TLSSocket } from "node:tls";
-import { promisify } from "node:util";
 
 import { writeBlob } from "@berth/core/content";
 import { codeName, codeOf } from "@berth/errors";
@@ -18,6 +16,7 @@ import { MemoryContentStore, sha256, startFaultRegistry, temporaryDirectory } fr
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 
 import { RegistryClient } from "../src/index.ts";
+import { makeCertificate } from "./certificate.ts";
 
 const MANIFEST = new TextEncoder().encode("{}");
 /** Nobody has it: names of this kind are never given away. */
@@ -115,13 +114,6 @@ async function startSecure(directory: string, wantsCertificate: boolean): Promis
   };
 }
 
-async function makeCertificate(directory: string): Promise<void> {
-  const names = `subjectAltName=IP:127.0.0.1,DNS:${NAME}`;
-  const [key, certificate] = [join(directory, "key.pem"), join(directory, "cert.pem")];
-  const made = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=tester".split(" ");
-  await promisify(execFile)("openssl", [...made, "-addext", names, "-keyout", key, "-out", certificate]);
-}
-
 describe("connections of RegistryClient", () => {
   let stack: AsyncDisposableStack;
   let registry: FaultRegistry;
@@ -207,7 +199,7 @@ describe("connections of RegistryClient", () => {
   });
 
   it("speak HTTP/2 where it is offered, through a proxy's tunnel too, and upload by it", async () => {
-    await makeCertificate(directory);
+    await makeCertificate(directory, NAME);
     await using secure = stack.use(await startSecure(directory, false));
     await using proxy = stack.use(await startProxy(() => secure.port));
     const ca = `ca = "${join(directory, "cert.pem")}"\n`;
@@ -229,7 +221,7 @@ describe("connections of RegistryClient", () => {
   });
 
   it("show the certificate of hosts.toml, or of the directory, to who asks for one", async () => {
-    await makeCertificate(directory);
+    await makeCertificate(directory, NAME);
     await using secure = stack.use(await startSecure(directory, true));
     const host = `127.0.0.1:${secure.port}`;
     const server = `server = "https://${host}"\nca = "../cert.pem"\n`;
@@ -242,5 +234,24 @@ describe("connections of RegistryClient", () => {
     expect(new Set(secure.asked)).toEqual(new Set(["2.0 HEAD tester"]));
     await writeFile(join(directory, host, "lonely.cert"), "");
     expect(await resolve(`${host}/x:1`)).toBe("failed_precondition");
+  });
+
+  it.each([
+    ["do not believe anybody", "skip_verify = true", false, ["failed_precondition"]],
+    [
+      "show no certificate",
+      `ca = "../cert.pem"\nclient = [["../cert.pem", "../key.pem"]]`,
+      true,
+      ["failed_precondition", "unavailable"],
+    ],
+    ["trust its authorities", `ca = "../cert.pem"`, false, [sha256(MANIFEST)]],
+  ])("to where a host with settings sends them %s", async (_case, settings, wantsCertificate, expected) => {
+    await makeCertificate(directory, NAME);
+    await using secure = stack.use(await startSecure(directory, wantsCertificate));
+    const location = `https://127.0.0.1:${secure.port}/v2/x/manifests/1`;
+    registry.fault = () => ({ kind: "status", status: 307, headers: { location } });
+    const host = `127.0.0.1:${portOf(registry)}`;
+    expect(expected).toContain(await resolve(`${host}/x:1`, `server = "http://${host}"\n${settings}\n`));
+    expect(registry.requests).not.toEqual([]);
   });
 });

@@ -169,6 +169,16 @@ describe("RegistryClient sent elsewhere", () => {
     expect(tokens.asked).toHaveLength(1);
   });
 
+  it("knows a host again whose name is written otherwise", async () => {
+    const manifest = registry.add(new TextEncoder().encode("{}"), MediaType.ociManifest);
+    registry.tag("1", manifest);
+    registry.fault = ({ headers }) => (headers.authorization === undefined ? BASIC : undefined);
+    await using client = new RegistryClient({ credentials: USER, plainHttp: true });
+    const name = `LocalHost:${registry.host.split(":")[1]}/x:1`;
+    expect(await client.resolve(name)).toMatchObject({ descriptor: manifest });
+    expect(registry.requests.map(({ headers }) => headers.authorization === undefined)).toEqual([true, false]);
+  });
+
   it("does not log what stands in a hosts.toml that cannot be read", async () => {
     const lines: string[] = [];
     const write = (message: string, fields?: object): void => void lines.push(JSON.stringify([message, fields]));

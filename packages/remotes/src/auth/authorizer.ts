@@ -1,10 +1,10 @@
 import type { CallOptions } from "@berth/core/any";
 import { failedPrecondition, permissionDenied, unauthenticated } from "@berth/errors";
-import type { Dispatcher } from "undici";
 
 import { isLocalhost } from "../hosts/default-host.ts";
 import type { Credentials, RegistryHost } from "../hosts/registry-host.ts";
 import { originOf } from "../hosts/registry-host.ts";
+import type { Connections } from "../http/connections.ts";
 import { isBoundToOrigin } from "../http/exchange.ts";
 import type { Challenge } from "./challenge.ts";
 import { parseChallenges } from "./challenge.ts";
@@ -38,11 +38,15 @@ export class Authorizer {
   }
 
   /** This returns the `Authorization` of a request, `undefined` while the host has asked for none. @throws unauthenticated */
-  async authorization(host: RegistryHost, scopes: readonly string[], pool: Dispatcher): Promise<string | undefined> {
+  async authorization(
+    host: RegistryHost,
+    scopes: readonly string[],
+    connections: Connections,
+  ): Promise<string | undefined> {
     const scheme = this.#schemes.get(originOf(host));
     if (scheme === undefined) return undefined;
     if (scheme.kind === "fixed") return scheme.value;
-    const token = await this.#token(host, scheme, scopes, pool);
+    const token = await this.#token(host, scheme, scopes, connections);
     return `Bearer ${token.value}`;
   }
 
@@ -110,10 +114,19 @@ export class Authorizer {
     return true;
   }
 
-  async #token(host: RegistryHost, scheme: Bearer, scopes: readonly string[], pool: Dispatcher): Promise<Token> {
+  async #token(
+    host: RegistryHost,
+    scheme: Bearer,
+    scopes: readonly string[],
+    connections: Connections,
+  ): Promise<Token> {
+    const { protocol, host: name } = scheme.realm;
+    // The token server that a host names is recognised, and recognises us, as the host itself.
+    const server: RegistryHost = { ...host, scheme: protocol === "http:" ? "http" : "https", host: name };
+    const poolOf = (url: URL) => connections.poolFor(server, url);
     // Shared by all who wait: it does not end with the first one's signal, but with its own time-outs.
     return await this.#tokens.get(tokenKey(host, scopes), () =>
-      fetchToken(pool, { ...scheme, scopes: [...scopes].sort(), headers: headersFor(host, scheme.realm) }),
+      fetchToken(poolOf, { ...scheme, scopes: [...scopes].sort(), headers: headersFor(host, scheme.realm) }),
     );
   }
 

@@ -1,9 +1,8 @@
 import { failedPrecondition, internal, unauthenticated } from "@berth/errors";
-import type { Dispatcher } from "undici";
 import { z } from "zod";
 
 import type { Credentials } from "../hosts/registry-host.ts";
-import type { HttpResponse } from "../http/exchange.ts";
+import type { HttpResponse, PoolOf } from "../http/exchange.ts";
 import { exchange, printable } from "../http/exchange.ts";
 import { readBytes } from "../http/read-bytes.ts";
 
@@ -43,22 +42,22 @@ export interface Token {
  * @throws unauthenticated - the server refuses; failed_precondition - its answer is no token
  * @see containerd core/remotes/docker/auth/fetch.go
  */
-export async function fetchToken(pool: Dispatcher, request: TokenRequest): Promise<Token> {
+export async function fetchToken(poolOf: PoolOf, request: TokenRequest): Promise<Token> {
   const { credentials } = request;
   if (credentials !== undefined && credentials.secret !== "") {
-    const response = await postForToken(pool, request, credentials);
+    const response = await postForToken(poolOf, request, credentials);
     if (response.status === 200) return await readToken(response);
     // A refresh token means nothing to a server that takes only names and passwords.
     const fallsBack = FALL_BACK_TO_GET.has(response.status) && credentials.username !== "";
     if (!fallsBack) throw await refusal(response);
     await response.discard();
   }
-  const response = await getToken(pool, request);
+  const response = await getToken(poolOf, request);
   if (response.status !== 200) throw await refusal(response);
   return await readToken(response);
 }
 
-async function postForToken(pool: Dispatcher, request: TokenRequest, credentials: Credentials): Promise<HttpResponse> {
+async function postForToken(poolOf: PoolOf, request: TokenRequest, credentials: Credentials): Promise<HttpResponse> {
   const { username, secret } = credentials;
   const form = new URLSearchParams({ client_id: CLIENT_ID, service: request.service });
   if (request.scopes.length > 0) form.set("scope", request.scopes.join(" "));
@@ -71,7 +70,7 @@ async function postForToken(pool: Dispatcher, request: TokenRequest, credentials
     form.set("password", secret);
   }
   const bytes = new TextEncoder().encode(form.toString());
-  return await exchange(pool, {
+  return await exchange(poolOf, {
     method: "POST",
     url: request.realm,
     headers: {
@@ -84,14 +83,14 @@ async function postForToken(pool: Dispatcher, request: TokenRequest, credentials
   });
 }
 
-async function getToken(pool: Dispatcher, request: TokenRequest): Promise<HttpResponse> {
+async function getToken(poolOf: PoolOf, request: TokenRequest): Promise<HttpResponse> {
   const url = new URL(request.realm);
   if (request.service !== "") url.searchParams.append("service", request.service);
   for (const scope of request.scopes) url.searchParams.append("scope", scope);
   const { credentials } = request;
   const authorization =
     credentials === undefined || credentials.secret === "" ? {} : { authorization: basicAuthorization(credentials) };
-  return await exchange(pool, {
+  return await exchange(poolOf, {
     method: "GET",
     url,
     headers: { ...Object.fromEntries(request.headers), ...authorization },

@@ -1,3 +1,5 @@
+import { invalidArgument } from "@berth/errors";
+
 /** What a host may be asked for. */
 export type Capability = "pull" | "resolve" | "push" | "referrers";
 
@@ -41,7 +43,18 @@ export interface RegistryHost {
   readonly triesTls?: boolean;
 }
 
-/** This returns the origin of a host, `https://example.org:5000`: what credentials are bound to. */
+/**
+ * This returns the origin of a host as URLs have it, `https://example.org:5000`, without the usual port and in lower case: what credentials are bound to.
+ *
+ * @throws invalid_argument - no URL has such a host
+ */
 export function originOf({ scheme, host }: Pick<RegistryHost, "scheme" | "host">): string {
-  return `${scheme}://${host}`;
+  const url = URL.parse(`${scheme}://${host}`);
+  if (url === null) throw invalidArgument(`${JSON.stringify(host)} is not the name of a host`);
+  return url.origin;
+}
+
+/** This says whether a URL is the host's own: what is bound to the host may go there, and by TLS rather than without. */
+export function isOwnUrl({ scheme, host }: Pick<RegistryHost, "scheme" | "host">, { origin }: URL): boolean {
+  return origin === originOf({ scheme: "https", host }) || origin === originOf({ scheme, host });
 }

@@ -6,6 +6,7 @@ import { EnvHttpProxyAgent, ProxyAgent } from "undici";
 
 import { isLocalhost } from "../hosts/default-host.ts";
 import type { RegistryHost } from "../hosts/registry-host.ts";
+import { isOwnUrl } from "../hosts/registry-host.ts";
 
 const DIAL_TIMEOUT_MS = 30_000;
 const HEADERS_TIMEOUT_MS = 30_000;
@@ -22,12 +23,19 @@ const LOOPBACK = ["localhost", "127.0.0.1", "::1"];
 export class Connections implements AsyncDisposable {
   readonly #pools = new Map<string, Dispatcher>();
 
-  /** This returns the pool for a host; it belongs to this object. */
-  poolFor(host: RegistryHost): Dispatcher {
-    const key = JSON.stringify([host.tls, host.proxy, host.dialTimeoutMs, isLocalhost(host.host) && host.host]);
+  /** This returns the pool for a URL that a host is asked by, or that it names; it belongs to this object. */
+  poolFor(host: RegistryHost, url: URL): Dispatcher {
+    const place = placeOf(host, url);
+    const key = JSON.stringify([
+      place.tls,
+      place.proxy,
+      place.dialTimeoutMs,
+      place.isSecure,
+      isLocalhost(place.host) && place.host,
+    ]);
     let pool = this.#pools.get(key);
     if (pool === undefined) {
-      pool = openPool(host);
+      pool = openPool(place);
       this.#pools.set(key, pool);
     }
     return pool;
@@ -40,7 +48,26 @@ export class Connections implements AsyncDisposable {
   }
 }
 
-function openPool(host: RegistryHost): Dispatcher {
+/** Where a request goes, and how. */
+interface Place extends Pick<RegistryHost, "host" | "tls" | "proxy" | "dialTimeoutMs"> {
+  readonly isSecure: boolean;
+}
+
+/**
+ * Our certificate, and that anybody is believed to be the host, are for the host alone. Where it sends us, its authorities count too: who has its own for a registry has them for
+ * what stores its blobs.
+ */
+function placeOf(host: RegistryHost, url: URL): Place {
+  const isSecure = url.protocol === "https:";
+  if (isOwnUrl(host, url)) return { ...host, isSecure };
+  const { tls, ...route } = host;
+  const authorities = tls?.authorities ?? [];
+  const elsewhere = { ...route, host: url.host, isSecure };
+  if (authorities.length === 0) return elsewhere;
+  return { ...elsewhere, tls: { authorities, clientCertificates: [], skipVerify: false } };
+}
+
+function openPool(host: Place): Dispatcher {
   const { proxy, dialTimeoutMs } = host;
   const secure = tlsOptions(host);
   const options = {
@@ -63,7 +90,7 @@ function openPool(host: RegistryHost): Dispatcher {
 }
 
 /** As Go's programs read them: a proxy without a scheme is one, and this machine is never asked through any. */
-function environmentProxies({ host }: RegistryHost) {
+function environmentProxies({ host }: Place) {
   const read = (name: string): string => process.env[name.toLowerCase()] ?? process.env[name] ?? "";
   const url = (name: string): string => {
     const text = read(name);
@@ -77,12 +104,11 @@ function environmentProxies({ host }: RegistryHost) {
   };
 }
 
-function tlsOptions({ tls, scheme, triesTls }: RegistryHost) {
+function tlsOptions({ tls, isSecure }: Place) {
   const { authorities = [], clientCertificates = [], skipVerify = false } = tls ?? {};
-  // Reading those of the system takes a while, which a host without TLS does not cost.
-  const isSecure = scheme === "https" || triesTls === true;
   return {
     rejectUnauthorized: !skipVerify,
+    // Reading those of the system takes a while, which a host without TLS does not cost.
     ...(isSecure && { ca: [...knownAuthorities(), ...authorities] }),
     ...(clientCertificates.length > 0 && {
       cert: clientCertificates.map(({ certificate }) => certificate),

@@ -29,6 +29,9 @@ export interface HttpRequest {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** This gives the connections by which a URL is asked. */
+export type PoolOf = (url: URL) => Dispatcher;
+
 /** What is sent, of known length. */
 export interface HttpBody {
   readonly length: number;
@@ -50,16 +53,17 @@ export interface HttpResponse {
 }
 
 /**
- * This sends a request and follows redirects, at most 10. Headers that are bound to an origin are left out once a redirect leaves it.
+ * This sends a request and follows redirects, at most 10, each by the connections of its own URL. Headers that are bound to an origin are left out once a redirect leaves it.
+ * What reads the body is closed when the request has failed, or the answer is read or discarded.
  *
  * @throws unavailable - no connection, or none that lasted; deadline_exceeded - no progress; the reason of the signal
  * @throws failed_precondition - a certificate that is not trusted, or a redirect that would carry a secret away
  * @throws internal - too many redirects, or one to nowhere
  */
-export async function exchange(pool: Dispatcher, first: HttpRequest): Promise<HttpResponse> {
+export async function exchange(poolOf: PoolOf, first: HttpRequest): Promise<HttpResponse> {
   let current = first;
   for (let followed = 0; ; followed += 1) {
-    const response = await exchangeOnce(pool, current);
+    const response = await exchangeOnce(poolOf(current.url), current);
     const location = response.header("location");
     if (!REDIRECTS.has(response.status) || location === undefined) return response;
     await response.discard();
@@ -90,24 +94,43 @@ async function exchangeOnce(
       body: source === undefined ? null : (source as unknown as Readable),
       signal: signal ?? null,
     });
+    // Not yet at the answer, which may come before all is sent: what is cut short then may cost the rest of the answer.
+    answer.body.once("close", () => source?.close());
     return toResponse(answer, url, signal);
   } catch (error) {
+    source?.close();
     const failure = signal?.aborted === true ? undefined : source?.failure;
     if (failure !== undefined) throw wrapError(failure.error, `${method} ${printable(url)}: read what is to be sent`);
     throw toTransportError(error, `${method} ${printable(url)}`, signal);
   }
 }
 
-/** A body that remembers that it could not be read: that is no failure of the connection. */
+/**
+ * A body that remembers that it could not be read, which is no failure of the connection, and that can be closed from outside: undici leaves it where it is when a request ends
+ * before all is sent.
+ */
 class BodySource implements AsyncIterable<Uint8Array> {
   readonly #body: HttpBody;
+  readonly #readers = new Set<AsyncGenerator<Uint8Array, void, undefined>>();
   failure: { readonly error: unknown } | undefined;
 
   constructor(body: HttpBody) {
     this.#body = body;
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined> {
+  /** This ends whatever reads the body, at once or after the chunk that is being read; it is not waited for. */
+  close(): void {
+    // How a reader that nobody needs ends is nobody's business.
+    for (const reader of this.#readers) void reader.return().catch(() => {});
+  }
+
+  [Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined> {
+    const reader = this.#read();
+    this.#readers.add(reader);
+    return reader;
+  }
+
+  async *#read(): AsyncGenerator<Uint8Array, void, undefined> {
     try {
       yield* this.#body.open();
     } catch (error) {
