@@ -342,6 +342,7 @@ describe("server", () => {
     await expect.poll(() => seen.started).toBe(started + 1);
     const closed = one.close({ graceMs: 400 });
     await idle.closed;
+    expect(await codeOfCall(createClient(Echo, stuck).unary(bytes("late")))).toBe(Code.Unavailable);
     expect(textOf(await sleeping)).toBe("sleep");
     await closed;
     expect(await waiting).toBe(Code.Unavailable);

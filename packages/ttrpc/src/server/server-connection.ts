@@ -3,7 +3,7 @@ import type { Duplex } from "node:stream";
 import type { Request } from "@berth/api/ttrpc/ttrpc";
 import { RequestSchema } from "@berth/api/ttrpc/ttrpc";
 import type { Logger } from "@berth/core/log";
-import { canceled, invalidArgument, messageOf, resourceExhausted, toConnectError } from "@berth/errors";
+import { canceled, invalidArgument, messageOf, resourceExhausted, toConnectError, unavailable } from "@berth/errors";
 
 import type { Frame } from "../wire/frame.ts";
 import { MAX_PAYLOAD_BYTES, MessageType } from "../wire/frame.ts";
@@ -34,7 +34,7 @@ export class ServerConnection {
     });
   }
 
-  /** This closes the connection as soon as no call runs on it. */
+  /** This closes the connection as soon as no call runs on it, and refuses further ones. */
   drain(): void {
     this.#draining = true;
     if (this.#calls.size === 0) this.#frames.close();
@@ -78,6 +78,7 @@ export class ServerConnection {
   #open(id: number, payload: Uint8Array): void {
     if (id <= this.#lastId) throw invalidArgument("StreamID cannot be re-used and must increment");
     this.#lastId = id;
+    if (this.#draining) throw unavailable("ttrpc: server closing");
     const request = decodeRequest(payload);
     const spec = this.#services.get(request.service, request.method);
     const call = new ServerCall(this.#frames, id, spec, request, () => this.#forget(id));
