@@ -1,4 +1,6 @@
+import { once } from "node:events";
 import { existsSync, readdirSync, readFileSync, readlinkSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
@@ -154,6 +156,29 @@ describe("containerd-shim-berth-v2", { timeout: 60_000 }, () => {
     expect(await fixture.start("k")).toBe(address);
     expect(await shimPid(address, "k")).not.toBe(pid);
   });
+
+  it.each(["container", "sandbox", "pool"])(
+    "by %s, hands out no shim that is dead but still has its listener",
+    async (grouping) => {
+      await open({ BERTH_SHIM_GROUPING: grouping });
+      fixture.bundle("g", ["true"]);
+      const address = await fixture.start("g");
+      process.kill(await shimPid(address, "g"), "SIGKILL");
+      // takes the call, as the kernel does for a process whose threads are not all gone, and never answers
+      const path = address.replace("unix://", "");
+      rmSync(path, { force: true });
+      const dying = createServer((socket) => {
+        socket.on("error", () => {});
+        setTimeout(() => {
+          dying.close();
+          socket.destroy();
+        }, 50);
+      });
+      await once(dying.listen({ path }), "listening");
+      expect(await fixture.start("g")).toBe(address);
+      expect(await shimPid(address, "g")).toBeGreaterThan(0);
+    },
+  );
 
   it.each([
     ["container", { BERTH_SHIM_GROUPING: "container" }, 2],

@@ -16,6 +16,8 @@ export interface DeadShimResult {
   readonly exit: ExitStatus;
   /** The record that the shim left of init's exit, when init had ended before the shim died. */
   readonly record: ExitRecord | undefined;
+  /** Whether the binary says that it has removed everything. */
+  readonly isRemoved: boolean;
 }
 
 /**
@@ -32,7 +34,7 @@ export async function cleanUpDeadShim(
   const records = await readExitRecords(bundle).catch(() => []);
   const record = records.find(({ execId }) => execId === "");
   const exit = record ?? deleted ?? { pid: 0, exitStatus: UNKNOWN_EXIT_STATUS, exitedAtNs: nowNs() };
-  return { exit, record };
+  return { exit, record, isRemoved: deleted !== undefined };
 }
 
 async function runDelete(

@@ -83,6 +83,18 @@ describe("ShimConnections", () => {
     expect(third).not.toBe(first);
   });
 
+  it("dials anew after a start: who serves the old connection may be ending", async () => {
+    await using test = await setUp();
+    test.server.register(TaskV3, { connect: async () => ({ shimPid: 7 }) });
+    const endpoint = { version: 3, address: test.address, protocol: "ttrpc" } as const;
+    await using old = await test.connections.connect(endpoint, namespace, 1000);
+    await using fresh = await test.connections.connect(endpoint, namespace, 1000, { fresh: true });
+    expect(fresh).not.toBe(old);
+    await using shared = await test.connections.connect(endpoint, namespace, 1000);
+    expect(shared).toBe(fresh);
+    expect(old.isClosed).toBe(false);
+  });
+
   it("keeps a connection that its holders have let go of, until the shim ends or it is disposed", async () => {
     await using test = await setUp();
     test.server.register(TaskV3, { connect: async () => ({ shimPid: 7 }) });

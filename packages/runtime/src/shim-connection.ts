@@ -110,6 +110,15 @@ interface Opening {
   readonly connection: Promise<ShimConnection>;
 }
 
+/** How {@link ShimConnections.connect} connects. */
+export interface ConnectOptions {
+  /**
+   * Never share: a `start` has just named the address. A shim that is ending serves its connections for a while after another one has
+   * taken its socket.
+   */
+  readonly fresh?: boolean;
+}
+
 /** Connections by address: tasks in one shim process share one. Disposing it lets go of those it keeps. */
 export class ShimConnections implements AsyncDisposable {
   readonly #log: Logger;
@@ -122,14 +131,19 @@ export class ShimConnections implements AsyncDisposable {
   }
 
   /**
-   * This connects, or shares the connection that there is. The caller disposes it.
+   * This connects, or shares the newest connection that there is. The caller disposes it.
    *
    * @throws unavailable - nobody answers
    * @throws unimplemented - the address is no unix socket
    */
-  async connect(endpoint: ShimEndpoint, namespace: Namespace, timeoutMs: number): Promise<ShimConnection> {
+  async connect(
+    endpoint: ShimEndpoint,
+    namespace: Namespace,
+    timeoutMs: number,
+    { fresh = false }: ConnectOptions = {},
+  ): Promise<ShimConnection> {
     const key = JSON.stringify([endpoint.address, endpoint.protocol, endpoint.version, namespace]);
-    const present = await this.#open.get(key)?.connection.catch(() => undefined);
+    const present = fresh ? undefined : await this.#open.get(key)?.connection.catch(() => undefined);
     if (present !== undefined && !present.isClosed) return present.share();
     const opening = { address: endpoint.address, namespace, connection: this.#dial(endpoint, namespace, timeoutMs) };
     this.#open.set(key, opening);

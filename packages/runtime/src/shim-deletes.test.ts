@@ -1,10 +1,11 @@
+import { silentLogger } from "@berth/core/log";
 import { parseNamespace } from "@berth/core/namespaces";
-import { deadlineExceeded } from "@berth/errors";
+import { codeName, codeOf, deadlineExceeded } from "@berth/errors";
 import { expect, it } from "vitest";
 
 import { Bundle } from "./bundle.ts";
 import type { ShimOutput } from "./shim-command.ts";
-import { type DeleteRun, ShimDeletes } from "./shim-deletes.ts";
+import { type DeleteRun, ShimDeletes, type ShimDeletesOptions } from "./shim-deletes.ts";
 
 const LIMIT_MS = 1000;
 const namespace = parseNamespace("testing");
@@ -15,8 +16,12 @@ const output = (status: number, text = ""): ShimOutput => ({
   stdout: new TextEncoder().encode(text),
   stderr: new TextEncoder().encode("why"),
 });
+const idsOf = ({ bundle, moreIds }: DeleteRun): readonly string[] => [bundle.id, ...moreIds];
 const textOf = ({ status, stdout }: ShimOutput): string => `${status} ${new TextDecoder().decode(stdout)}`;
 const lineOf = (id: string, text: string): Uint8Array => new TextEncoder().encode(`${id} ${btoa(text)}\n`);
+
+const open = (run: ShimDeletesOptions["run"], change: Partial<ShimDeletesOptions> = {}): ShimDeletes =>
+  new ShimDeletes({ run, takesMany: () => true, log: silentLogger, ...change });
 
 /** Runs that answer for all but the ids that begin with an x. */
 function answering(runs: DeleteRun[]): (run: DeleteRun) => Promise<ShimOutput> {
@@ -30,7 +35,7 @@ function answering(runs: DeleteRun[]): (run: DeleteRun) => Promise<ShimOutput> {
 
 it("many of one pool take few runs, and each has its answer", async () => {
   const runs: DeleteRun[] = [];
-  const deletes = new ShimDeletes(answering(runs), () => true);
+  const deletes = open(answering(runs));
   const ids = Array.from({ length: 40 }, (__, index) => `c${index}`);
   const answers = await Promise.all(ids.map((id) => deletes.run(bundleOf(id), "/shim", LIMIT_MS)));
   expect(answers.map(textOf)).toEqual(ids.map((id) => `0 ${id}`));
@@ -42,7 +47,7 @@ it.each([
   ["another directory", "/shim", "/elsewhere"],
 ])("what has %s goes by itself", async (_, binary, directory) => {
   const runs: DeleteRun[] = [];
-  const deletes = new ShimDeletes(answering(runs), () => true);
+  const deletes = open(answering(runs));
   await Promise.all([
     deletes.run(bundleOf("a"), "/shim", LIMIT_MS),
     deletes.run(bundleOf("b", directory), binary, LIMIT_MS),
@@ -52,30 +57,49 @@ it.each([
 
 it("shims of others are called for one at a time", async () => {
   const runs: DeleteRun[] = [];
-  const deletes = new ShimDeletes(answering(runs), () => false);
+  const deletes = open(answering(runs), { takesMany: () => false });
   await Promise.all(["a", "b", "c"].map((id) => deletes.run(bundleOf(id), "/shim", LIMIT_MS)));
   expect(runs.map(({ moreIds }) => moreIds)).toEqual([[], [], []]);
 });
 
-it("one that has no answer has failed, and the others have not", async () => {
-  const deletes = new ShimDeletes(answering([]), () => true);
+it("one without an answer has a run of its own, and fails by that", async () => {
+  const runs: DeleteRun[] = [];
+  const run = async (asked: DeleteRun): Promise<ShimOutput> =>
+    asked.moreIds.length === 0 ? (runs.push(asked), output(1)) : await answering(runs)(asked);
+  const deletes = open(run);
   const answers = await Promise.all(["a", "x", "b"].map((id) => deletes.run(bundleOf(id), "/shim", LIMIT_MS)));
   expect(answers.map(textOf)).toEqual(["0 a", "1 ", "0 b"]);
+  expect(runs.map(idsOf)).toEqual([["a", "x", "b"], ["x"]]);
+  expect(runs.at(-1)?.timeoutMs).toBe(LIMIT_MS);
 });
 
-it("who was answered before a run took too long keeps the answer, and the next have their turn", async () => {
-  let fails = true;
+it("those that a run that took too long never came to are removed all the same, and one that hangs is given up", async () => {
   const run = async (asked: DeleteRun): Promise<ShimOutput> => {
-    if (!fails) return output(0, "later");
-    asked.onOutput?.(lineOf("a", "soon"));
+    const { moreIds, bundle } = asked;
+    if (moreIds.length === 0 && !bundle.id.startsWith("x")) return output(0, `alone ${bundle.id}`);
+    if (moreIds.length > 0) asked.onOutput?.(lineOf("a", "soon"));
     throw deadlineExceeded("too long");
   };
-  const deletes = new ShimDeletes(run, () => true);
-  const [first, second] = await Promise.allSettled(
-    ["a", "b"].map((id) => deletes.run(bundleOf(id), "/shim", LIMIT_MS)),
-  );
-  expect(first).toMatchObject({ status: "fulfilled" });
-  expect(second).toMatchObject({ status: "rejected" });
-  fails = false;
-  expect(textOf(await deletes.run(bundleOf("b"), "/shim", LIMIT_MS))).toBe("0 later");
+  const deletes = open(run);
+  const ids = ["a", "x1", "b", "c"];
+  const ended = await Promise.allSettled(ids.map((id) => deletes.run(bundleOf(id), "/shim", LIMIT_MS)));
+  expect(
+    ended.map((each) => (each.status === "fulfilled" ? textOf(each.value) : codeName(codeOf(each.reason)))),
+  ).toEqual(["0 soon", "deadline_exceeded", "0 alone b", "0 alone c"]);
+});
+
+it.each([[["a", "a", "b"]], [["a", "a"]]])("of %j, those who ask for the same one are both answered", async (ids) => {
+  const runs: DeleteRun[] = [];
+  const deletes = open(answering(runs));
+  const answers = await Promise.all(ids.map((id) => deletes.run(bundleOf(id), "/shim", LIMIT_MS)));
+  expect(answers.map(textOf)).toEqual(ids.map((id) => `0 ${id}`));
+  expect(runs.map(idsOf)).toEqual([[...new Set(ids)]]);
+});
+
+it("what a run with several warns of is logged", async () => {
+  const warned: unknown[] = [];
+  const log = { ...silentLogger, warn: (_: string, fields?: object) => void warned.push(fields), with: () => log };
+  const deletes = open(answering([]), { log });
+  await Promise.all(["a", "b"].map((id) => deletes.run(bundleOf(id), "/shim", LIMIT_MS)));
+  await expect.poll(() => warned).toMatchObject([{ warnings: "why" }]);
 });

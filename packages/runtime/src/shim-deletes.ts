@@ -1,6 +1,7 @@
 import { availableParallelism } from "node:os";
 import { dirname } from "node:path";
 
+import type { Logger } from "@berth/core/log";
 import { Turns } from "@berth/core/turns";
 
 import type { Bundle } from "./bundle.ts";
@@ -20,6 +21,16 @@ interface Waiting extends PromiseWithResolvers<ShimOutput> {
   readonly bundle: Bundle;
   readonly binary: string;
   readonly timeoutMs: number;
+  /** Set where a run with others gave it no answer. */
+  isAlone: boolean;
+}
+
+/** How {@link ShimDeletes} works. */
+export interface ShimDeletesOptions {
+  readonly run: (run: DeleteRun) => Promise<ShimOutput>;
+  /** Whether a binary's `delete` takes several. */
+  readonly takesMany: (binary: string) => boolean;
+  readonly log: Logger;
 }
 
 /** A process of a shim takes some 50 ms to start, a container a few to remove. */
@@ -30,25 +41,27 @@ const NOTHING = new Uint8Array(0);
 
 /**
  * Runs `delete` for bundles whose shims are dead, a few at a time. What waits for its turn and is of one pool goes into one run: a pool leaves
- * many at once.
+ * many at once. Whom that gives no answer has a run of its own: one that hangs or fails is nobody else's loss.
  */
 export class ShimDeletes {
-  readonly #run: (run: DeleteRun) => Promise<ShimOutput>;
-  readonly #takesMany: (binary: string) => boolean;
+  readonly #options: ShimDeletesOptions;
   readonly #turns = new Turns(Math.max(2, availableParallelism()));
   readonly #waiting: Waiting[] = [];
 
-  constructor(run: (run: DeleteRun) => Promise<ShimOutput>, takesMany: (binary: string) => boolean) {
-    this.#run = run;
-    this.#takesMany = takesMany;
+  constructor(options: ShimDeletesOptions) {
+    this.#options = options;
   }
 
   /** This returns what `delete` gave for one bundle. @throws as the run of a shim's command */
   async run(bundle: Bundle, binary: string, timeoutMs: number): Promise<ShimOutput> {
-    const own: Waiting = { ...Promise.withResolvers<ShimOutput>(), bundle, binary, timeoutMs };
+    const own = { ...Promise.withResolvers<ShimOutput>(), bundle, binary, timeoutMs, isAlone: false };
+    this.#enqueue(own);
+    return await own.promise;
+  }
+
+  #enqueue(own: Waiting): void {
     this.#waiting.push(own);
     void this.#turns.run(() => this.#next());
-    return await own.promise;
   }
 
   /** Nobody may be left: another's run has taken it along. */
@@ -58,34 +71,49 @@ export class ShimDeletes {
     const isTaken = (other: Waiting): boolean => other === first || this.#goesWith(first, other);
     const taken = this.#waiting.filter(isTaken).slice(0, MANY);
     for (const each of taken) this.#waiting.splice(this.#waiting.indexOf(each), 1);
+    if (taken.some(({ bundle: { id } }) => id !== first.bundle.id)) return await this.#runMany(first, taken);
+    const { bundle, binary, timeoutMs } = first;
     try {
-      if (taken.length === 1) first.resolve(await this.#run({ ...first, moreIds: [] }));
-      else await this.#runMany(first, taken);
+      const output = await this.#options.run({ bundle, binary, timeoutMs, moreIds: [] });
+      for (const { resolve } of taken) resolve(output);
     } catch (error) {
       for (const { reject } of taken) reject(error);
     }
   }
 
   #goesWith(first: Waiting, other: Waiting): boolean {
+    if (first.isAlone || other.isAlone) return false;
     const isBeside = dirname(other.bundle.path) === dirname(first.bundle.path);
-    return other.binary === first.binary && isBeside && this.#takesMany(first.binary);
+    return other.binary === first.binary && isBeside && this.#options.takesMany(first.binary);
   }
 
   /** Each is told as soon as it is removed. */
-  async #runMany(first: Waiting, taken: readonly Waiting[]): Promise<void> {
-    const byId = new Map(taken.map((each) => [each.bundle.id, each]));
+  async #runMany({ bundle, binary, timeoutMs }: Waiting, taken: readonly Waiting[]): Promise<void> {
+    const byId = Map.groupBy(taken, (each) => each.bundle.id);
     const lines = new LineSplitter(MAX_LINE_BYTES, (line) => {
       const [id = "", answer = ""] = line.split(" ");
-      byId.get(id)?.resolve({ status: 0, stdout: Buffer.from(answer, "base64"), stderr: NOTHING });
+      const output = { status: 0, stdout: Buffer.from(answer, "base64"), stderr: NOTHING };
+      for (const { resolve } of byId.get(id) ?? []) resolve(output);
+      byId.delete(id);
     });
-    const { status, stderr } = await this.#run({
-      bundle: first.bundle,
-      binary: first.binary,
-      moreIds: taken.slice(1).map(({ bundle }) => bundle.id),
-      timeoutMs: first.timeoutMs + EACH_FURTHER_MS * (taken.length - 1),
-      onOutput: (chunk) => lines.push(chunk),
-    });
-    // for those that have their answer this does nothing
-    for (const { resolve } of taken) resolve({ status: status || 1, stdout: NOTHING, stderr });
+    const moreIds = [...byId.keys()].filter((id) => id !== bundle.id);
+    const log = this.#options.log.with({ namespace: bundle.namespace });
+    try {
+      const { status, stderr } = await this.#options.run({
+        bundle,
+        binary,
+        moreIds,
+        timeoutMs: timeoutMs + EACH_FURTHER_MS * moreIds.length,
+        onOutput: (chunk) => lines.push(chunk),
+      });
+      const warnings = new TextDecoder().decode(stderr).trim();
+      if (warnings !== "") log.warn("cleanup warnings", { status, warnings });
+    } catch (error) {
+      log.warn("failed to clean up after several dead shims at once", { error });
+    }
+    for (const each of [...byId.values()].flat()) {
+      each.isAlone = true;
+      this.#enqueue(each);
+    }
   }
 }

@@ -5,7 +5,7 @@ import type { Logger } from "@berth/core/log";
 import type { ShimBundles, ShimBundlesOptions, ShimEndpoint } from "@berth/core/shims";
 import { silentLogger } from "@berth/core/log";
 import type { ShimManager } from "@berth/plugin-core/types";
-import { unknown, wrapError } from "@berth/errors";
+import { isUnavailable, unknown, wrapError } from "@berth/errors";
 import type { RuntimeInfo } from "@berth/api/containerd/types/introspection";
 import { ChildReaper } from "@berth/linux/process";
 import { create, toBinary } from "@bufbuild/protobuf";
@@ -16,7 +16,7 @@ import type { Bundle } from "./bundle.ts";
 import { parseRuntimeInfo, type RuntimeInfoSource } from "./runtime-info.ts";
 import { DEFAULT_RUNTIME_TIMEOUTS, type RuntimeTimeouts } from "./runtime-timeouts.ts";
 import { LocalShimBundles } from "./shim-bundles.ts";
-import { ShimDeletes } from "./shim-deletes.ts";
+import { type DeleteRun, ShimDeletes } from "./shim-deletes.ts";
 import { findShimBinary, type ShimSearch, shimSearch } from "./runtime-name.ts";
 import { runShimCommand, type ShimCommand, type ShimOutput } from "./shim-command.ts";
 import { type ShimConnection, ShimConnections } from "./shim-connection.ts";
@@ -44,16 +44,7 @@ export class LocalShimManager implements ShimManager, ShimStarter, RuntimeInfoSo
   readonly #reaper = new ChildReaper({ mode: "registered" });
   readonly #binaries = new Map<string, string>();
   readonly #forms = new Map<string, StartForm>();
-  readonly #deletes = new ShimDeletes(
-    ({ bundle, binary, moreIds, ...limits }) =>
-      this.#run(bundle, binary, {
-        args: ["-bundle", bundle.path, ...this.#debugFlag(), "delete", ...moreIds],
-        stdin: new Uint8Array(0),
-        combine: false,
-        ...limits,
-      }),
-    (binary) => this.isOwn(binary),
-  );
+  readonly #deletes: ShimDeletes;
   readonly #poolStarts = new Map<string, Promise<ShimConnection>>();
   readonly #allowedMounts: AllowedMounts;
 
@@ -63,6 +54,11 @@ export class LocalShimManager implements ShimManager, ShimStarter, RuntimeInfoSo
     this.timeouts = options.timeouts ?? DEFAULT_RUNTIME_TIMEOUTS;
     this.connections = new ShimConnections(this.#log);
     this.#allowedMounts = new AllowedMounts((binary) => this.#runInfo(binary), this.#log);
+    this.#deletes = new ShimDeletes({
+      run: (run) => this.#delete(run),
+      takesMany: (binary) => this.isOwn(binary),
+      log: this.#log,
+    });
     const beside = options.defaultShim === "" ? [] : [dirname(options.defaultShim)];
     this.#search = shimSearch(process.env["PATH"], beside);
   }
@@ -142,9 +138,24 @@ export class LocalShimManager implements ShimManager, ShimStarter, RuntimeInfoSo
   }
 
   async #startProcess(bundle: Bundle, binary: string, start: StartOptions): Promise<ShimConnection> {
+    try {
+      return await this.#startAndConnect(bundle, binary, start);
+    } catch (error) {
+      // ours may have died since `start` saw it, which finds that out when it is asked again
+      if (!this.isOwn(binary) || !isUnavailable(error) || start.signal?.aborted === true) throw error;
+      this.#log.warn("shim died after its start, trying once more", {
+        namespace: bundle.namespace,
+        id: bundle.id,
+        error,
+      });
+    }
+    return await this.#startAndConnect(bundle, binary, start);
+  }
+
+  async #startAndConnect(bundle: Bundle, binary: string, start: StartOptions): Promise<ShimConnection> {
     const endpoint = parseBootstrapAnswer(await this.#runStart(bundle, binary, start));
     bundle.writeEndpoint(endpoint);
-    return await this.connections.connect(endpoint, bundle.namespace, CONNECT_TIMEOUT_MS);
+    return await this.connections.connect(endpoint, bundle.namespace, CONNECT_TIMEOUT_MS, { fresh: true });
   }
 
   async #runStart(bundle: Bundle, binary: string, start: StartOptions): Promise<Uint8Array> {
@@ -198,6 +209,15 @@ export class LocalShimManager implements ShimManager, ShimStarter, RuntimeInfoSo
     const env = shimEnvironment(process.env, { grpcAddress, ttrpcAddress, namespace: "", extra });
     const command = { binary, args: ["-info"], cwd: "/", env, stdin, timeoutMs: INFO_TIMEOUT_MS };
     return runShimCommand(this.#reaper, { ...command, signal });
+  }
+
+  #delete({ bundle, binary, moreIds, ...limits }: DeleteRun): Promise<ShimOutput> {
+    return this.#run(bundle, binary, {
+      args: ["-bundle", bundle.path, ...this.#debugFlag(), "delete", ...moreIds],
+      stdin: new Uint8Array(0),
+      combine: false,
+      ...limits,
+    });
   }
 
   async #run(

@@ -32,6 +32,12 @@ export interface TaskRuntimeOptions extends BundleRoots {
   readonly findRuntimeName?: (namespace: Namespace, id: string) => Promise<string | undefined>;
 }
 
+/** What became of an attempt to create a task. */
+interface Attempt {
+  /** The pool that was to make it was gone before it answered; what it did is removed. */
+  shimDied: boolean;
+}
+
 type ManagedTask = ShimTask | EndedTask;
 
 /**
@@ -98,7 +104,14 @@ export class ShimTaskRuntime implements TaskRuntime, AsyncDisposable {
       throw alreadyExists(`task ${id}: already exists`);
     this.#creating.add(key);
     try {
-      return await this.#create(namespace, id, options);
+      const attempt = { shimDied: false };
+      try {
+        return await this.#create(namespace, id, options, attempt);
+      } catch (error) {
+        if (!attempt.shimDied || options.checkpoint !== "" || options.signal?.aborted === true) throw error;
+        this.#log.warn("shim died before it had created the task, trying once more", { namespace, id, error });
+      }
+      return await this.#create(namespace, id, options, { shimDied: false });
     } finally {
       this.#creating.delete(key);
     }
@@ -143,7 +156,7 @@ export class ShimTaskRuntime implements TaskRuntime, AsyncDisposable {
     return this.#tasks.get(namespace)?.get(id);
   }
 
-  async #create(namespace: Namespace, id: string, options: TaskCreateOptions): Promise<Task> {
+  async #create(namespace: Namespace, id: string, options: TaskCreateOptions, attempt: Attempt): Promise<Task> {
     const binary = await this.#shims.resolve(options.runtimePath || options.runtime);
     await using undo = new AsyncDisposableStack();
     const bundle = await Bundle.create(this.#options, { namespace, id }, options.spec);
@@ -159,7 +172,7 @@ export class ShimTaskRuntime implements TaskRuntime, AsyncDisposable {
       options.signal?.throwIfAborted();
       await task.create({ ...options, rootfs });
     } catch (error) {
-      await this.#abandon(task);
+      attempt.shimDied = (await this.#abandon(task)) && this.#shims.isPooled(binary);
       throw wrapError(error, "failed to create shim task");
     }
     undo.move();
@@ -227,18 +240,23 @@ export class ShimTaskRuntime implements TaskRuntime, AsyncDisposable {
     return task.exit;
   }
 
-  /** A create failed: whatever the shim has made of it goes away, and with it a shim that has nothing else. */
-  async #abandon(task: ShimTask): Promise<void> {
+  /**
+   * A create failed: whatever the shim has made of it goes away, and with it a shim that has nothing else. It returns whether the shim had
+   * died, and nothing is left of what it did.
+   */
+  async #abandon(task: ShimTask): Promise<boolean> {
     const budget = this.#cleanupBudget();
     task.isRemoved = true;
-    const isDead = task.connection.isClosed;
+    if (task.connection.isClosed) {
+      return (await cleanUpDeadShim(this.#shims, task.bundle, task.binary, this.#log)).isRemoved;
+    }
     try {
-      if (isDead) await cleanUpDeadShim(this.#shims, task.bundle, task.binary, this.#log);
-      else await task.deleteProcess("", budget);
+      await task.deleteProcess("", budget);
     } catch (error) {
       this.#log.debug("delete of a task that could not be created", { id: task.id, error });
     }
-    if (!isDead) await task.shutdown({ ...budget, timeoutMs: this.#shims.timeouts.shutdownMs }).catch(() => {});
+    await task.shutdown({ ...budget, timeoutMs: this.#shims.timeouts.shutdownMs }).catch(() => {});
+    return false;
   }
 
   /** The connection to a shim is lost: that is taken as the death of the shim, as in containerd. */

@@ -1,8 +1,10 @@
+import { existsSync, readdirSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { launcher, temporaryDirectory } from "@berth/testing";
+import { Code } from "@connectrpc/connect";
 import { afterAll, beforeAll, expect, it } from "vitest";
 
 import { eventually, type Harness, startHarness } from "./harness.ts";
@@ -102,6 +104,50 @@ it("a task joins the shim of its sandbox when that speaks version 3", async () =
   expect(await addressOf(harness, "in")).toBe(await addressOf(harness, "sb"));
   expect(await addressOf(harness, "out")).not.toBe(await addressOf(harness, "sb"));
   expect(await readFile(join(harness.stateDir, "testing", "in", "sandbox"), "utf8")).toBe("sb");
+});
+
+/** A program that serves as the shim does, but dies so many times first. */
+async function dyingShim(deaths: number, lifeS: number): Promise<{ readonly self: string; readonly calls: string }> {
+  const { path } = stack.use(await temporaryDirectory("dying"));
+  const [self, calls] = [join(path, "shim"), join(path, "calls")];
+  const dies = `if [ $(wc -l < ${calls}) -le ${deaths} ]; then sleep ${lifeS}; exit 1; fi`;
+  await writeFile(
+    self,
+    `#!/bin/sh\necho "$$" >> ${calls}\n${dies}\nexec ${launcher("containerd-shim-berth-v2")} "$@"\n`,
+    { mode: 0o755 },
+  );
+  return { self, calls };
+}
+
+it.each([0, 0.4])(
+  "a shim that dies %d s after its start, before it made anything, is not the end of a creation",
+  async (lifeS) => {
+    const { self, calls } = await dyingShim(1, lifeS);
+    await using harness = await start({ env: [`BERTH_SHIM_SELF=${self}`] });
+    expect(await run(harness, "r1", ["sleep", "1000"])).toBeGreaterThan(0);
+    expect((await readFile(calls, "utf8")).trim().split("\n")).toHaveLength(2);
+  },
+);
+
+it("shims that die again and again make a creation fail, of which nothing is left", async () => {
+  const { self } = await dyingShim(100, 0.2);
+  await using harness = await start({ env: [`BERTH_SHIM_SELF=${self}`] });
+  await expect(run(harness, "r2", ["sleep", "1000"])).rejects.toMatchObject({ code: Code.Unavailable });
+  expect(harness.runtime.list(harness.namespace)).toEqual([]);
+  await eventually(() => readdirSync(join(harness.stateDir, "testing")).length === 0);
+});
+
+it("a task does not go to a pool that is ending", async () => {
+  await using harness = await start();
+  const pid = await run(harness, "s1", ["sleep", "1000"]);
+  const shimPid = await parentOf(pid);
+  // a call that lasts keeps the connection while the pool ends
+  const waiting = harness.runtime.get(harness.namespace, "s1").wait();
+  const socket = (await addressOf(harness, "s1")).replace("unix://", "");
+  process.kill(shimPid, "SIGTERM");
+  await eventually(() => !existsSync(socket));
+  expect(await parentOf(await run(harness, "s2", ["sleep", "1000"]))).not.toBe(shimPid);
+  expect((await waiting).exitStatus).toBe(137);
 });
 
 async function parentOf(pid: number): Promise<number> {

@@ -9,6 +9,8 @@ const HEADER_BYTES = 10;
 const LIMIT = 4096;
 const REQUEST = 1;
 const RESPONSE = 2;
+/** gRPC's number. */
+const UNIMPLEMENTED = 12;
 const text = new TextEncoder();
 
 /** Field of wire type 2 (bytes). */
@@ -53,26 +55,32 @@ function* fields(bytes: Uint8Array): Generator<readonly [number: number, value: 
   }
 }
 
-/**
- * This reads the answer: whether the place is kept; `undefined` for an error, and `"incomplete"` while bytes are missing.
- */
-export function decodeReserved(bytes: Uint8Array): boolean | undefined | "incomplete" {
+/** Whether the place is kept; `"no pool"` from a shim that lives and cannot be asked, and `undefined` from one that takes nothing more. */
+export type PoolAnswer = boolean | "no pool" | undefined;
+
+/** This reads the answer; `"incomplete"` while bytes are missing. */
+export function decodeReserved(bytes: Uint8Array): PoolAnswer | "incomplete" {
   if (bytes.length < HEADER_BYTES) return "incomplete";
   const size = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0);
   if (bytes[8] !== RESPONSE || size > LIMIT) return undefined;
   if (bytes.length < HEADER_BYTES + size) return "incomplete";
   const response = new Map(fields(bytes.subarray(HEADER_BYTES, HEADER_BYTES + size)));
   // a status means an error: success has none
-  if (response.has(1)) return undefined;
+  const status = response.get(1);
+  if (status !== undefined) return isUnimplemented(status) ? "no pool" : undefined;
   const payload = response.get(2) ?? new Uint8Array(0);
   return typeof payload === "object" && new Map(fields(payload)).get(1) === 1;
 }
 
-/** This asks a shim to keep a place for a container; `undefined` when the shim ended meanwhile, or is no pool. */
+function isUnimplemented(status: number | Uint8Array): boolean {
+  return typeof status === "object" && new Map(fields(status)).get(1) === UNIMPLEMENTED;
+}
+
+/** This asks a shim to keep a place for a container; `undefined` when the shim is ending or has ended, or does not answer. */
 export async function askPool(
   socket: Socket,
   request: { readonly id: string; readonly bundle: string },
-): Promise<boolean | undefined> {
+): Promise<PoolAnswer> {
   const done = new AbortController();
   try {
     const late = sleep(TIMEOUT_MS, undefined, { signal: done.signal, ref: false }).catch(() => undefined);
@@ -86,7 +94,7 @@ export async function askPool(
   }
 }
 
-async function exchange(socket: Socket, question: Uint8Array): Promise<boolean | undefined> {
+async function exchange(socket: Socket, question: Uint8Array): Promise<PoolAnswer> {
   socket.write(question);
   let received: Uint8Array = new Uint8Array(0);
   for await (const chunk of socket) {

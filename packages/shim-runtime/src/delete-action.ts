@@ -1,4 +1,4 @@
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 
 import { create, toBinary } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
@@ -28,7 +28,9 @@ export async function deleteAction(input: ActionInput): Promise<Uint8Array> {
 export async function deleteManyAction(input: ActionInput, print: (line: string) => void): Promise<void> {
   const { id: first, namespace, more, bundle } = input.flags;
   using sink = new ShimLog({ debug: input.flags.debug });
-  const directory = dirname(bundle || process.cwd());
+  const directory = dirname(resolve(bundle));
+  // it was started in the first of the bundles, which the daemon removes meanwhile
+  process.chdir("/");
   const turns = new Turns(AT_ONCE);
   const removeOne = async (id: string): Promise<void> => {
     const log = sink.logger({ namespace, id });
@@ -39,7 +41,7 @@ export async function deleteManyAction(input: ActionInput, print: (line: string)
       log.warn("container of a dead shim not removed", { error: messageOf(error) });
     }
   };
-  await Promise.all([first, ...more].map((id) => turns.run(() => removeOne(id))));
+  await Promise.all([...new Set([first, ...more])].map((id) => turns.run(() => removeOne(id))));
 }
 
 async function removeLeft(

@@ -31,13 +31,12 @@ interface Launch {
  */
 export async function launchShim(launch: Launch): Promise<void> {
   try {
-    const pid = await spawnServing(launch);
+    // with the listener open here too, the calls to a shim that died would wait for an answer
+    const pid = await spawnServing(launch).finally(() => launch.listener.close());
     if (launch.shimCgroup) await launch.definition.joinCgroup?.(pid, launch.shimCgroup);
   } catch (error) {
     rmSync(launch.path, { force: true });
     throw error;
-  } finally {
-    launch.listener.close();
   }
 }
 

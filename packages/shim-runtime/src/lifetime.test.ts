@@ -39,6 +39,7 @@ describe("Lifetime", () => {
     expect(over).toBe(false);
     await vi.advanceTimersByTimeAsync(1);
     expect(over).toBe(true);
+    expect(lifetime.isEnding).toBe(true);
     expect(lifetime.reserve("b")).toBe(false);
   });
 

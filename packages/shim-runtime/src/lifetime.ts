@@ -32,6 +32,11 @@ export class Lifetime implements Disposable {
     return this.#end.promise;
   }
 
+  /** Whether it ends, and nothing may come any more. */
+  get isEnding(): boolean {
+    return this.#ended;
+  }
+
   /** This keeps a place for a container; `false` when there is none, or the end is near. */
   reserve(id: string): boolean {
     if (this.#ended) return false;

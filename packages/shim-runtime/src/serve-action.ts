@@ -6,7 +6,7 @@ import { Task as TaskV2 } from "@berth/api/containerd/task/v2/task";
 import { Task as TaskV3 } from "@berth/api/containerd/task/v3/task";
 import { Sandbox } from "@berth/api/containerd/runtime/sandbox/v1/sandbox";
 import { type Logger, silentLogger } from "@berth/core/log";
-import { invalidArgument, messageOf } from "@berth/errors";
+import { invalidArgument, messageOf, unavailable } from "@berth/errors";
 import { returnMemoryAtRest } from "@berth/linux/memory";
 import { ChildReaper, getOomScoreAdj, setOomScoreAdj, setSubreaper } from "@berth/linux/process";
 import type { ServiceRegistration } from "@berth/plugin-core";
@@ -79,7 +79,7 @@ async function serve({ input, lifetime, context }: Serving, served: readonly Ttr
   if (flags.socket === "") throw invalidArgument("a serving shim needs -socket");
   const server = createTtrpcServer({ log, services: served });
   await server.listen(environment.inheritsListener ? { fd: LISTENER_FD } : { path: flags.socket });
-  const file = ownSocketFile(flags.socket);
+  const file = await ownSocketFile(flags.socket);
   log.info("shim serves", { pid: process.pid, socket: flags.socket });
   try {
     await lifetime.ended;
@@ -116,15 +116,27 @@ async function withPlugins(
 function services(serving: Serving): readonly ServiceRegistration[] {
   const { lifetime, pool, tasks } = serving;
   const task = taskService(serving);
-  const reserve = ({ id }: { readonly id: string }) => ({ accepted: lifetime.reserve(id), pid: process.pid });
+  // what is no pool is never full, and ends when it is told to, whoever else was sent to it
+  const take = (id: string): boolean => (pool ? lifetime.reserve(id) : !lifetime.isEnding);
+  const reserve = ({ id }: { readonly id: string }) => ({ accepted: take(id), pid: process.pid });
   return [
     ttrpcService(TaskV3, task),
     // the messages of both versions have the same fields under another name, and handlers answer plain objects
     ttrpcService(TaskV2, task as unknown as ServiceImpl<typeof TaskV2>),
     ...(tasks.sandbox ? [ttrpcService(Sandbox, sandboxService(serving, tasks.sandbox))] : []),
     ...(tasks.services ?? []),
-    ...(pool ? [ttrpcService(Pool, { reserve })] : []),
+    ttrpcService(Pool, { reserve }),
   ];
+}
+
+/**
+ * This keeps the process for what is being created; who asks for no place first is not counted out.
+ *
+ * @throws unavailable - the process ends: what it made now would end with it
+ */
+function admit(lifetime: Lifetime, id: string): void {
+  if (lifetime.isEnding) throw unavailable(`create ${id}: the shim is ending`);
+  lifetime.reserve(id);
 }
 
 /** The sandboxes, with what their coming and going means for the process. */
@@ -132,7 +144,7 @@ function sandboxService({ lifetime, attachLog }: Serving, service: ServiceImpl<t
   return {
     ...service,
     createSandbox: async (request, context) => {
-      lifetime.reserve(request.sandboxId);
+      admit(lifetime, request.sandboxId);
       attachLog(request.bundlePath);
       try {
         return await service.createSandbox(request, context);
@@ -155,7 +167,7 @@ function taskService({ tasks, lifetime, attachLog }: Serving): ServiceImpl<typeo
   return {
     ...service,
     create: async (request, context) => {
-      lifetime.reserve(request.id);
+      admit(lifetime, request.id);
       attachLog(request.bundle);
       try {
         return await service.create(request, context);

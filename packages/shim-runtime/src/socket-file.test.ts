@@ -1,4 +1,4 @@
-import { existsSync, statSync } from "node:fs";
+import { existsSync, linkSync, renameSync, statSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 
@@ -48,9 +48,20 @@ describe("socket files", () => {
     await removeStaleSocket(join(directory.path, "never"));
   });
 
+  it("is found by its owner also when it is aside for a moment, and one that never comes back is none", async () => {
+    const server = await claimSocket(path);
+    renameSync(path, `${path}2`);
+    const looking = ownSocketFile(path);
+    linkSync(`${path}2`, path);
+    (await looking).remove();
+    expect(existsSync(path)).toBe(false);
+    (await ownSocketFile(path)).remove();
+    server?.close();
+  });
+
   it("is not removed by its owner when another one has taken its place", async () => {
     const first = await claimSocket(path);
-    const own = ownSocketFile(path);
+    const own = await ownSocketFile(path);
     first?.close();
     await removeStaleSocket(path);
     // holds a new inode even where the file system reuses numbers

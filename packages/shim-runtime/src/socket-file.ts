@@ -2,10 +2,14 @@ import { createHash, randomBytes } from "node:crypto";
 import { chmodSync, linkSync, mkdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { dirname, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 
 import { invalidArgument, systemErrorCode } from "@berth/errors";
 
 const CONNECT_TIMEOUT_MS = 100;
+/** Several times what a look at a socket takes. */
+const ASIDE_MS = 1000;
+const ASIDE_POLL_MS = 20;
 const MAX_PATH_BYTES = 106;
 
 /** This returns the path of the socket of a group. @throws invalid_argument - the kernel takes no path of that length */
@@ -99,12 +103,19 @@ export interface SocketFile {
   remove(): void;
 }
 
-/** This remembers a socket file by its inode. */
-export function ownSocketFile(path: string): SocketFile {
-  const own = statSync(path);
+/**
+ * This remembers a socket file by its inode. Who looks whether it is stale takes it aside for a moment; one that does not come back is
+ * another's to remove.
+ */
+export async function ownSocketFile(path: string): Promise<SocketFile> {
+  let own = statSync(path, { throwIfNoEntry: false });
+  for (let waitedMs = 0; !own && waitedMs < ASIDE_MS; waitedMs += ASIDE_POLL_MS) {
+    await sleep(ASIDE_POLL_MS);
+    own = statSync(path, { throwIfNoEntry: false });
+  }
   const remove = (): void => {
     const present = statSync(path, { throwIfNoEntry: false });
-    if (present?.ino === own.ino && present.dev === own.dev) rmSync(path, { force: true });
+    if (own && present?.ino === own.ino && present.dev === own.dev) rmSync(path, { force: true });
   };
   return { path, remove };
 }

@@ -1,3 +1,5 @@
+import { setTimeout as sleep } from "node:timers/promises";
+
 import { unavailable } from "@berth/errors";
 
 import type { ShimDefinition } from "./define-shim.ts";
@@ -18,6 +20,8 @@ export interface ActionInput {
 
 const API_VERSION = 3;
 const ATTEMPTS = 20;
+/** Longer with each attempt: 2 s in all. */
+const PAUSE_MS = 10;
 
 /**
  * This finds a shim with room for a container, or starts one, and returns what is to be printed.
@@ -70,13 +74,14 @@ async function join(input: ActionInput, placement: Placement, path: string, bund
       await launchShim({ ...input, ...placement, bundle, path, listener });
       return true;
     }
-    if (!pooled) {
-      socket.destroy();
-      return true;
-    }
+    // one that was killed keeps its listener until its last thread is gone: only an answer tells that it lives
     const { askPool } = await import("./ask-pool.ts");
     const accepted = await askPool(socket, { id: input.flags.id, bundle });
-    if (accepted !== undefined) return accepted;
+    // those of earlier versions can be asked when they are pools only
+    if (accepted === true || (accepted === "no pool" && !pooled)) return true;
+    // what is no pool is never full: it is about to end, and its socket goes
+    if (accepted === false && pooled) return false;
+    await sleep(attempt * PAUSE_MS);
   }
   throw unavailable(`shim socket ${path}: no shim stays there`);
 }
