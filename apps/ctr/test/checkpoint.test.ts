@@ -1,4 +1,4 @@
-import { chmod, mkdir, readdir, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import { debianTool, temporaryDirectory } from "@berth/testing";
@@ -27,6 +27,7 @@ for each; do
 done
 case "$what" in
   checkpoint)
+    echo "$before" >> "$(dirname "$0")/dumps"
     # No two checkpoints have the same bytes.
     echo "memory $$ $(date +%N)" > "$images/pages-1.img"
     [ -z "$exit" ] || exec ${debianTool("runc")} --root "$root" kill "$before" KILL
@@ -47,7 +48,7 @@ interface Index {
 describe.each(["berthd", "containerd"] as const)("checkpoints, on %s", (kind) => {
   const stack = new AsyncDisposableStack();
   let bench: Bench;
-  let runc: string;
+  let dumps: string;
   const origin = `saved-${kind}-${process.pid}`;
 
   const say = async (...args: readonly string[]): Promise<string> => {
@@ -80,16 +81,16 @@ describe.each(["berthd", "containerd"] as const)("checkpoints, on %s", (kind) =>
     const programs = stack.use(await temporaryDirectory("criu")).path;
     const path = join(programs, "path");
     await mkdir(path);
-    runc = join(programs, "runc");
+    dumps = join(path, "dumps");
     for (const [file, text] of [
       [join(path, "criu"), "#!/bin/sh\n"],
-      [runc, RUNC],
+      [join(path, "runc"), RUNC],
     ] as const) {
       await writeFile(file, text);
       await chmod(file, 0o755);
     }
     bench = stack.use(await startBench(kind, { path: [path] }));
-    await say("run", "-d", "--null-io", "--runc-binary", runc, BUSYBOX_IMAGE, origin, "sleep", "1000");
+    await say("run", "-d", "--null-io", BUSYBOX_IMAGE, origin, "sleep", "1000");
     await read(origin, "echo made > /made");
   }, 60_000);
 
@@ -136,18 +137,7 @@ describe.each(["berthd", "containerd"] as const)("checkpoints, on %s", (kind) =>
   it("are restored by containerd's ctr", TIMEOUT, async () => {
     const name = "example.org/by-go:1";
     // In a cgroup of its own: that ctr puts what it restores into that of the original.
-    await say(
-      "run",
-      "-d",
-      "--null-io",
-      "--runc-binary",
-      runc,
-      BUSYBOX_IMAGE,
-      "short",
-      "sh",
-      "-c",
-      "echo s > /s; sleep 1000",
-    );
+    await say("run", "-d", "--null-io", BUSYBOX_IMAGE, "short", "sh", "-c", "echo s > /s; sleep 1000");
     await say("containers", "checkpoint", "--rw", "short", name);
     await remove("short");
     expect(await bench.daemon.ctr(["containers", "restore", "--rw", "by-go", name], LIMIT)).toMatchObject({ code: 0 });
@@ -160,7 +150,16 @@ describe.each(["berthd", "containerd"] as const)("checkpoints, on %s", (kind) =>
     await say("containers", "checkpoint", "--rw", "--image", origin, name);
     await say("images", "export", archive, name);
     await say("-n", "elsewhere", "images", "import", "--no-unpack", "--local", archive);
-    await say("-n", "elsewhere", "containers", "restore", "--rw", "moved", name);
+    // What fails leaves no name behind, neither in the client nor in ctr.
+    await say("-n", "elsewhere", "snapshots", "prepare", "taken");
+    for (const args of [["taken"], ["--live", "untaken"]]) {
+      const { code } = await bench.ctr(["-n", "elsewhere", "containers", "restore", ...args, name], LIMIT);
+      expect(code).toBe(1);
+      expect(await say("-n", "elsewhere", "images", "ls", "-q")).toBe(`${name}\n`);
+    }
+    expect(await say("-n", "elsewhere", "containers", "restore", "--rw", "moved", name)).toMatch(
+      new RegExp(`^${BUSYBOX_IMAGE} named: sha256:[0-9a-f]{64}\n$`),
+    );
     expect(await say("-n", "elsewhere", "images", "ls", "-q")).toBe(`${BUSYBOX_IMAGE}\n${name}\n`);
     expect(await say("-n", "elsewhere", "t", "exec", "--exec-id", "e", "moved", "cat", "/made")).toBe("made\n");
     await bench.ctr(["-n", "elsewhere", "t", "rm", "-f", "moved"], LIMIT);
@@ -168,7 +167,7 @@ describe.each(["berthd", "containerd"] as const)("checkpoints, on %s", (kind) =>
 
   // Each of a container of its own: containerd 1.6 refuses to store a spec that it has.
   const runAnother = async (id: string): Promise<void> => {
-    await say("run", "-d", "--null-io", "--runc-binary", runc, BUSYBOX_IMAGE, id, "sleep", "1000");
+    await say("run", "-d", "--null-io", BUSYBOX_IMAGE, id, "sleep", "1000");
     await read(id, "echo made > /made");
   };
 
@@ -214,6 +213,36 @@ describe.each(["berthd", "containerd"] as const)("checkpoints, on %s", (kind) =>
     expect(await say("tasks", "checkpoint", "--exit", "--image-path", images, "noted")).toBe("");
     await expect.poll(() => say("tasks", "ls")).toMatch(/^noted +\d+ +STOPPED/m);
     await remove("noted");
+  });
+
+  it("of a task whose image has lost its name are refused before it ends", TIMEOUT, async () => {
+    const image = `example.org/gone-${kind}:1`;
+    await say("images", "tag", BUSYBOX_IMAGE, image);
+    await say("run", "-d", "--null-io", image, "kept", "sleep", "1000");
+    await say("images", "rm", "--sync", image);
+    expect(await fail("tasks", "checkpoint", "--exit", "kept")).toMatch(/gone.*not found/);
+    expect(await say("tasks", "ls")).toMatch(/^kept +\d+ +RUNNING/m);
+    expect(await fail("containers", "checkpoint", "--task", "kept", BUSYBOX_IMAGE)).toMatch(/exists/);
+    expect(await readFile(dumps, "utf8")).not.toContain("kept");
+    await remove("kept");
+  });
+
+  it.each([
+    ["another state", ["--runc-root", `/tmp/berth-other-${process.pid}`], /root/],
+    ["mounts", ["--mount", "type=bind,src=/etc,dst=/host,options=rbind:ro"], /"\/etc" at \/host/],
+    ["rights", ["--privileged"], /CAP_SYS_ADMIN/],
+    ["the machine's network", ["--net-host"], /network namespace/],
+    ["a device", ["--device", "/dev/kmsg"], /\/dev\/kmsg/],
+    ["another runc", ["--runc-binary", debianTool("runc")], /binaryName/],
+  ])("with %s need trust", TIMEOUT, async (_what, flags, message) => {
+    const name = `example.org/trusted-${kind}:1`;
+    await say("containers", "create", ...flags, BUSYBOX_IMAGE, "mighty", "sleep", "1000");
+    await say("containers", "checkpoint", "--image", "mighty", name);
+    await say("containers", "rm", "mighty");
+    expect(await fail("containers", "restore", "again", name)).toMatch(message);
+    await say("containers", "restore", "--trust", "again", name);
+    await remove("again");
+    await say("images", "rm", "--sync", name);
   });
 
   it.each([

@@ -56,6 +56,15 @@ describe("ctr completion", () => {
     expect(await inBash(`run ${BUSYBOX_IMAGE} x`)).toEqual([]);
   });
 
+  it("leaves out names in bash that its line would not keep as they are", TIMEOUT, async () => {
+    const names = ["safe/a:1", "safe/$(id)", "safe/b;id", "safe/c d", "safe/`id`", "safe/'", "safe/z:1"];
+    for (const name of names) {
+      const tag = ["images", "tag", "--skip-reference-check", BUSYBOX_IMAGE, name];
+      expect(await bench.ctr(tag)).toMatchObject({ code: 0, stderr: "" });
+    }
+    await expect.poll(() => inBash("images rm safe/"), PATIENT).toEqual(["safe/a:1", "safe/z:1"]);
+  });
+
   it("completes the same in fish", TIMEOUT, async () => {
     const { stdout: script } = await bench.ctr(["completion", "fish"]);
     const file = join(bench.directory.path, "complete.fish");

@@ -54,6 +54,10 @@ describe.each(["berthd", "containerd"] as const)("commands on %s", (kind) => {
       const { code, stderr } = await bench.ctr(["images", "tag", ...how, BUSYBOX_IMAGE, "example.org/a:1"]);
       expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringMatching(/^ctr: .*a:1.*--force[^\n]*\n$/) });
     }
+    const once = ["images", "tag", BUSYBOX_IMAGE, "example.org/once:1"];
+    const codes = await Promise.all(Array.from({ length: 6 }, async () => (await bench.ctr(once)).code));
+    expect(codes.toSorted()).toEqual([0, 1, 1, 1, 1, 1]);
+    await say("images", "rm", "example.org/once:1");
     expect(await say("images", "tag", "--force", BUSYBOX_IMAGE, "example.org/a:1")).toBe("example.org/a:1\n");
     expect(await say("images", "label", "example.org/a:1", "x=y", "z=1")).toBe("x=y,z=1\n");
     expect(await say("images", "label", "-r", "example.org/a:1", "only=this")).toBe("only=this\n");

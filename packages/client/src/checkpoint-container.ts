@@ -1,9 +1,9 @@
 import { CheckpointOptionsSchema } from "@berth/api/containerd/runc/v1/options";
 import type { CallOptions } from "@berth/core/any";
 import type { Container } from "@berth/core/containers";
-import type { Image } from "@berth/core/images";
+import type { Image, ImageStore } from "@berth/core/images";
 import { packMessage } from "@berth/core/messages";
-import { failedPrecondition, wrapError } from "@berth/errors";
+import { alreadyExists, failedPrecondition, ignoreNotFound, isAlreadyExists, wrapError } from "@berth/errors";
 import type { Descriptor } from "@berth/oci";
 import { MediaType } from "@berth/oci";
 
@@ -41,6 +41,9 @@ export async function checkpointContainer(
   await using lease = await client.lease({ signal });
   const leased = lease.client;
   const container = await leased.containers.get(id, { signal });
+  // Before anything stands still for it; `create` decides in the end.
+  const taken = await leased.images.get(name, { signal }).catch(ignoreNotFound);
+  if (taken !== undefined) throw alreadyExists(`image ${JSON.stringify(name)} exists`);
   const { image, runtime, snapshotter } = container;
   if (image === "" || snapshotter === "") throw failedPrecondition(`container ${id} is not made from an image`);
   const parts = await partsOf(lease, container, options).catch((error: unknown) => {
@@ -93,9 +96,9 @@ export interface CheckpointTaskOptions extends CallOptions {
 
 /**
  * This has CRIU write down a task's processes, and makes an image of that, the container's image and its changed files; its name tells id and time. `undefined` when a directory
- * is named: all is there then. The task stands still meanwhile.
+ * is named: all is there then. The task stands still meanwhile. What else the image takes is there before the processes are written down, and ended.
  *
- * @throws not_found - no such task; failed_precondition - no CRIU on the daemon's machine
+ * @throws not_found - no such task, or its container's image is gone; failed_precondition - no CRIU on the daemon's machine
  * @see containerd client/task.go, Checkpoint
  */
 export async function checkpointTask(
@@ -107,9 +110,10 @@ export async function checkpointTask(
   await using lease = await client.lease({ signal });
   const leased = lease.client;
   const container = await leased.containers.get(id, { signal });
-  const { image, snapshotKey } = container;
   await using frozen = new AsyncDisposableStack();
   await freezeTask(leased.tasks.task(id), frozen, { signal });
+  // All that can fail, before the processes may be gone: they stand still, so that their files are the same.
+  const rootfs = imagePath === "" ? await rootfsOf(lease, container, { signal }) : [];
   const settings = packMessage(CheckpointOptionsSchema, { exit, imagePath, workPath });
   const made = await leased.tasks
     .task(id)
@@ -118,14 +122,33 @@ export async function checkpointTask(
       throw wrapError(error, `checkpoint task ${id}`);
     });
   if (imagePath !== "") return undefined;
-  const parts = made.map(onThisPlatform);
-  if (image !== "") parts.push((await holdImage(lease, image, { signal })).target);
-  if (snapshotKey !== "") parts.push(await changedFiles(leased, container, { signal }));
-  const annotations = image === "" ? {} : { "image.name": image };
-  const target = await writeCheckpoint(leased.content, parts, annotations, { signal });
-  const name = `containerd.io/checkpoint/${id}:${timeOf(new Date())}`;
+  const annotations = container.image === "" ? {} : { "image.name": container.image };
+  // Given up now, what has ended would be lost.
+  const end = exit ? {} : { signal };
+  const target = await writeCheckpoint(leased.content, [...made.map(onThisPlatform), ...rootfs], annotations, end);
+  return await nameTask(leased.images, id, target, end);
+}
+
+/** The image of a container and its changed files, as far as it has them. */
+async function rootfsOf(lease: HeldLease, container: Container, options: CallOptions): Promise<readonly Descriptor[]> {
+  const { image, snapshotKey } = container;
+  return [
+    ...(image === "" ? [] : [(await holdImage(lease, image, options)).target]),
+    ...(snapshotKey === "" ? [] : [await changedFiles(lease.client, container, options)]),
+  ];
+}
+
+/** Of two within a second the later one is named for the next. */
+async function nameTask(images: ImageStore, id: string, target: Descriptor, options: CallOptions): Promise<Image> {
   const labels = new Map([["containerd.io/checkpoint", "true"]]);
-  return await leased.images.create({ name, target, labels }, { signal });
+  for (let time = Date.now(); ; time += 1000) {
+    const name = `containerd.io/checkpoint/${id}:${timeOf(new Date(time))}`;
+    try {
+      return await images.create({ name, target, labels }, options);
+    } catch (error) {
+      if (!isAlreadyExists(error)) throw error;
+    }
+  }
 }
 
 async function changedFiles(

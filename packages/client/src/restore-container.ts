@@ -2,11 +2,12 @@ import type { AnyValue, CallOptions } from "@berth/core/any";
 import type { Container } from "@berth/core/containers";
 import type { Image } from "@berth/core/images";
 import { noLabels } from "@berth/core/labels";
-import { isAlreadyExists, wrapError } from "@berth/errors";
+import { ignoreNotFound, isAlreadyExists, wrapError } from "@berth/errors";
 import type { Descriptor } from "@berth/oci";
 import { isIndexType, isManifestType, MediaType } from "@berth/oci";
 
 import { CheckpointType, readCheckpoint, readPart, requirePart } from "./checkpoint-index.ts";
+import { requireHarmless } from "./checkpoint-trust.ts";
 import type { Client, HeldLease } from "./client.ts";
 import { prepareSnapshot } from "./create-container.ts";
 import { holdImage } from "./hold-image.ts";
@@ -15,6 +16,11 @@ import { holdImage } from "./hold-image.ts";
 export interface RestoreContainerOptions extends CallOptions {
   /** Also the changed files; without it the container begins with those of its image. */
   readonly files?: boolean;
+  /**
+   * The checkpoint's word is taken for what runs as root on the daemon's machine: its runtime by a path, options of that, hooks, mounts, devices and rights. Without it a checkpoint
+   * is refused that asks for more than a container has which is made without flags.
+   */
+  readonly trust?: boolean;
 }
 
 /** A container that was made again, and what `startTask` takes as `checkpoint` for its processes to go on where they were. */
@@ -22,13 +28,16 @@ export interface RestoredContainer {
   readonly container: Container;
   /** Absent from a checkpoint without a task. */
   readonly memory?: Descriptor;
+  /** The container's image, where it came from the checkpoint and its name was free: who gives the container up deletes it too. */
+  readonly madeImage?: Image;
 }
 
 /**
  * This makes a container from a checkpoint: with its spec and runtime, from its image, which comes from the checkpoint where that has it, and gets its name back if that is free.
- * After a failure no container and no snapshot is left.
+ * After a failure no container, no snapshot and no new name is left. Whoever could write the checkpoint chooses what the container runs: see `trust`.
  *
  * @throws not_found - no image of that name, or a blob of it, or the container's image is neither here nor in it
+ * @throws permission_denied - it asks for more of the machine than a container has by default, and is not trusted
  * @throws invalid_argument - it is no checkpoint of a container, or lacks what is to be restored; already_exists - the container
  * @see containerd client/client.go, Restore
  */
@@ -50,7 +59,7 @@ async function restoreUnderLease(
   lease: HeldLease,
   id: string,
   name: string,
-  { files = false, signal }: RestoreContainerOptions,
+  { files = false, trust = false, signal }: RestoreContainerOptions,
 ): Promise<RestoredContainer> {
   const { client } = lease;
   const { content } = client;
@@ -60,8 +69,11 @@ async function restoreUnderLease(
   const layer = files ? requirePart(parts, MediaType.ociLayerGzip, NO_FILES) : undefined;
   const stored = parts.find(({ mediaType }) => mediaType === CheckpointType.runtimeOptions);
   const runtimeOptions = stored && (await readPart(content, stored, { signal }));
+  const { runtime } = origin;
+  if (!trust) requireHarmless({ runtime, spec, ...(runtimeOptions && { runtimeOptions }) });
   await using undo = new AsyncDisposableStack();
-  const image = await imageOf(lease, parts, origin.image, { signal });
+  const { image, made } = await imageOf(lease, parts, origin.image, { signal });
+  if (made !== undefined) undo.defer(async () => await deleteName(client, made));
   const { snapshotter } = origin;
   const { mounts } = await prepareSnapshot(client, image.target, { id, snapshotter, signal }, undo);
   if (layer !== undefined) await client.diff.apply(layer, mounts, { signal });
@@ -70,7 +82,7 @@ async function restoreUnderLease(
       id,
       labels: noLabels,
       image: image.name,
-      runtime: { name: origin.runtime, ...(runtimeOptions && { options: runtimeOptions }) },
+      runtime: { name: runtime, ...(runtimeOptions && { options: runtimeOptions }) },
       spec: inOwnCgroup(spec, origin.container, `${client.namespace}/${id}`),
       snapshotter,
       snapshotKey: id,
@@ -81,7 +93,7 @@ async function restoreUnderLease(
   );
   undo.move();
   const memory = parts.find(({ mediaType }) => mediaType === CheckpointType.memory);
-  return { container, ...(memory && { memory }) };
+  return { container, ...(memory && { memory }), ...(made && { madeImage: made }) };
 }
 
 /**
@@ -98,19 +110,25 @@ function inOwnCgroup({ typeUrl, value }: AnyValue, from: string | undefined, to:
 const NO_SPEC = "it has no spec: containerd's own ctr puts one only into checkpoints with --task";
 const NO_FILES = "it has no changed files";
 
-/** The image that the changed files stand on: the checkpoint's own, whatever its name stands for by now. */
+/** The image that the changed files stand on: the checkpoint's own, whatever its name stands for by now. A name that is taken stays whose it is. */
 async function imageOf(
   lease: HeldLease,
   parts: readonly Descriptor[],
   name: string,
   { signal }: CallOptions,
-): Promise<Pick<Image, "name" | "target">> {
+): Promise<{ readonly image: Pick<Image, "name" | "target">; readonly made?: Image }> {
   const target = parts.find(({ mediaType }) => isManifestType(mediaType) || isIndexType(mediaType));
-  if (target === undefined) return await holdImage(lease, name, { signal });
+  if (target === undefined) return { image: await holdImage(lease, name, { signal }) };
   try {
-    return await lease.client.images.create({ name, target, labels: noLabels }, { signal });
+    const made = await lease.client.images.create({ name, target, labels: noLabels }, { signal });
+    return { image: made, made };
   } catch (error) {
     if (!isAlreadyExists(error)) throw error;
-    return { name, target };
+    return { image: { name, target } };
   }
+}
+
+/** Unless it stands for something else by now. */
+async function deleteName(client: Client, { name, target }: Image): Promise<void> {
+  await client.images.delete(name, { target }).catch(ignoreNotFound);
 }

@@ -15,7 +15,11 @@ const SCRIPTS: Readonly<Record<string, string>> = {
     words=("\${words[@]:1:cword}")
   fi
   COMPREPLY=()
-  while IFS= read -r line; do COMPREPLY+=("\${line%%$'\\t'*}"); done < <("\${COMP_WORDS[0]}" __complete "\${words[@]}" 2>/dev/null)
+  while IFS= read -r line; do
+    line=\${line%%$'\\t'*}
+    # Bash puts it into the line as it is, where a name like $(...) would be a command.
+    [[ $line == *[^A-Za-z0-9_./:@+=,%-]* ]] || COMPREPLY+=("$line")
+  done < <("\${COMP_WORDS[0]}" __complete "\${words[@]}" 2>/dev/null)
   declare -F __ltrim_colon_completions >/dev/null && __ltrim_colon_completions "\${words[-1]}"
   return 0
 }

@@ -1,13 +1,14 @@
 import type { Client } from "@berth/client";
 import type { RestoredContainer } from "@berth/client/checkpoint";
 import { removeContainer } from "@berth/client/run";
-import { invalidArgument, isNotFound } from "@berth/errors";
+import { ignoreNotFound, invalidArgument } from "@berth/errors";
 import { decodeSpec } from "@berth/oci/spec";
 
 import { requireArgument } from "../cli/arguments.ts";
 import { defineCommand } from "../cli/command.ts";
 import { booleanFlag } from "../cli/flags.ts";
 import type { Session } from "../cli/session.ts";
+import { print } from "../output/print.ts";
 import { makeProcessIo, releaseDetached } from "../process/process-io.ts";
 import { ProcessSignals } from "../process/process-signals.ts";
 import { rawModeFor, startFromFlags, watchProcess } from "../process/run-task.ts";
@@ -15,11 +16,15 @@ import { rawModeFor, startFromFlags, watchProcess } from "../process/run-task.ts
 export const restore = defineCommand({
   usage: "CONTAINER REF",
   description:
-    "Makes a container of a checkpoint and starts it. One with a terminal is followed to its end; any other is left running, for tasks attach.",
-  examples: ["ctr containers restore --rw web2 example.org/web:saved"],
+    "Makes a container of a checkpoint and starts it. One with a terminal is followed to its end; any other is left running, for tasks attach.\nWhoever made the checkpoint chooses what it runs. One that asks for more of this machine than a container has by default (a runtime by its path, options for it, hooks, mounts, devices, rights) is refused without --trust; an image that it brings gets its name only where that is free, and is told.",
+  examples: [
+    "ctr containers restore --rw web2 example.org/web:saved",
+    "ctr containers restore --trust web2 example.org/privileged:saved",
+  ],
   flags: {
     rw: booleanFlag("with the changed files"),
     live: booleanFlag("let the processes go on where they were, by CRIU; else they begin again"),
+    trust: booleanFlag("let the checkpoint have what it asks for: give it only to those whose maker you know"),
   },
   async run({ flags, args, session }) {
     const id = requireArgument(args, 0, "container id must be provided");
@@ -28,10 +33,14 @@ export const restore = defineCommand({
     const client = await session.client();
     using signals = new ProcessSignals(session);
     await using undo = new AsyncDisposableStack();
-    const restored = await restoreContainer(client, id, name, { files: flags.rw, signal: session.signal });
-    undo.defer(() => discard(client, id));
+    const { rw: files, trust } = flags;
+    const { signal } = session;
+    const restored = await restoreContainer(client, id, name, { files, trust, signal });
+    undo.defer(() => discard(client, restored));
     if (flags.live && restored.memory === undefined)
       throw invalidArgument(`checkpoint ${name} has no task in it: it can be restored without --live`);
+    if (restored.madeImage !== undefined)
+      print(`${restored.madeImage.name} named: ${restored.madeImage.target.digest}\n`);
     return await start({ client, session, signals, restored, live: flags.live, undo });
   },
 });
@@ -66,9 +75,9 @@ async function start({ client, session, signals, restored, live, undo }: Restore
   return await watchProcess(running, { terminal, signal, signals });
 }
 
-/** A container that was made here and does not run. Without the session's signal, which an interrupt has aborted. */
-async function discard(client: Client, id: string): Promise<void> {
-  await removeContainer(client, id).catch((error: unknown) => {
-    if (!isNotFound(error)) throw error;
-  });
+/** A container that was made here and does not run, and the name of its image. Without the session's signal, which an interrupt has aborted. */
+async function discard(client: Client, { container, madeImage }: RestoredContainer): Promise<void> {
+  await removeContainer(client, container.id).catch(ignoreNotFound);
+  if (madeImage === undefined) return;
+  await client.images.delete(madeImage.name, { target: madeImage.target }).catch(ignoreNotFound);
 }

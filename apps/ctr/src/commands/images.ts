@@ -1,6 +1,6 @@
 import { createImagesClient } from "@berth/client/images";
 import type { ImageStore } from "@berth/core/images";
-import { alreadyExists, ignoreNotFound, isAlreadyExists, isNotFound } from "@berth/errors";
+import { alreadyExists, isAlreadyExists, isNotFound } from "@berth/errors";
 import { parseReference } from "@berth/oci";
 
 import { requireArgument } from "../cli/arguments.ts";
@@ -41,7 +41,7 @@ export const tag = defineCommand({
   examples: ["ctr images tag example.org/busybox:1 example.org/busybox:latest"],
   flags: {
     force: booleanFlag("replace an image that has the name already"),
-    local: booleanFlag("tag through this program, not in the daemon"),
+    local: booleanFlag("replace through this program, not in the daemon"),
     "skip-reference-check": booleanFlag("take any text as a name"),
   },
   async run({ flags, args, session }) {
@@ -53,21 +53,15 @@ export const tag = defineCommand({
     const { signal } = session;
     const { target, labels } = await client.images.get(source, { signal });
     const { hasTransferService, tagInDaemon } = await import("@berth/client/transfer");
-    const byDaemon = !flags.local && (await hasTransferService(client, { signal }));
+    // The daemon replaces names: only where that is wanted.
+    const byDaemon = flags.force && !flags.local && (await hasTransferService(client, { signal }));
     for (const name of names) {
-      if (!flags.force) await requireFree(client.images, name, signal);
       if (byDaemon) await tagInDaemon(client, source, name, { labels, signal });
       else await put(client.images, { name, target, labels }, { force: flags.force, signal });
       print(`${name}\n`);
     }
   },
 });
-
-/** The daemon would replace it. @throws already_exists */
-async function requireFree(images: ImageStore, name: string, signal: AbortSignal): Promise<void> {
-  const taken = await images.get(name, { signal }).catch(ignoreNotFound);
-  if (taken !== undefined) throw alreadyExists(`image ${JSON.stringify(name)} is there (--force replaces it)`);
-}
 
 async function put(
   images: ImageStore,
@@ -77,7 +71,9 @@ async function put(
   try {
     await images.create(image, { signal });
   } catch (error) {
-    if (!force || !isAlreadyExists(error)) throw error;
+    if (!isAlreadyExists(error)) throw error;
+    if (!force)
+      throw alreadyExists(`image ${JSON.stringify(image.name)} is there (--force replaces it)`, { cause: error });
     await images.update(image, { signal });
   }
 }
