@@ -11,6 +11,8 @@ import type { Descriptor } from "@berth/oci";
 import { isIndexType, isManifestType } from "@berth/oci";
 
 import { askHosts } from "./ask-hosts.ts";
+import { contentFrom } from "./content-from.ts";
+import { fetchElsewhere } from "./fetch-elsewhere.ts";
 import type { RegistryHost } from "./hosts/registry-host.ts";
 import type { HttpResponse } from "./http/exchange.ts";
 import type { RateLimit } from "./rate-limit.ts";
@@ -20,9 +22,6 @@ import { repositoryScope } from "./scopes.ts";
 
 /** So often a download goes on after its connection broke without a byte in between. */
 const MAX_FRUITLESS = 3;
-/** So many of the places that a descriptor names are asked. */
-const MAX_URLS = 8;
-
 /** Options of a download. */
 export interface FetchOptions extends CallOptions {
   /** Where to begin, in bytes. */
@@ -93,57 +92,8 @@ async function* openAt(
   offset: number,
   options: CallOptions & { readonly isFirst: boolean },
 ): AsyncIterable<Uint8Array> {
-  const response =
-    (options.isFirst ? await openElsewhere(source, descriptor, offset, options) : undefined) ??
-    (await openAnywhere(source, descriptor, offset, options));
-  if (response.status === 206) {
-    checkRange(response, offset, descriptor);
-    yield* response.body;
-    return;
-  }
-  let skip = offset;
-  for await (const chunk of response.body) {
-    if (skip < chunk.length) yield chunk.subarray(skip);
-    skip = Math.max(0, skip - chunk.length);
-  }
-}
-
-/** A range that is not the one asked for would be taken for it. */
-function checkRange(response: HttpResponse, offset: number, { digest }: Descriptor): void {
-  const range = response.header("content-range") ?? "";
-  const start = /^bytes (\d+)-/.exec(range)?.[1];
-  if (start === undefined || Number(start) !== offset) {
-    void response.discard();
-    throw failedPrecondition(
-      `fetch ${digest}: asked for bytes from ${offset}, the registry sends ${JSON.stringify(range)}`,
-    );
-  }
-}
-
-/**
- * Where a descriptor says that its content is, as it does of layers that may not be spread. What comes is verified like all else; who is there
- * is told nothing of the user, and asked no second time when it breaks off.
- */
-async function openElsewhere(
-  { requests }: FetchSource,
-  { urls = [] }: Descriptor,
-  offset: number,
-  { signal }: CallOptions,
-): Promise<HttpResponse | undefined> {
-  for (const text of urls.slice(0, MAX_URLS)) {
-    const url = URL.parse(text);
-    if (url === null || !/^https?:$/.test(url.protocol)) continue;
-    try {
-      const headers = offset > 0 ? { range: `bytes=${offset}-` } : {};
-      const response = await requests.fetchElsewhere(url, { headers, ...(signal && { signal }) });
-      if (response.status === 200 || response.status === 206) return response;
-      await response.discard();
-    } catch (error) {
-      // The registry may have it.
-      if (signal?.aborted === true) throw error;
-    }
-  }
-  return undefined;
+  const elsewhere = options.isFirst ? await fetchElsewhere(source.requests, descriptor, offset, options) : undefined;
+  yield* elsewhere ?? contentFrom(await openAnywhere(source, descriptor, offset, options), descriptor, offset);
 }
 
 /** Manifests are looked for among manifests, then, like everything else, among blobs. */

@@ -10,7 +10,7 @@ import type { Logger } from "@berth/core/log";
 import { codeName, codeOf } from "@berth/errors";
 import type { Descriptor } from "@berth/oci";
 import { MediaType, parseDigest } from "@berth/oci";
-import type { FaultRegistry } from "@berth/testing";
+import type { FaultRegistry, RegistryFault } from "@berth/testing";
 import { MemoryContentStore, sha256, startFaultRegistry, temporaryDirectory } from "@berth/testing";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 
@@ -98,11 +98,51 @@ describe("RegistryClient sent elsewhere", () => {
   it("goes on at the registry when what is elsewhere breaks off", async () => {
     const blob = other.add(BLOB);
     registry.add(BLOB);
-    other.fault = () => ({ kind: "truncate", after: 1000 });
+    other.fault = () => ({ kind: "reset", after: 1000 });
     await using client = new RegistryClient();
     const descriptor = { ...blob, urls: [`http://${other.host}/${blob.digest}`] };
     expect(sha256(await read(client, descriptor))).toBe(blob.digest);
     expect(registry.requests.map(({ headers }) => headers.range)).toEqual(["bytes=1000-"]);
+  });
+
+  it.each<readonly [string, number, RegistryFault, number]>([
+    [
+      "a page instead of it",
+      0,
+      { kind: "status", status: 200, headers: { "content-length": "9" }, body: "not found" },
+      0,
+    ],
+    [
+      "a page of unknown length",
+      0,
+      {
+        kind: "status",
+        status: 200,
+        headers: { "content-type": "text/html; charset=utf-8", "transfer-encoding": "chunked" },
+        body: "<html>".repeat(100),
+      },
+      0,
+    ],
+    ["nothing", 0, { kind: "truncate", after: 0 }, 0],
+    ["another range", 1000, { kind: "wrong-range" }, 1000],
+    ["a range of another size", 1000, { kind: "headers", headers: { "content-range": "bytes 0-3/4" } }, 1000],
+  ])("fetches from the registry where elsewhere is %s", async (_case, offset, fault, from) => {
+    const blob = other.add(BLOB);
+    registry.add(BLOB);
+    other.fault = () => fault;
+    await using client = new RegistryClient();
+    const descriptor = { ...blob, urls: [`http://${other.host}/${blob.digest}`] };
+    const chunks = await Array.fromAsync(client.fetch(`${registry.host}/x:1`, descriptor, { offset }));
+    expect(Buffer.compare(Buffer.concat(chunks), BLOB.subarray(from))).toBe(0);
+    expect([other.requests.length, registry.requests.length]).toEqual([1, 1]);
+  });
+
+  it("takes no more from elsewhere than there should be", async () => {
+    const blob = other.add(BLOB);
+    other.fault = () => ({ kind: "endless" });
+    await using client = new RegistryClient();
+    expect(sha256(await read(client, { ...blob, urls: [`http://${other.host}/${blob.digest}`] }))).toBe(blob.digest);
+    expect(registry.requests).toEqual([]);
   });
 
   it("uploads to where the registry says, without what names the user, be it of hosts.toml", async () => {
