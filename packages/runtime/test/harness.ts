@@ -163,7 +163,9 @@ class RuntimeHarness implements Harness {
       }),
     );
     const { stateDir, events } = this;
-    const runtime = await openTaskRuntime({ shims, events, stateDir, rootDir: join(this.directory, "root") });
+    const { log } = this.#shim;
+    const rootDir = join(this.directory, "root");
+    const runtime = await openTaskRuntime({ shims, events, stateDir, rootDir, ...(log === undefined ? {} : { log }) });
     stack.use(runtime);
     // As in the daemon: events come in when the tasks are known.
     stack.use(await server.listen(ttrpcAddress));

@@ -29,10 +29,11 @@ async function runAll(owner: ShimOwner, count: number): Promise<number> {
   let failures = 0;
   let runs = await HistoryRuns.open(owner);
   for (let seed = first; seed < first + count; seed++) {
-    const { failure, history } = await runs.run(seed);
+    const { failure, history, log } = await runs.run(seed);
     if (failure !== undefined) {
       failures++;
       console.log(`FAILED ${owner}, seed ${seed}: ${messageOf(failure)}: ${history.join(" ")}`);
+      for (const line of log) console.log(`  ${line}`);
       // what it left behind is not the next one's
       await runs[Symbol.asyncDispose]();
       runs = await HistoryRuns.open(owner);
