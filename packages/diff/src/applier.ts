@@ -19,8 +19,16 @@ export interface ApplierOptions {
   readonly log?: Logger;
 }
 
+/** Options of {@link OwnedApplier.apply}. */
+export interface MountedApplyOptions extends ApplyOptions {
+  /** What the mounts are made of is mounted for this call, and taken away after it. */
+  readonly areTemporary?: boolean;
+}
+
 /** An applier, and the engine it may own. */
-export interface OwnedApplier extends Applier, AsyncDisposable {}
+export interface OwnedApplier extends Applier, AsyncDisposable {
+  apply(layer: Descriptor, mounts: readonly Mount[], options?: MountedApplyOptions): Promise<Descriptor>;
+}
 
 /**
  * This makes an applier of tar layers, plain or compressed by gzip or zstd, and of what the engine's processors turn into these. It may be used by many at once. Disposing it
@@ -33,16 +41,26 @@ export function createApplier({ content, engine, syncFs = true, log = silentLogg
   // One of the two is there.
   const shared = engine instanceof LayerEngine ? engine : (own as LayerEngine);
 
-  const apply = async (layer: Descriptor, mounts: readonly Mount[], options: ApplyOptions): Promise<Descriptor> => {
-    const { signal } = options;
+  const apply = async (
+    layer: Descriptor,
+    mounts: readonly Mount[],
+    options: MountedApplyOptions,
+  ): Promise<Descriptor> => {
+    const { areTemporary = false, signal } = options;
     signal?.throwIfAborted();
     const chain = planProcessors(layer.mediaType, shared.processors, options.payloads);
     await using blob = await content.reader(layer.digest, { signal });
-    await using target = await openLayerTarget(mounts, { temporaryDirectory: shared.temporaryDirectory, signal });
+    const { temporaryDirectory } = shared;
+    await using target = await openLayerTarget(mounts, { temporaryDirectory, signal, areTemporary });
+    await using device = await shared.syncs.watch(target.place.root, target);
+    // Where an unmount does not wait for the disk anyway, nothing else is to.
+    const early = target.isTemporary && !target.isLastLook ? undefined : device;
     const started = performance.now();
-    const applied = await shared.apply(blob, chain, target.place, { signal });
+    const applied = await shared.apply(blob, chain, target.place, { signal, device: early });
     for (const { message, path, xattr } of applied.warnings) log.warn(message, { digest: layer.digest, path, xattr });
-    if (options.syncFs ?? syncFs) await shared.syncs.sync(target.place.root);
+    // An unmount would write it too, but tells nobody what it could not write.
+    if ((options.syncFs ?? syncFs) || target.isLastLook) await device.sync();
+    else device.check();
     const durationMs = Math.round(performance.now() - started);
     log.debug("diff applied", { digest: layer.digest, media: layer.mediaType, size: applied.size, durationMs });
     const digest = formatDigest("sha256", applied.sha256);

@@ -19,7 +19,7 @@ import { findGunzipProgram } from "./gunzip-program.ts";
 import { portChunks, serveChunks } from "./port-chunks.ts";
 import type { ProcessorChain, ProcessorStep, StreamProcessor } from "./processor-chain.ts";
 import { type ProcessorInput, RunningProcessors } from "./running-processors.ts";
-import { DeviceSyncs } from "./device-syncs.ts";
+import { DeviceSyncs, type WatchedDevice } from "./device-syncs.ts";
 import { type UnpackedMiB, withEarlyWriteBack } from "./early-write-back.ts";
 import type { WorkTurn } from "./work-turns.ts";
 
@@ -84,12 +84,20 @@ export class LayerEngine implements AsyncDisposable {
     return running;
   }
 
-  /** Applies the bytes of a blob to a place, in a worker; returns what the uncompressed archive was. */
-  apply(blob: ContentReader, chain: ProcessorChain, place: LayerPlace, options: CallOptions): Promise<LayerSummary> {
+  /**
+   * Applies the bytes of a blob to a place, in a worker; returns what the uncompressed archive was. The device of the place, when given,
+   * is made to write meanwhile.
+   */
+  apply(
+    blob: ContentReader,
+    chain: ProcessorChain,
+    place: LayerPlace,
+    { device, signal }: CallOptions & { readonly device?: WatchedDevice | undefined },
+  ): Promise<LayerSummary> {
     const unpacked: UnpackedMiB = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
-    return withEarlyWriteBack({ syncs: this.syncs, path: place.root, unpacked }, () =>
-      this.#uncompress(blob, chain, { kind: "apply", place, unpacked }, options),
-    );
+    const work = (): Promise<LayerSummary> =>
+      this.#uncompress(blob, chain, { kind: "apply", place, unpacked }, { signal });
+    return device === undefined ? work() : withEarlyWriteBack({ device, unpacked }, work);
   }
 
   /** Writes the uncompressed bytes of a blob to a descriptor, in a worker that waits where it would block; returns what they were. */

@@ -9,11 +9,17 @@ import { inUserNamespace, overlayDirectories } from "./overlay-options.ts";
 /** A place to apply a layer to; disposing it takes a temporary mount away. */
 export interface LayerTarget extends AsyncDisposable {
   readonly place: LayerPlace;
+  /** The place is in a mount that is taken away afterwards: nobody else may hold it. */
+  readonly isTemporary: boolean;
+  /** That mount may be all that there is of its file system, so that nobody is told afterwards what its disk failed to write. */
+  readonly isLastLook: boolean;
 }
 
 export interface LayerTargetOptions {
   readonly temporaryDirectory: string | undefined;
   readonly signal: AbortSignal | undefined;
+  /** The mounts given are in others that are taken away after the layer. */
+  readonly areTemporary: boolean;
 }
 
 /**
@@ -24,13 +30,21 @@ export interface LayerTargetOptions {
  */
 export async function openLayerTarget(mounts: readonly Mount[], options: LayerTargetOptions): Promise<LayerTarget> {
   const place = directPlace(mounts);
-  if (place !== undefined) return { place, [Symbol.asyncDispose]: async () => {} };
-  const { signal, temporaryDirectory } = options;
+  const { areTemporary, signal, temporaryDirectory } = options;
+  if (place !== undefined)
+    return { place, isTemporary: areTemporary, isLastLook: areTemporary, [Symbol.asyncDispose]: async () => {} };
   const mounted = await mountTemporary(mounts, {
     ...(temporaryDirectory === undefined ? {} : { directory: temporaryDirectory }),
     ...(signal === undefined ? {} : { signal }),
   });
-  return { place: naive(mounted.path), [Symbol.asyncDispose]: () => mounted[Symbol.asyncDispose]() };
+  const isBind = mounts.at(-1)?.options.some((option) => option === "bind" || option === "rbind") === true;
+  const isLastLook = areTemporary || !isBind;
+  return {
+    place: naive(mounted.path),
+    isTemporary: true,
+    isLastLook,
+    [Symbol.asyncDispose]: () => mounted[Symbol.asyncDispose](),
+  };
 }
 
 function directPlace(mounts: readonly Mount[]): LayerPlace | undefined {

@@ -13,6 +13,8 @@ export class LayerThread {
   #idle: NodeJS.Timeout | undefined;
   /** One of its jobs may keep all others waiting: it is to have no others. */
   isBlocked = false;
+  /** So many of its jobs are to stop. */
+  cancelled = 0;
 
   /** @param onEnd - called when the thread ends, for whatever reason: it takes no more jobs; perhaps more than once */
   constructor(url: URL, onEnd: () => void) {

@@ -82,17 +82,23 @@ export class LayerWorkerPool implements AsyncDisposable {
     let force: NodeJS.Timeout | undefined;
     const abort = (): void => {
       Atomics.store(cancelled, 0, 1);
+      thread.cancelled++;
       // What others have there must not end with it; they come to their end, or are cancelled too.
-      force = setInterval(() => thread.jobs === 1 && thread.end(), STOP_TIMEOUT_MS);
+      force = setInterval(() => thread.jobs === thread.cancelled && thread.end(), STOP_TIMEOUT_MS);
     };
     try {
       if (signal.aborted) abort();
       else signal.addEventListener("abort", abort, { once: true });
       const outcome = await thread.run({ ...job, cancelled }, transfer);
-      if (signal.aborted) throw canceled("work on the layer was cancelled", { cause: signal.reason });
+      signal.throwIfAborted();
       if (outcome.kind === "failed") throw fromRemoteError(outcome.error);
       return outcome.layer;
+    } catch (error) {
+      // Also where the thread was ended because of it.
+      if (signal.aborted) throw canceled("work on the layer was cancelled", { cause: signal.reason });
+      throw error;
     } finally {
+      if (force !== undefined) thread.cancelled--;
       clearInterval(force);
       signal.removeEventListener("abort", abort);
       this.#rest(thread);

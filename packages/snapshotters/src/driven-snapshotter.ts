@@ -54,17 +54,20 @@ export async function openSnapshotter(
   const places = new Set(KINDS.map((kind) => driver.places(kind)));
   const usedIds = (await Promise.all(Array.from(places, (place) => place.ids()))).flat();
   const store = opened.use(await SnapshotStore.open({ path: join(root, "metadata.mdb"), log, fatal, usedIds }));
+  const filling = new Set<number>();
   const durable = opened.use(
-    await DurableDirectory.open(root, { active: () => store.ids(["active"]), enabled: syncFs }),
+    await DurableDirectory.open(root, { active: () => [...filling, ...store.ids(["active"])], enabled: syncFs }),
   );
   await driver.restore?.(store.list());
-  return new DrivenSnapshotter({ driver, places, durable, store, syncRemove, log, owned: opened.move() });
+  return new DrivenSnapshotter({ driver, places, durable, filling, store, syncRemove, log, owned: opened.move() });
 }
 
 interface Parts {
   readonly driver: SnapshotDriver;
   readonly places: ReadonlySet<SnapshotPlaces>;
   readonly durable: DurableDirectory;
+  /** Ids of snapshots that are being made: they are written to and have no record yet. */
+  readonly filling: Set<number>;
   readonly store: SnapshotStore;
   readonly syncRemove: boolean;
   readonly log: Logger;
@@ -106,6 +109,8 @@ class DrivenSnapshotter implements Snapshotter {
   async mounts(key: string): Promise<readonly Mount[]> {
     const record = this.#store.get(key);
     if (record.kind === "committed") throw failedPrecondition(`snapshot ${key} is committed, it has no mounts`);
+    // Whoever asks may write.
+    this.#settled.delete(record.id);
     return this.#mounts(record);
   }
 
@@ -206,12 +211,19 @@ class DrivenSnapshotter implements Snapshotter {
     const fill = this.#driver.filler({ kind, labels, parent: parent === "" ? undefined : this.#store.get(parent) });
     const place = this.#driver.places(kind);
     await using made = new AsyncDisposableStack();
+    using _filling = this.#filling(id);
     if (fill !== undefined) made.use(await place.create(id, (path) => fill(path, { signal })));
     signal?.throwIfAborted();
     const record = await this.#store.create({ id, kind, key, parent, labels });
     made.move();
     place.adopted(id);
     return this.#mounts(record);
+  }
+
+  #filling(id: number): Disposable {
+    const { filling } = this.#parts;
+    filling.add(id);
+    return { [Symbol.dispose]: () => void filling.delete(id) };
   }
 
   #measuring(record: SnapshotRecord, { signal }: CallOptions): MeasureOptions {

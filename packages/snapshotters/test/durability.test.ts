@@ -11,6 +11,7 @@ import { describe, expect, it, vi } from "vitest";
 
 import { openBlockfileSnapshotter } from "../src/blockfile.ts";
 import { openBtrfsSnapshotter } from "../src/btrfs.ts";
+import { DurableDirectory } from "../src/durable-directory.ts";
 import { openErofsSnapshotter } from "../src/erofs.ts";
 import { openNativeSnapshotter } from "../src/native.ts";
 import { openOverlaySnapshotter } from "../src/overlayfs.ts";
@@ -149,4 +150,30 @@ describe("concurrent commits", () => {
       expect(infos.map(({ name, kind: is }) => [name, is])).toEqual(keys.map((key) => [`${key}!`, "committed"]));
     },
   );
+});
+
+it("what is written after its mounts were asked for is not settled any more", async () => {
+  await using directory = await temporaryDirectory();
+  await using snapshotter = await openNativeSnapshotter({ root: join(directory.path, "root") });
+  await snapshotter.prepare("work", "");
+  await snapshotter.settle?.("work");
+  const [mount] = await snapshotter.mounts("work");
+  await writeFile(join(mount?.source ?? "", "late"), new Uint8Array(2 * MIB).fill(7));
+  await snapshotter.commit("one", "work");
+  expect((await snapshotter.usage("one")).size).toBeGreaterThanOrEqual(2 * MIB);
+});
+
+it("a snapshot that is being filled counts as written to before it has a record", async () => {
+  await using directory = await temporaryDirectory();
+  const opening = vi.spyOn(DurableDirectory, "open");
+  await using snapshotter = await openNativeSnapshotter({ root: join(directory.path, "root") });
+  const active = opening.mock.calls[0]?.[1].active ?? (() => []);
+  opening.mockRestore();
+  const preparing = snapshotter.prepare("work", "");
+  expect(Array.from(active())).toHaveLength(1);
+  await expect(snapshotter.stat("work")).rejects.toThrow();
+  await preparing;
+  expect(new Set(active()).size).toBe(1);
+  await snapshotter.commit("one", "work");
+  expect(Array.from(active())).toEqual([]);
 });

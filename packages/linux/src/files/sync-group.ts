@@ -23,6 +23,11 @@ export class SyncGroup {
     return this.#next;
   }
 
+  /** Resolves when no sync runs and nobody waits for one, however they ended. */
+  async quiet(): Promise<void> {
+    while (!this.idle) await (this.#next ?? this.#running)?.catch(() => {});
+  }
+
   async #startAfter(running: Promise<void> | undefined): Promise<void> {
     // The outcome of the running sync belongs to those who wait for it.
     await running?.catch(() => {});
