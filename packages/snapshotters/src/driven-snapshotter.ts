@@ -82,6 +82,8 @@ class DrivenSnapshotter implements Snapshotter {
   readonly #turns = new KeyedLock();
   /** Active snapshots that are on disk and are not written any more, and what they measure. */
   readonly #settled = new Map<number, SnapshotUsage>();
+  /** Those that are being put on disk, and of which nobody has asked for the mounts since. */
+  readonly #settling = new Set<number>();
 
   constructor(parts: Parts) {
     this.#parts = parts;
@@ -111,6 +113,7 @@ class DrivenSnapshotter implements Snapshotter {
     if (record.kind === "committed") throw failedPrecondition(`snapshot ${key} is committed, it has no mounts`);
     // Whoever asks may write.
     this.#settled.delete(record.id);
+    this.#settling.delete(record.id);
     return this.#mounts(record);
   }
 
@@ -155,8 +158,13 @@ class DrivenSnapshotter implements Snapshotter {
     const isPlain = this.#driver.seal === undefined || this.#driver.isPlain?.(record) === true;
     // What a seal will make is neither on disk yet nor can be measured.
     if (record.kind !== "active" || !isPlain) return;
-    const measured = this.#driver.usage(record, this.#measuring(record, options));
-    this.#settled.set(record.id, await this.#putOnDisk(record, measured));
+    this.#settling.add(record.id);
+    try {
+      const usage = await this.#putOnDisk(record, this.#driver.usage(record, this.#measuring(record, options)));
+      if (this.#settling.has(record.id)) this.#settled.set(record.id, usage);
+    } finally {
+      this.#settling.delete(record.id);
+    }
   }
 
   /** What does not change any more is measured while the disk writes it. */

@@ -1,5 +1,6 @@
 import { copyFile, mkdir, open, readdir, readFile, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
 
 import { type Labels, noLabels } from "@berth/core/labels";
 import type { Mount } from "@berth/core/mount";
@@ -152,16 +153,21 @@ describe("concurrent commits", () => {
   );
 });
 
-it("what is written after its mounts were asked for is not settled any more", async () => {
-  await using directory = await temporaryDirectory();
-  await using snapshotter = await openNativeSnapshotter({ root: join(directory.path, "root") });
-  await snapshotter.prepare("work", "");
-  await snapshotter.settle?.("work");
-  const [mount] = await snapshotter.mounts("work");
-  await writeFile(join(mount?.source ?? "", "late"), new Uint8Array(2 * MIB).fill(7));
-  await snapshotter.commit("one", "work");
-  expect((await snapshotter.usage("one")).size).toBeGreaterThanOrEqual(2 * MIB);
-});
+it.each(["after", "while"])(
+  "what is written to mounts asked for %s a snapshot settles is not settled",
+  async (when) => {
+    await using directory = await temporaryDirectory();
+    await using snapshotter = await openNativeSnapshotter({ root: join(directory.path, "root") });
+    await snapshotter.prepare("work", "");
+    const settling = snapshotter.settle?.("work");
+    await (when === "after" ? settling : setImmediate());
+    const [mount] = await snapshotter.mounts("work");
+    await settling;
+    await writeFile(join(mount?.source ?? "", "late"), new Uint8Array(2 * MIB).fill(7));
+    await snapshotter.commit("one", "work");
+    expect((await snapshotter.usage("one")).size).toBeGreaterThanOrEqual(2 * MIB);
+  },
+);
 
 it("a snapshot that is being filled counts as written to before it has a record", async () => {
   await using directory = await temporaryDirectory();
