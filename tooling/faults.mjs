@@ -2,7 +2,7 @@
 // With --containerd: power cuts under Debian's containerd as it comes, for comparison. Needs root, Node 20 or later, npm and apt, as the tests do. The last line is "<n> passed, <n> failed".
 import { join } from "node:path";
 
-import { debianRoot, ensureDebianPackages, PEER_PACKAGES } from "./lib/debian.mjs";
+import { debianRoot, ensureTestPackages } from "./lib/debian.mjs";
 import { installDependencies } from "./lib/dependencies.mjs";
 import { pinnedNode, root } from "./lib/paths.mjs";
 import { attempt, run, step } from "./lib/run.mjs";
@@ -14,7 +14,7 @@ if (process.getuid?.() !== 0) {
   process.exitCode = 1;
 } else {
   await step("Dependencies", installDependencies);
-  await step("Debian packages to test against", () => ensureDebianPackages(PEER_PACKAGES));
+  await step("Debian packages to test against", ensureTestPackages);
   await step("Bundles", () => run(pinnedNode(), ["tooling/bundle.mjs", "daemon", "shim"]));
   const args = process.argv.slice(2);
   const name = args.includes("--containerd") ? "containerd-power-cut.ts" : "run-faults.ts";

@@ -3,7 +3,7 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 
-import { debianPath, debianRoot, ensureDebianPackages, PEER_PACKAGES } from "./lib/debian.mjs";
+import { debianPath, debianRoot, ensureTestPackages } from "./lib/debian.mjs";
 import { installDependencies } from "./lib/dependencies.mjs";
 import { pinnedNode, root } from "./lib/paths.mjs";
 import { attempt, run, step } from "./lib/run.mjs";
@@ -17,7 +17,7 @@ if (process.getuid?.() !== 0) {
 
 async function main(filters) {
   await step("Dependencies", installDependencies);
-  await step("Debian packages to test against", () => ensureDebianPackages(PEER_PACKAGES));
+  await step("Debian packages to test against", ensureTestPackages);
   const { runChecks } = await import("./check.mjs");
   const checks = filters.length > 0 ? { passed: 0, failed: 0 } : await runChecks();
   if (filters.length > 0) await step("Bundles", () => run(pinnedNode(), ["tooling/bundle.mjs"]));

@@ -46,6 +46,9 @@ export const PEER_PACKAGES = [
   "libpcre2-32-0",
 ];
 
+/** What gunzips faster than zlib. Not in the root of the others, which is on PATH: every daemon there would use it. */
+const GUNZIP_PACKAGES = ["isal", "libisal2", "pigz"];
+
 const directory = join(cache, "debian");
 
 /** Where the packages are unpacked. */
@@ -54,11 +57,17 @@ export const debianRoot = join(directory, "root");
 /** Directories of the unpacked programs, for PATH. */
 export const debianPath = ["usr/local/bin", "usr/sbin", "usr/bin", "sbin", "bin"].map((part) => join(debianRoot, part));
 
+/** Unpacks all that the tests need. */
+export async function ensureTestPackages() {
+  await ensureDebianPackages(PEER_PACKAGES);
+  await ensureDebianPackages(GUNZIP_PACKAGES, join(directory, "gunzip"));
+}
+
 /** Unpacks the packages that are not unpacked yet. */
-export async function ensureDebianPackages(packages) {
+export async function ensureDebianPackages(packages, root = debianRoot) {
   const marks = join(directory, "unpacked");
   await mkdir(marks, { recursive: true });
-  await mkdir(debianRoot, { recursive: true });
+  await mkdir(root, { recursive: true });
   const missing = packages.filter((name) => !existsSync(join(marks, name)));
   if (missing.length === 0) return;
   if (!existsSync("/usr/bin/apt-get") || !existsSync("/usr/bin/dpkg-deb")) {
@@ -71,7 +80,7 @@ export async function ensureDebianPackages(packages) {
   try {
     await download(missing, downloads);
     for (const file of await readdir(downloads)) {
-      if (file.endsWith(".deb")) await run("dpkg-deb", ["-x", join(downloads, file), debianRoot]);
+      if (file.endsWith(".deb")) await run("dpkg-deb", ["-x", join(downloads, file), root]);
     }
     for (const name of missing) {
       await writeFile(join(marks, `.${name}`), "");

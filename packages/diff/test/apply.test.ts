@@ -16,11 +16,12 @@ import {
 import { join } from "node:path";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 
-import { codeName, codeOf } from "@berth/errors";
+import { Code, codeName, codeOf } from "@berth/errors";
 import type { Applier } from "@berth/core/diff";
 import { createApplier, createLayerEngine } from "@berth/diff";
 import { lchown, lsetxattr, mkfifo, mknod } from "@berth/linux/files";
 import { formatDigest, MediaType } from "@berth/oci";
+import { gunzipProgram, seededRandom } from "@berth/testing";
 import { afterAll, afterEach, beforeEach, describe, expect, it } from "vitest";
 
 import { describeTree, LayerFixture } from "./layer-fixture.ts";
@@ -134,6 +135,23 @@ describe("Applier", () => {
     expect(await run({ PATH: programs }, "on")).toBe("invalid_argument");
     expect(existsSync(mark)).toBe(true);
     expect(readFileSync(join(fixture.directory, "upper/on"))).toEqual(Buffer.alloc(3_000_000, "on"));
+  });
+
+  it.each(["igzip", "unpigz"] as const)("takes what %s makes of a layer, and its refusal", async (name) => {
+    const programs = fixture.make("programs");
+    gunzipProgram(programs, name);
+    await using own = createApplier({ content: fixture.content, engine: { environment: { PATH: programs } } });
+    const content = seededRandom(1).bytes(3_000_000);
+    const tar = await fixture.addTar([{ path: "file", type: "file", content }]);
+    const bytes = readFileSync(await localPath(tar.digest));
+    // Two members, as pigz and others make them.
+    const members = [bytes.subarray(0, 1_000_000), bytes.subarray(1_000_000)].map((part) => gzipSync(part));
+    const { digest } = await own.apply(fixture.add(Buffer.concat(members)), [fixture.bind("upper")]);
+    expect(digest).toBe(tar.digest);
+    expect(readFileSync(join(fixture.directory, "upper/file")).equals(content)).toBe(true);
+    const broken = gzipSync(bytes).fill(0xff, 500, 600);
+    const refused = own.apply(fixture.add(broken), [fixture.bind("broken")]);
+    await expect(refused).rejects.toMatchObject({ code: Code.InvalidArgument });
   });
 
   async function localPath(digest: Parameters<typeof fixture.content.reader>[0]): Promise<string> {

@@ -53,6 +53,20 @@ export function debianLibraries(): string {
   return ["usr/lib", "lib"].map((part) => join(DEBIAN_ROOT, part, MULTIARCH)).join(":");
 }
 
+/** This writes a program into a directory that runs Debian's igzip or unpigz, which are unpacked in a place of their own. */
+export function gunzipProgram(directory: string, name: "igzip" | "unpigz"): void {
+  const root = join(DEBIAN_ROOT, "..", "gunzip");
+  const program = join(root, "usr/bin", name);
+  if (!existsSync(program)) {
+    throw failedPrecondition(
+      `${program} is missing: run "node tooling/prerequisites.mjs", or the tests with "npm test"`,
+    );
+  }
+  const libraries = join(root, "usr/lib", MULTIARCH);
+  const script = `#!/bin/sh\nLD_LIBRARY_PATH='${libraries}' exec '${program}' "$@"\n`;
+  writeFileSync(join(directory, name), script, { mode: 0o755 });
+}
+
 /** This writes a program into a directory that runs Debian's crun with the libraries beside it, and returns its path. */
 export function crunProgram(directory: string): string {
   const path = join(directory, "crun");
