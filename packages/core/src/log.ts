@@ -16,6 +16,26 @@ export interface Logger {
   with(fields: LogFields): Logger;
 }
 
+/** How much a line matters. */
+export type LogLevel = Exclude<keyof Logger, "with">;
+
+/** This makes a logger that hands each line to `write`, with the fields of all that it was made from; `write` keeps the rules of {@link Logger}. */
+export function loggerOf(
+  write: (level: LogLevel, message: string, fields: LogFields) => void,
+  bound: LogFields = {},
+): Logger {
+  const at = (level: LogLevel) => (message: string, fields?: LogFields) =>
+    write(level, message, { ...bound, ...fields });
+  return {
+    trace: at("trace"),
+    debug: at("debug"),
+    info: at("info"),
+    warn: at("warn"),
+    error: at("error"),
+    with: (fields) => loggerOf(write, { ...bound, ...fields }),
+  };
+}
+
 const ignore = (): void => {};
 
 /** A logger that drops everything: the default of every option called `log`. */

@@ -1,4 +1,4 @@
-import type { LogFields, Logger } from "@berth/core/log";
+import { type Logger, loggerOf } from "@berth/core/log";
 import { messageOf } from "@berth/errors";
 
 const MAX_LINES = 200;
@@ -20,20 +20,11 @@ export class KeptLog {
     this.#lines.length = 0;
   }
 
-  logger(bound: LogFields = {}): Logger {
-    const at = (level: string) => (message: string, fields?: LogFields) => {
-      const all = Object.entries({ ...bound, ...fields });
-      const told = all.map(([name, value]) => [name, text(value)] as const);
+  logger(): Logger {
+    return loggerOf((level, message, fields) => {
+      const told = Object.entries(fields).map(([name, value]) => [name, text(value)] as const);
       this.#lines.push(`${new Date().toISOString()} ${level} ${message} ${JSON.stringify(Object.fromEntries(told))}`);
       if (this.#lines.length > MAX_LINES) this.#lines.shift();
-    };
-    return {
-      trace: at("trace"),
-      debug: at("debug"),
-      info: at("info"),
-      warn: at("warn"),
-      error: at("error"),
-      with: (fields) => this.logger({ ...bound, ...fields }),
-    };
+    });
   }
 }

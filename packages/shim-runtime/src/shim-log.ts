@@ -1,10 +1,9 @@
 import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 
-import type { LogFields, Logger } from "@berth/core/log";
+import { type LogFields, type Logger, loggerOf, type LogLevel } from "@berth/core/log";
 import { messageOf } from "@berth/errors";
 
-type Level = "trace" | "debug" | "info" | "warn" | "error";
 const STDERR = 2;
 
 function quote(value: unknown): string {
@@ -33,17 +32,9 @@ export class ShimLog implements Disposable {
   }
 
   logger(bound: LogFields = {}): Logger {
-    const at = (level: Level) => (message: string, fields?: LogFields) => {
-      if (this.#debug || (level !== "trace" && level !== "debug")) this.#write(level, message, { ...bound, ...fields });
-    };
-    return {
-      trace: at("trace"),
-      debug: at("debug"),
-      info: at("info"),
-      warn: at("warn"),
-      error: at("error"),
-      with: (fields) => this.logger({ ...bound, ...fields }),
-    };
+    return loggerOf((level, message, fields) => {
+      if (this.#debug || (level !== "trace" && level !== "debug")) this.#write(level, message, fields);
+    }, bound);
   }
 
   [Symbol.dispose](): void {
@@ -51,7 +42,7 @@ export class ShimLog implements Disposable {
     this.#fifo = undefined;
   }
 
-  #write(level: Level, message: string, fields: LogFields): void {
+  #write(level: LogLevel, message: string, fields: LogFields): void {
     const pairs = Object.entries(fields).map(([name, value]) => ` ${name}=${quote(value)}`);
     const line = `time="${new Date().toISOString()}" level=${level === "warn" ? "warning" : level} msg=${JSON.stringify(message)}${pairs.join("")}\n`;
     try {
