@@ -27,17 +27,8 @@ describe.each(["berthd", "containerd"] as const)("content and images on %s", (ki
   let registry: PeerRegistry;
 
   const place = (name: string): string => join(bench.directory.path, name);
-  const say = async (...args: readonly string[]): Promise<string> => {
-    const { code, stdout, stderr } = await bench.ctr(args, LIMIT);
-    expect({ args, code, stderr }).toEqual({ args, code: 0, stderr: "" });
-    return stdout;
-  };
-  const fail = async (...args: readonly string[]): Promise<string> => {
-    const { code, stderr } = await bench.ctr(args, LIMIT);
-    expect({ args, code }).toEqual({ args, code: 1 });
-    expect(stderr).toMatch(/^ctr: [^\n]+\n$/);
-    return stderr;
-  };
+  const say = (...args: readonly string[]): Promise<string> => bench.say(...args);
+  const fail = (...args: readonly string[]): Promise<string> => bench.fail(...args);
   const digestOf = async (image: string): Promise<string> =>
     /sha256:[0-9a-f]{64}/.exec(await say("images", "ls", `name==${image}`))?.[0] ?? "";
 

@@ -17,11 +17,7 @@ describe.each(["berthd", "containerd"] as const)("images exported from %s", (kin
   let archive: string;
 
   const place = (name: string): string => join(bench.directory.path, name);
-  const say = async (...args: readonly string[]): Promise<string> => {
-    const { code, stdout, stderr } = await bench.ctr(args, LIMIT);
-    expect({ args, code, stderr }).toEqual({ args, code: 0, stderr: "" });
-    return stdout;
-  };
+  const say = (...args: readonly string[]): Promise<string> => bench.say(...args);
   const go = async (...args: readonly string[]): Promise<string> => {
     const { code, stdout, stderr } = await bench.daemon.ctr(args, LIMIT);
     expect({ args, code, stderr }).toMatchObject({ args, code: 0 });

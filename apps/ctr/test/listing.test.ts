@@ -11,11 +11,7 @@ type Item = Readonly<Record<string, unknown>>;
 describe.each(["berthd", "containerd"] as const)("--format json on %s", (kind) => {
   let bench: Bench;
 
-  const say = async (...args: readonly string[]): Promise<string> => {
-    const { code, stdout, stderr } = await bench.ctr(args);
-    expect({ args, code, stderr }).toEqual({ args, code: 0, stderr: "" });
-    return stdout;
-  };
+  const say = (...args: readonly string[]): Promise<string> => bench.say(...args);
   const list = async (...args: readonly string[]): Promise<readonly Item[]> => {
     // What stands in it is what each test asserts.
     return JSON.parse(await say(...args)) as readonly Item[];

@@ -13,7 +13,6 @@ import type { Bench } from "./peers.ts";
 import { BUSYBOX_IMAGE, startBench } from "./peers.ts";
 
 const TIMEOUT = { timeout: 60_000 };
-const LIMIT = { timeoutMs: 60_000 };
 const SESSION = { namespace: "default", timeoutMs: 0, connectTimeoutMs: 0, debug: false };
 
 /** Its daemon collects whenever a lease has been deleted. */
@@ -39,17 +38,8 @@ describe.each(["berthd", "containerd"] as const)("mounts of images on %s", (kind
   let bench: Bench;
 
   const place = (name: string): string => join(bench.directory.path, name);
-  const say = async (...args: readonly string[]): Promise<string> => {
-    const { code, stdout, stderr } = await bench.ctr(args, LIMIT);
-    expect({ args, code, stderr }).toEqual({ args, code: 0, stderr: "" });
-    return stdout;
-  };
-  const fail = async (...args: readonly string[]): Promise<string> => {
-    const { code, stderr } = await bench.ctr(args, LIMIT);
-    expect({ args, code }).toEqual({ args, code: 1 });
-    expect(stderr).toMatch(/^ctr: [^\n]+\n$/);
-    return stderr;
-  };
+  const say = (...args: readonly string[]): Promise<string> => bench.say(...args);
+  const fail = (...args: readonly string[]): Promise<string> => bench.fail(...args);
 
   beforeAll(async () => {
     bench = await startBench(kind);

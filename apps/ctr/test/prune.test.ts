@@ -22,11 +22,7 @@ describe.each(["berthd", "containerd"] as const)("prune on %s", (kind) => {
   let client: Client;
   let otherDigest: string;
 
-  const say = async (...args: readonly string[]): Promise<string> => {
-    const { code, stdout, stderr } = await bench.ctr(args);
-    expect({ args, code, stderr }).toEqual({ args, code: 0, stderr: "" });
-    return stdout;
-  };
+  const say = (...args: readonly string[]): Promise<string> => bench.say(...args);
   const images = async (): Promise<readonly string[]> => (await say("images", "ls", "-q")).split("\n").filter(Boolean);
   const hasOtherContent = async (): Promise<boolean> => (await say("content", "ls", "-q")).includes(otherDigest);
 

@@ -26,17 +26,8 @@ describe.each([
   let namespaces = 0;
 
   const place = (name: string): string => join(bench.directory.path, name);
-  const say = async (...args: readonly string[]): Promise<string> => {
-    const { code, stdout, stderr } = await bench.ctr(args, LIMIT);
-    expect({ args, code, stderr }).toEqual({ args, code: 0, stderr: "" });
-    return stdout;
-  };
-  const fail = async (...args: readonly string[]): Promise<string> => {
-    const { code, stderr } = await bench.ctr(args, LIMIT);
-    expect({ args, code }).toEqual({ args, code: 1 });
-    expect(stderr).toMatch(/^ctr: [^\n]+\n$/);
-    return stderr;
-  };
+  const say = (...args: readonly string[]): Promise<string> => bench.say(...args);
+  const fail = (...args: readonly string[]): Promise<string> => bench.fail(...args);
   const names = async (namespace: string): Promise<readonly string[]> =>
     (await say("-n", namespace, "images", "ls", "-q")).trim().split("\n");
 
