@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
+import { ensureNewerPackages } from "./debian-suite.mjs";
 import { cache } from "./paths.mjs";
 import { attempt, run } from "./run.mjs";
 
@@ -61,6 +62,7 @@ export const debianPath = ["usr/local/bin", "usr/sbin", "usr/bin", "sbin", "bin"
 export async function ensureTestPackages() {
   await ensureDebianPackages(PEER_PACKAGES);
   await ensureDebianPackages(GUNZIP_PACKAGES, join(directory, "gunzip"));
+  await ensureNewerPackages();
 }
 
 /** Unpacks the packages that are not unpacked yet. */

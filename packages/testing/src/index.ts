@@ -16,7 +16,16 @@ export { MemoryContentStore } from "./memory-content-store.ts";
 export type { DaemonOptions, PeerDaemon } from "./peers/daemon.ts";
 export { startBerthd, startContainerd } from "./peers/daemon.ts";
 export type { DebianTool } from "./peers/debian-tools.ts";
-export { crunProgram, debianLibraries, debianPath, debianTool, gunzipProgram, launcher } from "./peers/debian-tools.ts";
+export {
+  crunProgram,
+  debianLibraries,
+  debianPath,
+  debianTool,
+  gunzipProgram,
+  launcher,
+  newerTool,
+  type NewerTool,
+} from "./peers/debian-tools.ts";
 export type { TreeEntry } from "./peers/list-tree.ts";
 export { listTree } from "./peers/list-tree.ts";
 export type { RegistryFault, RegistryRequestRecord } from "./registry-fault.ts";

@@ -37,7 +37,32 @@ export type DebianTool = keyof typeof PLACES;
  * @throws failed_precondition - it is not unpacked; the message says how to get it
  */
 export function debianTool(name: DebianTool): string {
-  const path = join(DEBIAN_ROOT, PLACES[name]);
+  return unpacked(join(DEBIAN_ROOT, PLACES[name]));
+}
+
+const NEWER_PLACES = {
+  containerd: "root/usr/bin/containerd",
+  "containerd-shim-runc-v2": "root/usr/bin/containerd-shim-runc-v2",
+  criu: "bin/criu",
+  ctr: "root/usr/bin/ctr",
+  "fsck.erofs": "bin/fsck.erofs",
+  "mkfs.erofs": "bin/mkfs.erofs",
+  runc: "bin/runc",
+} as const;
+
+/** Programs of a newer Debian: containerd 2 with `ctr` and shim, runc 1.3 or later, CRIU, and an mkfs.erofs that takes tar. */
+export type NewerTool = keyof typeof NEWER_PLACES;
+
+/**
+ * This returns the path of a program of the newer Debian (14).
+ *
+ * @throws failed_precondition - it is not unpacked; the message says how to get it
+ */
+export function newerTool(name: NewerTool): string {
+  return unpacked(join(DEBIAN_ROOT, "..", "forky", NEWER_PLACES[name]));
+}
+
+function unpacked(path: string): string {
   if (existsSync(path)) return path;
   throw failedPrecondition(`${path} is missing: run "node tooling/prerequisites.mjs", or the tests with "npm test"`);
 }
