@@ -1,6 +1,6 @@
 // Programs of a newer Debian than the host's, unpacked into a cache of the checkout with all that they need, libc too.
 import { existsSync } from "node:fs";
-import { chmod, mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 
 import { cache } from "./paths.mjs";
@@ -8,9 +8,9 @@ import { attempt, run } from "./run.mjs";
 
 /** Where containerd 2 comes from, a CRIU that knows kernels of today, and an mkfs.erofs that takes tar: Debian 14. */
 const SUITE = "forky";
-const PACKAGES = ["containerd", "runc", "criu", "erofs-utils"];
+const PACKAGES = ["containerd", "runc", "criu", "erofs-utils", "patchelf"];
 
-/** What is linked against a libc that the host may not have, and runs with the suite's. */
+/** What is linked against a libc that the host may not have, and is made to load the suite's: runc starts itself again, so that no script will do. */
 const PROGRAMS = ["usr/sbin/runc", "usr/sbin/criu", "usr/bin/mkfs.erofs", "usr/bin/fsck.erofs", "usr/bin/dump.erofs"];
 
 const [architecture, triplet, loader] =
@@ -29,7 +29,8 @@ export const newerPrograms = join(directory, "bin");
 /** Unpacks the newer programs, once. */
 export async function ensureNewerPackages() {
   const mark = join(directory, "unpacked");
-  if (existsSync(mark)) return;
+  const contents = [...PACKAGES, ...PROGRAMS].join("\n");
+  if (existsSync(mark) && (await readFile(mark, "utf8")) === contents) return;
   await rm(directory, { recursive: true, force: true });
   const apt = await aptOfSuite();
   await run("apt-get", [...apt, "update"]);
@@ -42,8 +43,8 @@ export async function ensureNewerPackages() {
   await rm(join(directory, "cache"), { recursive: true, force: true });
   await rm(join(directory, "lists"), { recursive: true, force: true });
   await mkdir(newerPrograms, { recursive: true });
-  for (const program of PROGRAMS) await writeLauncher(program);
-  await writeFile(`${mark}.part`, "");
+  for (const program of PROGRAMS) await bindToSuite(program);
+  await writeFile(`${mark}.part`, contents);
   await rename(`${mark}.part`, mark);
 }
 
@@ -80,10 +81,15 @@ async function debianMirror() {
   return known ?? "http://deb.debian.org/debian/";
 }
 
-async function writeLauncher(program) {
+/** Makes a copy of a program that loads the suite's libraries. */
+async function bindToSuite(program) {
   const libraries = join(newerRoot, "usr/lib", triplet);
+  const interpreter = join(libraries, loader);
+  const patchelf = [interpreter, "--library-path", libraries, join(newerRoot, "usr/bin/patchelf")];
   const file = join(newerPrograms, basename(program));
-  const command = [join(libraries, loader), "--library-path", libraries, join(newerRoot, program)];
-  await writeFile(file, `#!/bin/sh\nexec ${command.join(" ")} "$@"\n`);
-  await chmod(file, 0o755);
+  await copyFile(join(newerRoot, program), `${file}.part`);
+  // Not the newer kind of path, which does not hold for the libraries of libraries.
+  const paths = ["--force-rpath", "--set-rpath", libraries, "--set-interpreter", interpreter];
+  await run(patchelf[0], [...patchelf.slice(1), ...paths, `${file}.part`]);
+  await rename(`${file}.part`, file);
 }
