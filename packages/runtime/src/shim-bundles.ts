@@ -12,6 +12,7 @@ import type { Transport } from "@connectrpc/connect";
 import { Bundle, type BundleRoots } from "./bundle.ts";
 import { listBundles, removeStaleWork } from "./bundle-directories.ts";
 import { cleanUpDeadShim } from "./dead-shim.ts";
+import { makeInShim, type ShimAttempt } from "./shim-attempts.ts";
 import type { ShimConnection } from "./shim-connection.ts";
 import { copyShimLog } from "./shim-log.ts";
 import type { ShimStarter } from "./shim-starter.ts";
@@ -97,7 +98,8 @@ export class LocalShimBundles implements ShimBundles {
     if (this.#instances.has(key) || this.#starting.has(key)) throw alreadyExists(`shim ${id} is running`);
     this.#starting.add(key);
     try {
-      return await this.#start(namespace, id, options);
+      const log = this.#log.with({ namespace, id });
+      return await makeInShim(() => this.#start(namespace, id, options), { log, signal: options.signal });
     } finally {
       this.#starting.delete(key);
     }
@@ -123,7 +125,7 @@ export class LocalShimBundles implements ShimBundles {
     this.#instances.clear();
   }
 
-  async #start(namespace: Namespace, id: string, options: ShimStartOptions): Promise<ShimInstance> {
+  async #start(namespace: Namespace, id: string, options: ShimStartOptions): Promise<ShimAttempt<ShimInstance>> {
     const binary = await this.#shims.resolve(options.runtime);
     await using undo = new AsyncDisposableStack();
     const bundle = await Bundle.create(this.#roots, { namespace, id }, options.spec);
@@ -131,10 +133,16 @@ export class LocalShimBundles implements ShimBundles {
     const resources = undo.use(new AsyncDisposableStack());
     resources.use(copyShimLog(bundle.logPath, this.#log.with({ namespace, id })));
     const { options: runtimeOptions, signal } = options;
-    const connection = await this.#shims.start(bundle, binary, { options: runtimeOptions, signal, alone: true });
+    let connection: ShimConnection;
+    try {
+      connection = await this.#shims.start(bundle, binary, { options: runtimeOptions, signal, alone: true });
+    } catch (error) {
+      if (this.#shims.endedEarly(binary, error)) return { shimEnded: error };
+      throw error;
+    }
     resources.use(connection);
     undo.move();
-    return this.#register(new BundledShim(bundle, binary, connection, resources));
+    return { made: this.#register(new BundledShim(bundle, binary, connection, resources)) };
   }
 
   #register(shim: BundledShim): BundledShim {

@@ -138,21 +138,6 @@ export class LocalShimManager implements ShimManager, ShimStarter, RuntimeInfoSo
   }
 
   async #startProcess(bundle: Bundle, binary: string, start: StartOptions): Promise<ShimConnection> {
-    try {
-      return await this.#startAndConnect(bundle, binary, start);
-    } catch (error) {
-      // ours may have died since `start` saw it, which finds that out when it is asked again
-      if (!this.isOwn(binary) || !isUnavailable(error) || start.signal?.aborted === true) throw error;
-      this.#log.warn("shim died after its start, trying once more", {
-        namespace: bundle.namespace,
-        id: bundle.id,
-        error,
-      });
-    }
-    return await this.#startAndConnect(bundle, binary, start);
-  }
-
-  async #startAndConnect(bundle: Bundle, binary: string, start: StartOptions): Promise<ShimConnection> {
     const endpoint = parseBootstrapAnswer(await this.#runStart(bundle, binary, start));
     bundle.writeEndpoint(endpoint);
     return await this.connections.connect(endpoint, bundle.namespace, CONNECT_TIMEOUT_MS, { fresh: true });
@@ -259,6 +244,10 @@ export class LocalShimManager implements ShimManager, ShimStarter, RuntimeInfoSo
     } catch (error) {
       throw wrapError(error, `run shim ${binary}`);
     }
+  }
+
+  endedEarly(binary: string, error: unknown): boolean {
+    return this.isOwn(binary) && isUnavailable(error);
   }
 
   /** Whether a binary is the shim of berth, which groups tasks by itself. */

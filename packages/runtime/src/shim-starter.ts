@@ -28,9 +28,12 @@ export interface ShimStarter {
    * The signal does not reach a `start` that runs: killed half way it could leave a shim that nobody knows. Its deadline does.
    *
    * @throws unknown - it did not start, with what it printed
+   * @throws unavailable - it ended before it could be spoken to
    * @throws deadline_exceeded - it took too long and was killed
    */
   start(bundle: Bundle, binary: string, start?: StartOptions): Promise<ShimConnection>;
+  /** Whether an error of a start or a creation says that a shim of ours was about to end: the same can be asked of another. */
+  endedEarly(binary: string, error: unknown): boolean;
   /** This runs `delete` of a binary for a bundle whose shim is dead; a few at a time, and several of a pool in one run. */
   runDelete(bundle: Bundle, binary: string, limits: { readonly timeoutMs: number }): Promise<ShimOutput>;
 }

@@ -17,6 +17,8 @@ import { copyShimLog } from "./shim-log.ts";
 import { RootfsMounts } from "./rootfs-mounts.ts";
 import { checkMountFeatures } from "./runtime-info.ts";
 import type { LocalShimManager } from "./shim-manager.ts";
+import type { ShimConnection } from "./shim-connection.ts";
+import { makeInShim, type ShimAttempt } from "./shim-attempts.ts";
 import { ShimTask } from "./shim-task.ts";
 import { publishDelete, publishExit } from "./task-events.ts";
 
@@ -30,12 +32,6 @@ export interface TaskRuntimeOptions extends BundleRoots {
   readonly log?: Logger;
   /** Name of the runtime in a container's record; for bundles that do not say which binary made their shim. */
   readonly findRuntimeName?: (namespace: Namespace, id: string) => Promise<string | undefined>;
-}
-
-/** What became of an attempt to create a task. */
-interface Attempt {
-  /** The pool that was to make it was gone before it answered; what it did is removed. */
-  shimDied: boolean;
 }
 
 type ManagedTask = ShimTask | EndedTask;
@@ -104,14 +100,8 @@ export class ShimTaskRuntime implements TaskRuntime, AsyncDisposable {
       throw alreadyExists(`task ${id}: already exists`);
     this.#creating.add(key);
     try {
-      const attempt = { shimDied: false };
-      try {
-        return await this.#create(namespace, id, options, attempt);
-      } catch (error) {
-        if (!attempt.shimDied || options.checkpoint !== "" || options.signal?.aborted === true) throw error;
-        this.#log.warn("shim died before it had created the task, trying once more", { namespace, id, error });
-      }
-      return await this.#create(namespace, id, options, { shimDied: false });
+      const log = this.#log.with({ namespace, id });
+      return await makeInShim(() => this.#create(namespace, id, options), { log, signal: options.signal });
     } finally {
       this.#creating.delete(key);
     }
@@ -156,7 +146,7 @@ export class ShimTaskRuntime implements TaskRuntime, AsyncDisposable {
     return this.#tasks.get(namespace)?.get(id);
   }
 
-  async #create(namespace: Namespace, id: string, options: TaskCreateOptions, attempt: Attempt): Promise<Task> {
+  async #create(namespace: Namespace, id: string, options: TaskCreateOptions): Promise<ShimAttempt<Task>> {
     const binary = await this.#shims.resolve(options.runtimePath || options.runtime);
     await using undo = new AsyncDisposableStack();
     const bundle = await Bundle.create(this.#options, { namespace, id }, options.spec);
@@ -165,19 +155,27 @@ export class ShimTaskRuntime implements TaskRuntime, AsyncDisposable {
     const rootfs = await this.#rootfs.activate(bundle, options.rootfs, { binary, signal: options.signal });
     const resources = undo.use(new AsyncDisposableStack());
     resources.use(copyShimLog(bundle.logPath, this.#log.with({ namespace, id })));
-    const connection = await chooseShim(this.#shims, this.#options, bundle, binary, options);
+    let connection: ShimConnection;
+    try {
+      connection = await chooseShim(this.#shims, this.#options, bundle, binary, options);
+    } catch (error) {
+      if (this.#shims.endedEarly(binary, error)) return { shimEnded: error };
+      throw error;
+    }
     resources.use(connection);
     const task = new ShimTask({ bundle, binary, connection, resources });
     try {
       options.signal?.throwIfAborted();
       await task.create({ ...options, rootfs });
     } catch (error) {
-      attempt.shimDied = (await this.#abandon(task)) && this.#shims.isPooled(binary);
-      throw wrapError(error, "failed to create shim task");
+      const failure = wrapError(error, "failed to create shim task");
+      const isUndone = await this.#abandon(task, error);
+      if (isUndone && options.checkpoint === "") return { shimEnded: failure };
+      throw failure;
     }
     undo.move();
     this.#register(task);
-    return task;
+    return { made: task };
   }
 
   #register(task: ManagedTask): void {
@@ -241,22 +239,29 @@ export class ShimTaskRuntime implements TaskRuntime, AsyncDisposable {
   }
 
   /**
-   * A create failed: whatever the shim has made of it goes away, and with it a shim that has nothing else. It returns whether the shim had
-   * died, and nothing is left of what it did.
+   * A create failed: whatever the shim has made of it goes away, and with it a shim that has nothing else. It returns whether the shim of a
+   * pool has ended, or is about to and took nothing more, and nothing is left of what it did.
    */
-  async #abandon(task: ShimTask): Promise<boolean> {
-    const budget = this.#cleanupBudget();
+  async #abandon(task: ShimTask, error: unknown): Promise<boolean> {
+    const { bundle, binary, connection } = task;
     task.isRemoved = true;
-    if (task.connection.isClosed) {
-      return (await cleanUpDeadShim(this.#shims, task.bundle, task.binary, this.#log)).isRemoved;
-    }
+    if (!connection.isClosed) await this.#takeBack(task);
+    const isPooled = binary !== undefined && this.#shims.isPooled(binary);
+    const isPoolsEnd = isPooled && (connection.isClosed || this.#shims.endedEarly(binary, error));
+    if (!connection.isClosed && !isPoolsEnd) return false;
+    const { isRemoved } = await cleanUpDeadShim(this.#shims, bundle, binary, this.#log);
+    return isRemoved && isPoolsEnd;
+  }
+
+  /** A shim that lives removes by itself what it has made. */
+  async #takeBack(task: ShimTask): Promise<void> {
+    const budget = this.#cleanupBudget();
     try {
       await task.deleteProcess("", budget);
     } catch (error) {
       this.#log.debug("delete of a task that could not be created", { id: task.id, error });
     }
     await task.shutdown({ ...budget, timeoutMs: this.#shims.timeouts.shutdownMs }).catch(() => {});
-    return false;
   }
 
   /** The connection to a shim is lost: that is taken as the death of the shim, as in containerd. */

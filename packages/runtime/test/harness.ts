@@ -75,6 +75,8 @@ export interface Harness extends AsyncDisposable {
   readonly events: RecordingExchange;
   readonly directory: string;
   readonly stateDir: string;
+  /** The root file system of its containers. */
+  readonly imagePath: string;
   readonly runtime: ShimTaskRuntime;
   readonly shims: LocalShimManager;
   /** This lets go of everything, as a daemon that stops; the socket for events closes too. */
@@ -100,7 +102,7 @@ class RuntimeHarness implements Harness {
   readonly events = new RecordingExchange();
   readonly directory: string;
   readonly stateDir: string;
-  readonly #rootfs: string;
+  readonly imagePath: string;
   readonly #shim: Pick<ShimManagerOptions, "defaultShim"> & Partial<ShimManagerOptions>;
   readonly #stack: AsyncDisposableStack;
   #running: { runtime: ShimTaskRuntime; shims: LocalShimManager; stack: AsyncDisposableStack } | undefined;
@@ -113,7 +115,7 @@ class RuntimeHarness implements Harness {
   ) {
     this.directory = directory;
     this.stateDir = join(directory, "state");
-    this.#rootfs = rootfs;
+    this.imagePath = rootfs;
     this.#shim = shim;
     this.#stack = stack;
   }
@@ -179,7 +181,7 @@ class RuntimeHarness implements Harness {
         value: new TextEncoder().encode(JSON.stringify(specOf(args))),
       },
       io: { stdin: "", stdout: "", stderr: "", terminal: false },
-      rootfs: [{ type: "bind", source: this.#rootfs, target: "", options: ["rbind", "rw"] }],
+      rootfs: [{ type: "bind", source: this.imagePath, target: "", options: ["rbind", "rw"] }],
       checkpoint: "",
       runtime: "io.containerd.runc.v2",
       sandboxId: "",
@@ -274,5 +276,6 @@ export async function eventually(check: () => boolean, limitMs = 5000): Promise<
 async function makeRootfs(rootfs: string): Promise<void> {
   for (const name of ["bin", "proc", "dev", "sys", "tmp"]) await mkdir(join(rootfs, name), { recursive: true });
   await copyFile(debianTool("busybox"), join(rootfs, "bin", "busybox"));
-  for (const name of ["sh", "sleep", "true", "echo", "cat"]) await symlink("busybox", join(rootfs, "bin", name));
+  for (const name of ["sh", "sleep", "true", "echo", "cat", "test"])
+    await symlink("busybox", join(rootfs, "bin", name));
 }

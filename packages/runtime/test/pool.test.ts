@@ -1,7 +1,6 @@
 import { existsSync, readdirSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 
 import { launcher, temporaryDirectory } from "@berth/testing";
 import { Code } from "@connectrpc/connect";
@@ -78,10 +77,13 @@ it("the death of a pool is the end of each of its containers, told once, and few
 it("an exit that nobody saw, of a shim that died since, is listed, told once, and can be waited for and deleted", async () => {
   await using harness = await start();
   const living = await run(harness, "e1", ["sleep", "1000"]);
-  await run(harness, "e2", ["sh", "-c", "sleep 0.3; exit 5"]);
+  // it ends when nobody watches any more
+  await run(harness, "e2", ["sh", "-c", "until test -e /tmp/end; do sleep 0.02; done; exit 5"]);
   const shimPid = await parentOf(living);
+  const record = join(harness.stateDir, "testing", "e2", "exits", "init.json");
   await harness.stop();
-  await sleep(700);
+  await writeFile(join(harness.imagePath, "tmp", "end"), "");
+  await eventually(() => existsSync(record));
   process.kill(shimPid, "SIGKILL");
   await harness.restart();
   expect(harness.runtime.list(harness.namespace).map(({ id }) => id)).toEqual(["e2"]);
@@ -129,13 +131,17 @@ it.each([0, 0.4])(
   },
 );
 
-it("shims that die again and again make a creation fail, of which nothing is left", async () => {
-  const { self } = await dyingShim(100, 0.2);
-  await using harness = await start({ env: [`BERTH_SHIM_SELF=${self}`] });
-  await expect(run(harness, "r2", ["sleep", "1000"])).rejects.toMatchObject({ code: Code.Unavailable });
-  expect(harness.runtime.list(harness.namespace)).toEqual([]);
-  await eventually(() => readdirSync(join(harness.stateDir, "testing")).length === 0);
-});
+it.each([0, 0.2])(
+  "shims that die %d s after their start make a creation fail with the third, of which nothing is left",
+  async (lifeS) => {
+    const { self, calls } = await dyingShim(100, lifeS);
+    await using harness = await start({ env: [`BERTH_SHIM_SELF=${self}`] });
+    await expect(run(harness, "r2", ["sleep", "1000"])).rejects.toMatchObject({ code: Code.Unavailable });
+    expect(harness.runtime.list(harness.namespace)).toEqual([]);
+    expect((await readFile(calls, "utf8")).trim().split("\n")).toHaveLength(3);
+    await eventually(() => readdirSync(join(harness.stateDir, "testing")).length === 0);
+  },
+);
 
 it("a task does not go to a pool that is ending", async () => {
   await using harness = await start();
@@ -148,6 +154,30 @@ it("a task does not go to a pool that is ending", async () => {
   await eventually(() => !existsSync(socket));
   expect(await parentOf(await run(harness, "s2", ["sleep", "1000"]))).not.toBe(shimPid);
   expect((await waiting).exitStatus).toBe(137);
+});
+
+it("a pool that is told to end after it kept a place is not the end of the creation: another one makes it", async () => {
+  await using harness = await start();
+  const shimPid = await parentOf(await run(harness, "s3", ["sleep", "1000"]));
+  // a call that lasts keeps the connection while the pool ends
+  const waiting = harness.runtime.get(harness.namespace, "s3").wait();
+  const socket = (await addressOf(harness, "s3")).replace("unix://", "");
+  const { shims } = harness;
+  const startShim = shims.start.bind(shims);
+  let starts = 0;
+  shims.start = async (...args) => {
+    const connection = await startShim(...args);
+    starts += 1;
+    if (starts > 1) return connection;
+    process.kill(shimPid, "SIGTERM");
+    await eventually(() => !existsSync(socket));
+    return connection;
+  };
+  const pid = await run(harness, "s4", ["sleep", "1000"]);
+  expect(await parentOf(pid)).not.toBe(shimPid);
+  expect(starts).toBe(2);
+  expect((await waiting).exitStatus).toBe(137);
+  expect(harness.runtime.list(harness.namespace).map(({ id }) => id)).toEqual(["s4"]);
 });
 
 async function parentOf(pid: number): Promise<number> {

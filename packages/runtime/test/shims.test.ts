@@ -1,6 +1,6 @@
-import { access, mkdir, readdir, readFile, readlink, stat, writeFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { access, mkdir, readdir, readFile, readlink, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 
 import { codeName, codeOf } from "@berth/errors";
 import { cgroupMode } from "@berth/linux/cgroups";
@@ -146,12 +146,15 @@ describe.each(subjects)("$name", ({ version, own }) => {
   it("takes over tasks after a restart, and knows of an exit meanwhile", async () => {
     const first = await run("r1", ["sleep", "1000"]);
     const pid = await first.start();
-    const second = await run("r2", ["sh", "-c", "sleep 0.2; exit 9"]);
-    await second.start();
+    const end = join(harness.imagePath, "tmp", "end");
+    const second = await run("r2", ["sh", "-c", "until test -e /tmp/end; do sleep 0.02; done; exit 9"]);
+    const secondPid = await second.start();
     await mkdir(join(harness.directory, "root", "testing", "stale"));
     await mkdir(join(harness.stateDir, "testing", "empty"));
     await harness.stop();
-    await sleep(400);
+    await writeFile(end, "");
+    await eventually(() => !existsSync(`/proc/${secondPid}`));
+    await rm(end);
     await harness.restart();
     const found = harness.runtime.list(harness.namespace).map(({ id }) => id);
     expect(found.toSorted()).toEqual(["r1", "r2"]);
@@ -214,7 +217,8 @@ describe.each(subjects)("$name", ({ version, own }) => {
     const controller = new AbortController();
     const { signal } = controller;
     const creating = harness.runtime.create(harness.namespace, "a1", harness.options(["true"], { signal }));
-    await sleep(15);
+    // somewhere between the bundle and its container
+    await eventually(() => existsSync(join(harness.stateDir, "testing", "a1", "shim-binary-path")));
     controller.abort();
     expect(await codeThrown(creating)).toBe("canceled");
     expect(await readdir(join(harness.stateDir, "testing"))).toEqual([]);
