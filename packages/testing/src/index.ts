@@ -13,7 +13,8 @@ export { buildImage, sha256 } from "./image-builder.ts";
 export type { ImageFiles } from "./image-file.ts";
 export { makeErofsImage, makeExt4Image } from "./image-file.ts";
 export { MemoryContentStore } from "./memory-content-store.ts";
-export type { DaemonOptions, PeerDaemon } from "./peers/daemon.ts";
+export type { ContainerdRelease, DaemonOptions, PeerDaemon } from "./peers/daemon.ts";
+export { criuPrograms } from "./peers/criu-programs.ts";
 export { startBerthd, startContainerd } from "./peers/daemon.ts";
 export type { DebianTool } from "./peers/debian-tools.ts";
 export {

@@ -12,7 +12,7 @@ import { deadlineExceeded, failedPrecondition } from "@berth/errors";
 import type { ProgramOptions, ProgramResult } from "../run-program.ts";
 import { runProgram } from "../run-program.ts";
 import { temporaryDirectory } from "../temporary-directory.ts";
-import { debianPath, debianTool, launcher } from "./debian-tools.ts";
+import { debianPath, debianTool, launcher, newerPath, newerTool } from "./debian-tools.ts";
 
 const READY_DEADLINE_MS = 30_000;
 const STOP_DEADLINE_MS = 20_000;
@@ -26,13 +26,16 @@ export interface PeerDaemon extends AsyncDisposable {
   readonly pid: number;
   /** Resolves when the process that runs now has ended, for whatever reason. */
   readonly ended: Promise<void>;
-  /** This runs Debian's Go `ctr` on this daemon. */
+  /** This runs Debian's Go `ctr` of {@link DaemonOptions.release} on this daemon. */
   ctr(args: readonly string[], options?: ProgramOptions): Promise<ProgramResult>;
   /** This returns what the daemon has logged. */
   log(): Promise<string>;
   /** This stops the daemon (SIGTERM, or `signal`) and starts it again on the same directories. */
   restart(options?: RestartOptions): Promise<void>;
 }
+
+/** A containerd that tests can have: Debian 12's and Debian 14's. */
+export type ContainerdRelease = "1.6" | "2";
 
 /** Options of {@link PeerDaemon.restart}. */
 export interface RestartOptions {
@@ -45,6 +48,11 @@ export interface RestartOptions {
 
 /** How to start a daemon. */
 export interface DaemonOptions {
+  /**
+   * Debian's containerd 1.6 (the default) or 2.x: of this release are Go's `ctr`, the shim and runc on the daemon's PATH, and the
+   * daemon, unless it is berth's.
+   */
+  readonly release?: ContainerdRelease;
   /** TOML appended to the configuration that makes it private. */
   readonly config?: string;
   /** URIs of plugins that the daemon does without. */
@@ -67,12 +75,25 @@ export function startBerthd(options: DaemonOptions = {}): Promise<PeerDaemon> {
 
 /** This starts Debian's containerd. */
 export function startContainerd(options: DaemonOptions = {}): Promise<PeerDaemon> {
-  const disabledPlugins = [
+  const { release = "1.6" } = options;
+  const disabledPlugins = [...NOT_FOR_TESTS[release], ...(options.disabledPlugins ?? [])];
+  return start("containerd", toolOf(release, "containerd"), "containerd.sock", { ...options, disabledPlugins });
+}
+
+/** What needs a network, or writes outside of the daemon's directories. */
+const NOT_FOR_TESTS: Readonly<Record<ContainerdRelease, readonly string[]>> = {
+  "1.6": ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"],
+  "2": [
     "io.containerd.grpc.v1.cri",
+    "io.containerd.cri.v1.images",
+    "io.containerd.cri.v1.runtime",
     "io.containerd.internal.v1.opt",
-    ...(options.disabledPlugins ?? []),
-  ];
-  return start("containerd", debianTool("containerd"), "containerd.sock", { ...options, disabledPlugins });
+    "io.containerd.nri.v1.nri",
+  ],
+};
+
+function toolOf(release: ContainerdRelease, tool: "containerd" | "ctr"): string {
+  return release === "2" ? newerTool(tool) : debianTool(tool);
 }
 
 async function start(
@@ -93,7 +114,9 @@ async function start(
   const disabled = disabledPlugins.length === 0 ? "" : `disabled_plugins = ${JSON.stringify(disabledPlugins)}\n`;
   const extra = `${disabled}${config}`;
   await writeFile(join(directory, "config.toml"), configuration({ root, state, address, extra }));
-  const env = { ...process.env, ...options.env, PATH: [...(options.path ?? []), debianPath()].join(":") };
+  const { release = "1.6" } = options;
+  const programs = release === "2" ? newerPath() : debianPath();
+  const env = { ...process.env, ...options.env, PATH: [...(options.path ?? []), programs].join(":") };
   const launch = async (beforeStart?: RestartOptions["beforeStart"]): Promise<ChildProcess> => {
     const output = openSync(logFile, "a");
     const command = [program, "--config", join(directory, "config.toml")];
@@ -104,7 +127,7 @@ async function start(
     return child;
   };
   const ctr: PeerDaemon["ctr"] = (args, runOptions = {}) =>
-    runProgram(debianTool("ctr"), ["--address", address, ...args], {
+    runProgram(toolOf(release, "ctr"), ["--address", address, ...args], {
       ...runOptions,
       env: { ...env, ...runOptions.env },
     });

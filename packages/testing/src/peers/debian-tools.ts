@@ -23,6 +23,7 @@ const PLACES = {
   skopeo: "usr/bin/skopeo",
   strace: "usr/bin/strace",
   umoci: "usr/bin/umoci",
+  "xtables-legacy-multi": "usr/sbin/xtables-legacy-multi",
   zsh: "bin/zsh",
 } as const;
 
@@ -39,6 +40,8 @@ export type DebianTool = keyof typeof PLACES;
 export function debianTool(name: DebianTool): string {
   return unpacked(join(DEBIAN_ROOT, PLACES[name]));
 }
+
+const NEWER_ROOT = join(DEBIAN_ROOT, "..", "forky");
 
 const NEWER_PLACES = {
   containerd: "root/usr/bin/containerd",
@@ -59,7 +62,7 @@ export type NewerTool = keyof typeof NEWER_PLACES;
  * @throws failed_precondition - it is not unpacked; the message says how to get it
  */
 export function newerTool(name: NewerTool): string {
-  return unpacked(join(DEBIAN_ROOT, "..", "forky", NEWER_PLACES[name]));
+  return unpacked(join(NEWER_ROOT, NEWER_PLACES[name]));
 }
 
 function unpacked(path: string): string {
@@ -71,6 +74,12 @@ function unpacked(path: string): string {
 export function debianPath(): string {
   const places = ["usr/sbin", "usr/bin", "sbin", "bin"].map((part) => join(DEBIAN_ROOT, part));
   return [...places, process.env["PATH"] ?? ""].join(":");
+}
+
+/** This returns PATH with the programs of the newer Debian first, then Debian's. */
+export function newerPath(): string {
+  // What needs the libraries of its suite has a launcher in `bin`, and stands below `root` too.
+  return [join(NEWER_ROOT, "bin"), join(NEWER_ROOT, "root/usr/bin"), debianPath()].join(":");
 }
 
 /** This returns LD_LIBRARY_PATH for those of Debian's programs whose libraries are unpacked beside them. */
