@@ -3,10 +3,11 @@ import { sourceLabels } from "@berth/core/distribution-source";
 import type { KeyedLock } from "@berth/core/keyed-lock";
 import type { RegistryImage, StoredImages, TransferOptions } from "@berth/core/transfer";
 import { permissionDenied, wrapError } from "@berth/errors";
-import { EarlyUnpack, fetchImage, ingestRef, unpack } from "@berth/images";
+import { EarlyUnpack, fetchImage, unpack } from "@berth/images";
 import type { Descriptor } from "@berth/oci";
 import { isLayerType } from "@berth/oci";
 
+import { blobStep, wholeBlob } from "./blob-step.ts";
 import type { Followers } from "./followers.ts";
 import { IncomingBlobs } from "./incoming-blobs.ts";
 import { matchPlatforms } from "./match-platforms.ts";
@@ -45,10 +46,10 @@ export async function pullImage(
   const { onProgress, signal } = options;
   const shown = `OCI Registry (${reference})`;
   await using registry = await openRegistry(from.access, settings);
-  onProgress?.({ event: `Resolving from ${shown}`, name: reference });
+  onProgress?.({ event: `Resolving from ${shown}`, name: "" });
   const { descriptor: target } = await registry.resolve(reference, signal === undefined ? {} : { signal });
   await verifyImage(reference, target, settings, { signal });
-  onProgress?.({ event: `Pulling from ${shown}`, name: reference });
+  onProgress?.({ event: `Pulling from ${shown}`, name: "" });
   onProgress?.({ event: "fetching image content", name: reference, descriptor: target });
   const fetch = (
     descriptor: Descriptor,
@@ -57,7 +58,7 @@ export async function pullImage(
     registry.fetch(reference, descriptor, { offset, ...(cancelled && { signal: cancelled }) });
   await fetchAndUnpack(target, { ...request, fetch }, settings, shared, options);
   await storeImages(leased.stores.images, namesOf(target, to), options);
-  onProgress?.({ event: `Completed pull from ${shown}`, name: reference, descriptor: target });
+  onProgress?.({ event: `Completed pull from ${shown}`, name: "" });
 }
 
 async function verifyImage(
@@ -84,6 +85,7 @@ async function fetchAndUnpack(
 ): Promise<void> {
   const { content } = leased.stores;
   const { onProgress, signal } = options;
+  const stepOf = (blob: Descriptor) => blobStep(blob, target, from.reference);
   const incoming = new IncomingBlobs(content);
   const unpacks = unpackOptions(leased, to, settings, {
     ...options,
@@ -109,7 +111,7 @@ async function fetchAndUnpack(
         return await download();
       },
       onLayers: (layers) => {
-        for (const layer of layers) onProgress?.({ ...stepOf(layer, target), event: "waiting" });
+        for (const layer of layers) onProgress?.({ ...stepOf(layer), event: "waiting" });
         // What it takes to know the layers is stored by now.
         const plan = { entries: [target], documents: content };
         for (const unpacking of unpacks) early.push(undo.use(new EarlyUnpack(plan, unpacking)));
@@ -117,7 +119,7 @@ async function fetchAndUnpack(
       needsLayer: async (layer) => {
         if (unpacks.length === 0 || unpacks.some(({ remoteName }) => remoteName === undefined)) return true;
         for (const each of early) if (!(await each.isThere(layer.digest))) return true;
-        onProgress?.({ ...stepOf(layer, target), event: "already exists", progress: layer.size, total: layer.size });
+        onProgress?.({ ...stepOf(layer), event: "already exists", ...wholeBlob(layer) });
         return false;
       },
       onWriter: (descriptor, { localPath }, offset) => {
@@ -127,14 +129,14 @@ async function fetchAndUnpack(
       },
       onProgress: (descriptor, progress) => {
         incoming.reached(descriptor, progress);
-        onProgress?.({ ...stepOf(descriptor, target), event: "downloading", progress, total: descriptor.size });
+        onProgress?.({ ...stepOf(descriptor), event: "downloading", progress, total: descriptor.size });
       },
       onStored: (descriptor, state) => {
         incoming.complete(descriptor.digest);
         followed.ended(descriptor.digest);
         for (const each of early) each.stored(descriptor.digest);
         const event = state === "exists" ? "already exists" : "complete";
-        onProgress?.({ ...stepOf(descriptor, target), event, progress: descriptor.size, total: descriptor.size });
+        onProgress?.({ ...stepOf(descriptor), event, ...wholeBlob(descriptor) });
       },
     });
   } catch (error) {
@@ -144,9 +146,4 @@ async function fetchAndUnpack(
   for (const each of early) await each.finish();
   // Finds done what was done meanwhile, and tells why the rest cannot be.
   for (const unpacking of unpacks) await unpack(target, unpacking);
-}
-
-function stepOf(descriptor: Descriptor, target: Descriptor) {
-  const parents = descriptor.digest === target.digest ? [] : [ingestRef(target)];
-  return { name: ingestRef(descriptor), parents, descriptor };
 }

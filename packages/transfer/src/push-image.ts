@@ -1,9 +1,10 @@
 import type { RegistryImage, StoredImages, TransferOptions } from "@berth/core/transfer";
-import { findOne } from "./name-images.ts";
-import { ingestRef, pushImage as pushContents } from "@berth/images";
+import { pushImage as pushContents } from "@berth/images";
 import { parseReference } from "@berth/oci";
 
+import { blobStep, wholeBlob } from "./blob-step.ts";
 import { matchPlatforms } from "./match-platforms.ts";
+import { findOne } from "./name-images.ts";
 import type { LocalTransferOptions } from "./transfer-options.ts";
 import { openRegistry } from "./transfer-options.ts";
 import type { LeasedStores } from "./with-lease.ts";
@@ -19,11 +20,13 @@ export async function pushImage(
   const { reference } = to;
   const { content, images } = stores;
   const shown = `OCI Registry (${reference})`;
-  onProgress?.({ event: `Pushing to ${shown}`, name: reference });
-  const { target } = await findOne(images, from, { signal });
+  const { name, target } = await findOne(images, from, { signal });
+  onProgress?.({ event: `Pushing to ${shown}`, name: "" });
   const [tag = ""] = parseReference(reference).object.split("@");
   await using registry = await openRegistry(to.access, settings);
-  onProgress?.({ event: "pushing content", name: reference, descriptor: target });
+  onProgress?.({ event: "pushing content", name, descriptor: target });
+  // It comes last; what it describes has its place below it.
+  onProgress?.({ ...blobStep(target, target, name), event: "waiting", total: target.size });
   await pushContents(target, {
     content,
     signal,
@@ -31,7 +34,7 @@ export async function pushImage(
     ...(from.platforms.length > 0 && { platform: matchPlatforms(from.platforms) }),
     push: async (descriptor, sending) => {
       const isTarget = descriptor.digest === target.digest;
-      const step = { name: ingestRef(descriptor), parents: isTarget ? [] : [ingestRef(target)], descriptor };
+      const step = blobStep(descriptor, target, name);
       let progress = 0;
       const sent = await registry.push(reference, descriptor, content, {
         ...sending,
@@ -42,9 +45,9 @@ export async function pushImage(
         },
       });
       const event = sent ? "complete" : "already exists";
-      onProgress?.({ ...step, event, progress: descriptor.size, total: descriptor.size });
+      onProgress?.({ ...step, event, ...wholeBlob(descriptor) });
     },
   });
-  onProgress?.({ event: "pushed content", name: reference, descriptor: target });
-  onProgress?.({ event: `Completed push to ${shown}`, name: reference, descriptor: target });
+  onProgress?.({ event: "pushed content", name, descriptor: target });
+  onProgress?.({ event: `Completed push to ${shown}`, name: "", descriptor: target });
 }

@@ -7,6 +7,7 @@ import { ingestRef } from "@berth/images";
 import type { Digest } from "@berth/oci";
 import { formatPlatform, hostPlatform, only } from "@berth/oci";
 
+import { wholeBlob } from "./blob-step.ts";
 import type { LocalTransferOptions, UnpackChoice } from "./transfer-options.ts";
 import type { LeasedStores } from "./with-lease.ts";
 
@@ -45,8 +46,7 @@ export function unpackOptions(
     const inner = provider(stores.namespace, { lease, ...(layers && { layers }) });
     const applier: Applier = {
       async apply(layer, mounts, options = {}) {
-        const name = ingestRef(layer);
-        onProgress?.({ event: "extracting", name, descriptor: layer });
+        onProgress?.({ event: "extracting", name: ingestRef(layer), total: layer.size, descriptor: layer });
         const applied = await inner.apply(layer, mounts, { syncFs: false, ...options });
         // What was applied came from bytes that nobody has verified yet.
         await verified?.(layer.digest, { signal: options.signal });
@@ -62,8 +62,9 @@ export function unpackOptions(
       concurrency: isRemote ? 1 : (settings.unpackConcurrency?.(snapshotter) ?? 1),
       ...(isRemote && { remoteName: reference }),
       onLayer: (layer) => {
-        if (!told.has(layer.digest)) onProgress?.({ event: "extracted", name: ingestRef(layer), descriptor: layer });
+        if (told.has(layer.digest)) return;
         told.add(layer.digest);
+        onProgress?.({ event: "extracted", name: ingestRef(layer), ...wholeBlob(layer), descriptor: layer });
       },
       signal,
     };
