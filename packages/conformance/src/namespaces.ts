@@ -35,11 +35,13 @@ export const namespaceCases: readonly ConformanceCase<NamespaceSubject>[] = [
     },
   },
   {
-    name: "an unknown namespace has no labels, and none can be set",
+    name: "an unknown namespace has no labels and cannot be deleted; setting one brings it into being",
     async run({ namespaces }) {
       expect(await namespaces.labels(one)).toEqual(new Map());
-      await expectCode(namespaces.setLabel(one, "k", "v"), Code.NotFound);
       await expectCode(namespaces.delete(one), Code.NotFound);
+      await namespaces.setLabel(one, "k", "v");
+      expect(await Array.fromAsync(namespaces.list())).toEqual([one]);
+      expect(await namespaces.labels(one)).toEqual(new Map([["k", "v"]]));
     },
   },
   {

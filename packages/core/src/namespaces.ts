@@ -53,7 +53,7 @@ export interface NamespaceStore {
   create(name: Namespace, labels: Labels, options?: CallOptions): Promise<void>;
   /** This returns the labels, none for an unknown namespace: never not_found. */
   labels(name: Namespace, options?: CallOptions): Promise<Labels>;
-  /** This sets one label; the empty value deletes it. @throws not_found - no such namespace */
+  /** This sets one label and brings the namespace into being; the empty value deletes the label. @throws invalid_argument */
   setLabel(name: Namespace, key: string, value: string, options?: CallOptions): Promise<void>;
   /** This lists the names in byte order. */
   list(options?: CallOptions): AsyncIterable<Namespace>;

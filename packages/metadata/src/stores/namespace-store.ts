@@ -43,12 +43,13 @@ export class DatabaseNamespaceStore implements NamespaceStore {
   }
 
   async setLabel(name: Namespace, key: string, value: string, options: CallOptions = {}): Promise<void> {
+    parseNamespace(name);
     if (key === "") throw invalidArgument(`label key of namespace ${JSON.stringify(name)} must not be empty`);
     const change = new Map([[key, value]]);
     validateLabels(change);
     await this.#database.update((tx) => {
-      const labels = tx.get(namespaces, namespacePath(name));
-      if (labels === undefined) throw notFound(`namespace ${JSON.stringify(name)}`);
+      // Clients label a namespace before they write anything in it.
+      const labels = tx.get(namespaces, namespacePath(name)) ?? noLabels;
       tx.put(namespaces, namespacePath(name), storedLabels(new Map([...labels, ...change])));
       tx.emit(name, "/namespaces/update", NamespaceUpdateSchema, { name, labels: toProtoLabels(change) });
     }, options);
