@@ -2,7 +2,7 @@ import { parseGoDuration } from "@berth/core/go-duration";
 import { goDuration } from "@berth/plugin-core";
 import { z } from "zod";
 
-import type { GcSchedulerOptions } from "./gc/scheduler.ts";
+import type { GcScheduler, GcSchedulerOptions } from "./gc/scheduler.ts";
 
 /** Table of `metadata.v1 bolt`. */
 export const metadataConfig = z.strictObject({
@@ -34,11 +34,14 @@ export function schedulerOptions(config: SchedulerConfig): GcSchedulerOptions {
 }
 
 /** This returns what introspection shows of a scheduler, under containerd's names. */
-export function schedulerExports(config: SchedulerConfig): ReadonlyMap<string, string> {
+export function schedulerExports(
+  config: SchedulerConfig,
+  { options }: Pick<GcScheduler, "options">,
+): ReadonlyMap<string, string> {
   return new Map([
-    ["PauseThreshold", String(config.pause_threshold)],
-    ["DeletionThreshold", String(config.deletion_threshold)],
-    ["MutationThreshold", String(config.mutation_threshold)],
-    ["ScheduleDelay", config.schedule_delay],
+    ["PauseThreshold", String(options.pauseThreshold)],
+    ["DeletionThreshold", String(options.deletionThreshold)],
+    ["MutationThreshold", String(options.mutationThreshold)],
+    ["ScheduleDelay", options.scheduleDelayMs === 0 ? "0s" : config.schedule_delay],
   ]);
 }

@@ -45,7 +45,8 @@ export const gcPlugin: Plugin = definePlugin({
   config: schedulerConfig,
   init: ({ plugins, config, meta, resources, log }) => {
     if (!(plugins.metadata instanceof Metadata)) throw skipPlugin("the metadata store collects for itself");
-    for (const [name, value] of schedulerExports(config)) meta.exports.set(name, value);
-    return resources.use(new GcScheduler(plugins.metadata, { ...schedulerOptions(config), log }));
+    const scheduler = resources.use(new GcScheduler(plugins.metadata, { ...schedulerOptions(config), log }));
+    for (const [name, value] of schedulerExports(config, scheduler)) meta.exports.set(name, value);
+    return scheduler;
   },
 });

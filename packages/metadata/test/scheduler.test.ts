@@ -78,6 +78,22 @@ describe("GcScheduler", () => {
     expect(running.store.runs).toBe(2);
   });
 
+  it("leaves fewer deletions than the threshold to the next regular run, also after a long rest", async () => {
+    using running = start({ deletionThreshold: 3, pauseThreshold: 0.02 });
+    await vi.advanceTimersByTimeAsync(60_000);
+    running.store.commit(true);
+    await vi.advanceTimersByTimeAsync(240);
+    expect(running.store.runs).toBe(1);
+    await vi.advanceTimersByTimeAsync(10);
+    expect(running.store.runs).toBe(2);
+  });
+
+  it("keeps options within their limits", () => {
+    using running = start({ pauseThreshold: 7, mutationThreshold: -1, scheduleDelayMs: -5, startupDelayMs: -5 });
+    const expected = { pauseThreshold: 0.5, mutationThreshold: 0, scheduleDelayMs: 0, startupDelayMs: 0 };
+    expect(running.scheduler.options).toMatchObject(expected);
+  });
+
   it("counts mutations up to their threshold", async () => {
     using running = start({ mutationThreshold: 5 });
     await vi.advanceTimersByTimeAsync(1000);

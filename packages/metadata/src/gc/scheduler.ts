@@ -10,7 +10,7 @@ import type { GcStats } from "./collector.ts";
 export interface GcSchedulerOptions {
   /** The most of all time that collections may take, 0 … 0.5; 0 means once a second. */
   readonly pauseThreshold?: number;
-  /** So many deletions bring a collection at once; 0 leaves them to the next regular one. */
+  /** So many deletions bring a collection at once; fewer, or 0, leave them to the next regular one. */
   readonly deletionThreshold?: number;
   /** So many commits bring a collection; 0 for never. */
   readonly mutationThreshold?: number;
@@ -39,7 +39,8 @@ const RETRY_MS = 1000;
  */
 export class GcScheduler implements Disposable {
   readonly #metadata: Collectable;
-  readonly #options: Required<Omit<GcSchedulerOptions, "log">>;
+  /** What holds of the options that were given, each within its limits. */
+  readonly options: Required<Omit<GcSchedulerOptions, "log">>;
   readonly #log: Logger;
   readonly #resources = new DisposableStack();
   readonly #listeners = new Set<RunListener>();
@@ -58,7 +59,7 @@ export class GcScheduler implements Disposable {
   constructor(metadata: Collectable, options: GcSchedulerOptions = {}) {
     this.#metadata = metadata;
     this.#log = options.log ?? silentLogger;
-    this.#options = {
+    this.options = {
       pauseThreshold: Math.min(0.5, Math.max(0, options.pauseThreshold ?? 0.02)),
       deletionThreshold: options.deletionThreshold ?? 0,
       mutationThreshold: Math.max(0, options.mutationThreshold ?? 100),
@@ -67,7 +68,7 @@ export class GcScheduler implements Disposable {
     };
     this.#resources.use(metadata.onCommit((dirty) => this.#note(dirty)));
     this.#resources.use(metadata.scheduleWith((callOptions) => this.collect(callOptions)));
-    if (this.#options.startupDelayMs > 0) this.#arm(this.#options.startupDelayMs);
+    if (this.options.startupDelayMs > 0) this.#arm(this.options.startupDelayMs);
   }
 
   /** This asks for a collection and resolves when one that began after the call has ended. */
@@ -110,12 +111,12 @@ export class GcScheduler implements Disposable {
   /** This plans a run where something has happened that wants one earlier than planned. */
   #schedule(): void {
     if (this.#stopped || this.#running) return;
-    const { deletionThreshold, mutationThreshold, scheduleDelayMs } = this.#options;
+    const { deletionThreshold, mutationThreshold, scheduleDelayMs } = this.options;
     const deleted = deletionThreshold > 0 && this.#deletions >= deletionThreshold;
     const planned = this.#timer !== undefined;
-    const changed =
-      (deletionThreshold === 0 && this.#deletions > 0) ||
-      (mutationThreshold > 0 && this.#mutations >= mutationThreshold);
+    // After the first run a threshold only says what is collected at once: fewer deletions are for the next regular run.
+    const regular = deletionThreshold === 0 || this.#lastAt > 0;
+    const changed = (regular && this.#deletions > 0) || (mutationThreshold > 0 && this.#mutations >= mutationThreshold);
     if (!this.#triggered && !deleted && (planned || !changed)) return;
     // A change alone waits as long as it would for the next of regular runs.
     const delayMs = this.#triggered || deleted || this.#lastAt === 0 ? scheduleDelayMs : this.#intervalMs;
@@ -149,12 +150,12 @@ export class GcScheduler implements Disposable {
       this.#log.error("garbage collection failed", { error });
       for (const listener of this.#listeners) listener("failed");
       for (const waiter of waiters) waiter.reject(wrapError(error, "gc failed"));
-      this.#again(this.#lastAt === 0 ? this.#options.scheduleDelayMs : plannedAt - this.#lastAt + RETRY_MS);
+      this.#again(this.#lastAt === 0 ? this.options.scheduleDelayMs : plannedAt - this.#lastAt + RETRY_MS);
     }
   }
 
   #isWorthwhile(): boolean {
-    const { mutationThreshold } = this.#options;
+    const { mutationThreshold } = this.options;
     if (this.#lastAt === 0 || this.#triggered || this.#deletions > 0) return true;
     return mutationThreshold > 0 && this.#mutations >= mutationThreshold;
   }
@@ -164,7 +165,7 @@ export class GcScheduler implements Disposable {
     this.#runs++;
     this.#totalMs += stats.metadataMs;
     const averageMs = Math.max(MIN_AVERAGE_MS, this.#totalMs / this.#runs);
-    const { pauseThreshold } = this.#options;
+    const { pauseThreshold } = this.options;
     this.#intervalMs = pauseThreshold > 0 ? averageMs / pauseThreshold - averageMs : DEFAULT_INTERVAL_MS;
     for (const listener of this.#listeners) listener({ pauseMs: stats.metadataMs });
     this.#log.debug("garbage collected", { d: stats.metadataMs, removed: Object.fromEntries(stats.removed) });
