@@ -9,6 +9,7 @@ import {
   parseCodeName,
   toConnectError,
   unavailable,
+  withClass,
   wrapError,
 } from "./index.ts";
 
@@ -64,4 +65,14 @@ it("parseCodeName is the inverse of codeName for all sixteen", () => {
   const codes = Object.values(Code).filter((code) => typeof code === "number");
   expect(codes.map((code) => parseCodeName(codeName(code)))).toEqual(codes);
   expect(new Set(codes).size).toBe(16);
+});
+
+it.each([
+  ['image "x"', Code.NotFound, 'image "x": not found'],
+  ["task x not found", Code.NotFound, "task x not found"],
+  ["lease", Code.AlreadyExists, "lease: already exists"],
+  ["no namespace", Code.FailedPrecondition, "no namespace: failed precondition"],
+  ["a name", Code.InvalidArgument, "a name"],
+])("withClass(%j, %i) is %j", (text, code, expected) => {
+  expect(withClass(text, code)).toBe(expected);
 });

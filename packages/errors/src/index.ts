@@ -40,4 +40,4 @@ export {
   isUnknown,
 } from "./predicates.ts";
 export { fromSystemError, isSystemError, systemErrorCode } from "./system-error.ts";
-export { messageOf, toConnectError, wrapError } from "./wrap-error.ts";
+export { messageOf, toConnectError, withClass, wrapError } from "./wrap-error.ts";

@@ -1,4 +1,4 @@
-import { ConnectError } from "@connectrpc/connect";
+import { Code, ConnectError } from "@connectrpc/connect";
 
 import { codeOf } from "./error-class.ts";
 
@@ -6,6 +6,24 @@ import { codeOf } from "./error-class.ts";
 export function messageOf(error: unknown): string {
   if (error instanceof ConnectError) return error.rawMessage;
   return error instanceof Error ? error.message : String(error);
+}
+
+/** Classes that a text often leaves out although they are what its reader wants to know, in containerd's words. */
+const WORDS: ReadonlyMap<Code, string> = new Map([
+  [Code.NotFound, "not found"],
+  [Code.AlreadyExists, "already exists"],
+  [Code.FailedPrecondition, "failed precondition"],
+]);
+
+/**
+ * This is the text of an error as those see it who get nothing but a text, with its class where it does not say so itself. So it goes to
+ * other processes: Go's clients print it as it comes.
+ *
+ * @see github.com/containerd/errdefs pkg/errgrpc ToNative
+ */
+export function withClass(text: string, code: Code): string {
+  const words = WORDS.get(code);
+  return words === undefined || text.includes(words) ? text : `${text}: ${words}`;
 }
 
 /**

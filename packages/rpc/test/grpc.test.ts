@@ -120,7 +120,11 @@ describe.each(transports)("gRPC server called by %s", (_name, makeTransport) => 
         .unary(bytes("missing"))
         .catch((e: unknown) => e),
     );
-    expect([error.code, error.rawMessage, error.metadata.get("x-meta")]).toEqual([Code.NotFound, "größer 100% ", "m"]);
+    expect([error.code, error.rawMessage, error.metadata.get("x-meta")]).toEqual([
+      Code.NotFound,
+      "größer 100% : not found",
+      "m",
+    ]);
     expect(error.findDetails(StringValueSchema).map(({ value }) => value)).toEqual(["detail"]);
   });
 

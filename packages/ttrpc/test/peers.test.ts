@@ -115,7 +115,7 @@ describe("ttrpc call", () => {
         .unary(bytes("detail"))
         .catch((e: unknown) => e),
     );
-    expect([error.code, error.rawMessage]).toEqual([Code.AlreadyExists, "text"]);
+    expect([error.code, error.rawMessage]).toEqual([Code.AlreadyExists, "text: already exists"]);
     expect(error.findDetails(StringValueSchema).map(({ value }) => value)).toEqual(["d"]);
   });
 

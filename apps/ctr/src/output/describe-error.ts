@@ -1,11 +1,4 @@
-import { Code, codeOf, ConnectError, messageOf } from "@berth/errors";
-
-/** Classes that the text of an error often leaves out, in containerd's words. */
-const WORDS: ReadonlyMap<Code, string> = new Map([
-  [Code.NotFound, "not found"],
-  [Code.AlreadyExists, "already exists"],
-  [Code.FailedPrecondition, "failed precondition"],
-]);
+import { ConnectError, messageOf, withClass } from "@berth/errors";
 
 /** This tells an error in one line, with its class where that is what a reader wants to know. */
 export function describeError(error: unknown): string {
@@ -13,8 +6,7 @@ export function describeError(error: unknown): string {
   const text = messageOf(error)
     .trim()
     .replace(/\s*\n\s*/g, "; ");
-  const words = error instanceof ConnectError ? WORDS.get(codeOf(error)) : undefined;
-  return words === undefined || text.includes(words) ? text : `${text}: ${words}`;
+  return error instanceof ConnectError ? withClass(text, error.code) : text;
 }
 
 /** The failure that came first, and that of the cleaning up after it. */

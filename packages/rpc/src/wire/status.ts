@@ -1,6 +1,7 @@
 import { Code, ConnectError, decodeBinaryHeader, encodeBinaryHeader } from "@connectrpc/connect";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { StatusSchema } from "@berth/api/google/rpc/status";
+import { withClass } from "@berth/errors";
 
 /** Header values as `node:http2` gives and takes them. */
 export type WireHeaders = Record<string, string | string[] | undefined>;
@@ -27,11 +28,9 @@ export function isMetadataHeader(name: string): boolean {
 
 /** This writes an error as gRPC trailers: status, percent-encoded message, details, and the error's own metadata. */
 export function encodeStatus(error: ConnectError): WireHeaders {
-  const trailers: WireHeaders = {
-    "grpc-status": String(error.code),
-    "grpc-message": percentEncode(error.rawMessage),
-  };
-  if (error.details.length > 0) trailers["grpc-status-details-bin"] = encodeDetails(error);
+  const message = withClass(error.rawMessage, error.code);
+  const trailers: WireHeaders = { "grpc-status": String(error.code), "grpc-message": percentEncode(message) };
+  if (error.details.length > 0) trailers["grpc-status-details-bin"] = encodeDetails(error, message);
   if (!error.isWireError) addMetadata(trailers, error.metadata);
   return trailers;
 }
@@ -43,7 +42,7 @@ export function addMetadata(target: WireHeaders, metadata: Headers): void {
   });
 }
 
-function encodeDetails(error: ConnectError): string {
+function encodeDetails(error: ConnectError, message: string): string {
   const details = error.details.map((detail) =>
     "desc" in detail
       ? {
@@ -52,10 +51,7 @@ function encodeDetails(error: ConnectError): string {
         }
       : { typeUrl: `type.googleapis.com/${detail.type}`, value: detail.value },
   );
-  return encodeBinaryHeader(
-    create(StatusSchema, { code: error.code, message: error.rawMessage, details }),
-    StatusSchema,
-  );
+  return encodeBinaryHeader(create(StatusSchema, { code: error.code, message, details }), StatusSchema);
 }
 
 /** This returns the error that trailers (or trailers sent as headers) announce, `undefined` when they say OK or nothing. */

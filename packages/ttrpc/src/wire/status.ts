@@ -2,13 +2,14 @@ import { create } from "@bufbuild/protobuf";
 import { anyPack } from "@bufbuild/protobuf/wkt";
 import type { Status } from "@berth/api/google/rpc/status";
 import { StatusSchema } from "@berth/api/google/rpc/status";
+import { withClass } from "@berth/errors";
 import { Code, ConnectError } from "@connectrpc/connect";
 
 /** This writes an error as the status of a response, with its details. */
 export function toProtoStatus(error: ConnectError): Status {
   return create(StatusSchema, {
     code: error.code,
-    message: error.rawMessage,
+    message: withClass(error.rawMessage, error.code),
     details: error.details.map((detail) =>
       "desc" in detail
         ? anyPack(detail.desc, create(detail.desc, detail.value))
