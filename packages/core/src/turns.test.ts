@@ -33,3 +33,15 @@ it("run gives the turn on when its work fails, and not before it ends", async ()
   await Promise.all([failed, next]);
   expect(order.toSorted()).toEqual(["failed", "next"]);
 });
+
+it("tryAcquire takes no turn from those who wait", async () => {
+  const turns = new Turns(1);
+  const first = turns.tryAcquire();
+  expect(first).toBeDefined();
+  expect(turns.tryAcquire()).toBeUndefined();
+  const waiting = turns.acquire();
+  first?.[Symbol.dispose]();
+  expect(turns.tryAcquire()).toBeUndefined();
+  (await waiting)[Symbol.dispose]();
+  expect(turns.tryAcquire()).toBeDefined();
+});

@@ -9,8 +9,26 @@ export class Turns {
 
   /** This resolves when it is the caller's turn, which lasts until the result is disposed. */
   async acquire(): Promise<Disposable> {
-    if (this.#free > 0) this.#free--;
-    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    const now = this.tryAcquire();
+    if (now !== undefined) return now;
+    await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    return this.#turn();
+  }
+
+  /** This begins a turn if nobody is to be waited for. */
+  tryAcquire(): Disposable | undefined {
+    if (this.#free === 0) return undefined;
+    this.#free--;
+    return this.#turn();
+  }
+
+  /** This does `work` in a turn of its own, which ends with it, whatever the outcome. */
+  async run<T>(work: () => Promise<T>): Promise<T> {
+    using _turn = await this.acquire();
+    return await work();
+  }
+
+  #turn(): Disposable {
     let held = true;
     return {
       [Symbol.dispose]: () => {
@@ -21,11 +39,5 @@ export class Turns {
         else next();
       },
     };
-  }
-
-  /** This does `work` in a turn of its own, which ends with it, whatever the outcome. */
-  async run<T>(work: () => Promise<T>): Promise<T> {
-    using _turn = await this.acquire();
-    return await work();
   }
 }

@@ -25,14 +25,15 @@ export async function* contentFrom(
   }
 }
 
-/** A range that is not the one asked for would be taken for it. */
-function checkRange(response: HttpResponse, offset: number, { digest }: Descriptor): void {
+/** A range that is not the one asked for, or one of other content, would be taken for it. */
+function checkRange(response: HttpResponse, offset: number, { digest, size }: Descriptor): void {
   const range = response.header("content-range") ?? "";
-  const start = /^bytes (\d+)-/.exec(range)?.[1];
-  if (start === undefined || Number(start) !== offset) {
+  const [, start, total] = /^bytes (\d+)-\d+(?:\/(\d+|\*))?$/.exec(range) ?? [];
+  const isOther = total !== undefined && total !== "*" && Number(total) !== size;
+  if (start === undefined || Number(start) !== offset || isOther) {
     void response.discard();
     throw failedPrecondition(
-      `fetch ${digest}: asked for bytes from ${offset}, ${response.url.host} sends ${JSON.stringify(range)}`,
+      `fetch ${digest}: asked for bytes from ${offset} of ${size}, ${response.url.host} sends ${JSON.stringify(range)}`,
     );
   }
 }

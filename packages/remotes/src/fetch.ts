@@ -15,6 +15,8 @@ import { contentFrom } from "./content-from.ts";
 import { fetchElsewhere } from "./fetch-elsewhere.ts";
 import type { RegistryHost } from "./hosts/registry-host.ts";
 import type { HttpResponse } from "./http/exchange.ts";
+import type { PartSettings, Stretch } from "./parts-ahead.ts";
+import { PartsAhead } from "./parts-ahead.ts";
 import type { RateLimit } from "./rate-limit.ts";
 import { registryError } from "./registry-error.ts";
 import type { RegistryRequests } from "./registry-requests.ts";
@@ -33,6 +35,8 @@ export interface FetchSource {
   readonly requests: RegistryRequests;
   readonly hosts: readonly RegistryHost[];
   readonly limit: RateLimit | undefined;
+  /** Absent: everything comes in one piece. */
+  readonly parts?: PartSettings | undefined;
 }
 
 /**
@@ -58,18 +62,21 @@ export async function* fetchContent(
     yield inline.subarray(offset);
     return;
   }
+  const { parts } = source;
+  await using ahead =
+    parts === undefined || size - offset <= parts.bytes
+      ? undefined
+      : new PartsAhead(size, parts, (stretch, call) => openPart(source, descriptor, stretch, call), options);
   for (let [fruitless, isFirst] = [0, true]; offset < size; isFirst = false) {
     const before = offset;
     try {
-      for await (const chunk of openAt(source, descriptor, offset, { ...options, isFirst })) {
+      for await (const chunk of ahead?.take(offset) ??
+        readOn(source, descriptor, offset, { ...options, isFirst, ahead })) {
         if (offset + chunk.length > size)
           throw failedPrecondition(`fetch ${descriptor.digest}: more than ${size} bytes come`);
         offset += chunk.length;
-        await source.limit?.pass(chunk.length, options);
         yield chunk;
       }
-      if (offset < size)
-        throw unavailable(`fetch ${descriptor.digest}: the connection ended after ${offset} of ${size} bytes`);
     } catch (error) {
       options.signal?.throwIfAborted();
       if (!isUnavailable(error) && !isDeadlineExceeded(error)) throw error;
@@ -86,21 +93,71 @@ function inlineData({ data, size }: Descriptor): Uint8Array | undefined {
   return bytes.length === size ? bytes : undefined;
 }
 
-async function* openAt(
+/** How one piece of a download is read. */
+interface ReadOnOptions extends CallOptions {
+  readonly isFirst: boolean;
+  readonly ahead: PartsAhead | undefined;
+}
+
+/** This reads from an offset on: to the end, or to where a part begins that is fetched already. */
+async function* readOn(
   source: FetchSource,
   descriptor: Descriptor,
   offset: number,
-  options: CallOptions & { readonly isFirst: boolean },
+  { isFirst, ahead, ...options }: ReadOnOptions,
 ): AsyncIterable<Uint8Array> {
-  const elsewhere = options.isFirst ? await fetchElsewhere(source.requests, descriptor, offset, options) : undefined;
-  yield* elsewhere ?? contentFrom(await openAnywhere(source, descriptor, offset, options), descriptor, offset);
+  const { size, digest } = descriptor;
+  using _turn = ahead && (await source.parts?.requests.acquire());
+  const elsewhere = isFirst ? await fetchElsewhere(source.requests, descriptor, offset, options) : undefined;
+  const stretch = ahead?.stretchFrom(offset) ?? { from: offset, to: size };
+  const response = elsewhere ? undefined : await openAnywhere(source, descriptor, stretch, options);
+  const isPart = response?.status === 206;
+  if (response?.status === 200) ahead?.stop();
+  let at = offset;
+  for await (const chunk of elsewhere ?? (response && contentFrom(response, descriptor, offset)) ?? []) {
+    await source.limit?.pass(chunk.length, options);
+    // From the end of this piece on, or from where it will not have come for a while.
+    if (isPart) ahead?.fill(stretch.to < size ? stretch.to : at + chunk.length + (source.parts?.bytes ?? 0));
+    const end = ahead?.limitFrom(offset) ?? size;
+    // What is too much of all is for the caller to refuse.
+    const wanted = end === size ? chunk : chunk.subarray(0, Math.max(0, end - at));
+    at += wanted.length;
+    yield wanted;
+    if (at === end && end < stretch.to) return;
+  }
+  if (at < (isPart ? stretch.to : size))
+    throw unavailable(`fetch ${digest}: the connection ended after ${at} of ${size} bytes`);
+}
+
+/** This opens one part of content; `undefined` when the server gives all instead. */
+async function openPart(
+  source: FetchSource,
+  descriptor: Descriptor,
+  stretch: Stretch,
+  options: CallOptions,
+): Promise<AsyncIterable<Uint8Array> | undefined> {
+  const response = await openAnywhere(source, descriptor, stretch, options);
+  if (response.status === 206) return limited(source, contentFrom(response, descriptor, stretch.from), options);
+  await response.discard();
+  return undefined;
+}
+
+async function* limited(
+  { limit }: FetchSource,
+  chunks: AsyncIterable<Uint8Array>,
+  options: CallOptions,
+): AsyncIterable<Uint8Array> {
+  for await (const chunk of chunks) {
+    await limit?.pass(chunk.length, options);
+    yield chunk;
+  }
 }
 
 /** Manifests are looked for among manifests, then, like everything else, among blobs. */
 async function openAnywhere(
   source: FetchSource,
   descriptor: Descriptor,
-  offset: number,
+  stretch: Stretch,
   options: CallOptions,
 ): Promise<HttpResponse> {
   const isManifest = isIndexType(descriptor.mediaType) || isManifestType(descriptor.mediaType);
@@ -108,7 +165,7 @@ async function openAnywhere(
     askHosts(
       source.hosts,
       ["pull"],
-      (host, isLast) => openOn(source, { host, isLast, kind }, descriptor, offset, options),
+      (host, isLast) => openOn(source, { host, isLast, kind }, descriptor, stretch, options),
       options,
     );
   if (!isManifest) return await open("blobs");
@@ -121,14 +178,14 @@ async function openAnywhere(
 }
 
 async function openOn(
-  { requests }: FetchSource,
+  { requests, parts }: FetchSource,
   {
     host,
     isLast,
     kind,
   }: { readonly host: RegistryHost; readonly isLast: boolean; readonly kind: "manifests" | "blobs" },
-  { mediaType, digest }: Descriptor,
-  offset: number,
+  { mediaType, digest, size }: Descriptor,
+  { from, to }: Stretch,
   options: CallOptions,
 ): Promise<HttpResponse> {
   const response = await requests.send(host, {
@@ -136,7 +193,10 @@ async function openOn(
     path: `/${kind}/${digest}`,
     headers: {
       accept: `${mediaType}, */*`,
-      ...(offset > 0 && { range: `bytes=${offset}-` }),
+      // Also of all, where parts are wanted: the answer says whether the server gives any.
+      ...((from > 0 || to < size || (parts && size > parts.bytes)) && {
+        range: `bytes=${from}-${to < size ? to - 1 : ""}`,
+      }),
     },
     scopes: [repositoryScope(requests.repository, "pull")],
     isLast,

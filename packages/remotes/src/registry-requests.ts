@@ -71,12 +71,13 @@ export class RegistryRequests {
         await sleep(wait, undefined, { signal: request.signal });
         continue;
       }
-      const { response, authorized } = sent;
+      const { response, authorization } = sent;
       if (isFinal) return response;
       const { status } = response;
       if (status === 401) {
-        if (authorized) refusals += 1;
-        const challenge = { headers: response.headers("www-authenticate"), scopes: request.scopes, refusals };
+        if (authorization !== undefined) refusals += 1;
+        const { scopes } = request;
+        const challenge = { headers: response.headers("www-authenticate"), scopes, refusals, refused: authorization };
         if (!(await this.#authorizer.challenged(host, challenge, request))) return response;
         await response.discard();
         continue;
@@ -110,7 +111,7 @@ export class RegistryRequests {
     host: RegistryHost,
     request: RegistryRequest,
     isFinal: boolean,
-  ): Promise<{ readonly response: HttpResponse; readonly authorized: boolean } | undefined> {
+  ): Promise<{ readonly response: HttpResponse; readonly authorization: string | undefined } | undefined> {
     const authorization = await this.#authorizer.authorization(host, request.scopes, this.#connections);
     const url = this.#urlOf(host, request);
     // A location that the host gave may be elsewhere, or without TLS: what authorises requests to the host stays with it.
@@ -125,7 +126,7 @@ export class RegistryRequests {
     try {
       const { method, body, signal } = request;
       const response = await exchange(this.#poolOf(host), { method, url, headers, signal, ...(body && { body }) });
-      return { response, authorized: authorization !== undefined };
+      return { response, authorization };
     } catch (error) {
       if (host.triesTls === true && url.protocol === "https:" && isNotTls(error)) {
         this.#plain.add(host.host);

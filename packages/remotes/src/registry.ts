@@ -1,6 +1,7 @@
 import { silentLogger } from "@berth/core/log";
 import type { ContentProvider } from "@berth/core/content";
 import type { Logger } from "@berth/core/log";
+import { Turns } from "@berth/core/turns";
 import { invalidArgument } from "@berth/errors";
 import type { Descriptor, Digest, Reference } from "@berth/oci";
 import { isDigest, parseReference, referenceHost } from "@berth/oci";
@@ -13,6 +14,8 @@ import { defaultHost } from "./hosts/default-host.ts";
 import { hostsFromDirectory } from "./hosts/hosts-directory.ts";
 import type { RegistryHost, TlsSettings } from "./hosts/registry-host.ts";
 import { Connections } from "./http/connections.ts";
+import { PART_MEMORY_BYTES, PartMemory } from "./part-memory.ts";
+import type { PartSettings } from "./parts-ahead.ts";
 import type { RateLimit } from "./rate-limit.ts";
 import type { PushOptions } from "./push.ts";
 import { pushContent } from "./push.ts";
@@ -23,6 +26,8 @@ import type { ResolveOptions } from "./resolve.ts";
 import { resolveObject } from "./resolve.ts";
 
 const REPOSITORY = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$/;
+const MAX_PART_BYTES = 8 << 20;
+const DEFAULT_REQUESTS = 3;
 const TAG = /^\w[\w.-]{0,127}$/;
 
 /** How registries are reached. */
@@ -38,6 +43,12 @@ export interface RegistryOptions {
   readonly headers?: ReadonlyMap<string, readonly string[]>;
   /** Shared by all downloads of all clients that have it. */
   readonly downloadLimit?: RateLimit;
+  /** Downloads of more than so many bytes come in parts of that size, at most 8 MiB, several at once; absent: each in one piece. */
+  readonly partBytes?: number;
+  /** With `partBytes`: requests of all downloads together that are under way at once; 3. */
+  readonly maxRequests?: number;
+  /** With `partBytes`: for parts that come before their turn; shared by all clients that have it. Absent: 32 MiB for this one. */
+  readonly partMemory?: PartMemory;
   readonly userAgent?: string;
   readonly log?: Logger;
 }
@@ -57,6 +68,7 @@ export class RegistryClient implements AsyncDisposable {
   readonly #options: RegistryOptions;
   readonly #connections = new Connections();
   readonly #authorizer: Authorizer;
+  readonly #parts: PartSettings | undefined;
   readonly #hosts = new Map<string, Promise<readonly RegistryHost[]>>();
   /** By the names of repositories, registry included. */
   readonly #requests = new Map<string, RegistryRequests>();
@@ -64,6 +76,7 @@ export class RegistryClient implements AsyncDisposable {
   constructor(options: RegistryOptions = {}) {
     this.#options = options;
     this.#authorizer = new Authorizer(options.credentials);
+    this.#parts = options.partBytes === undefined ? undefined : partSettings(options.partBytes, options);
   }
 
   /**
@@ -81,7 +94,8 @@ export class RegistryClient implements AsyncDisposable {
   /** This downloads what a descriptor describes, from the repository of `name`; errors as `fetchContent`. */
   async *fetch(name: string, descriptor: Descriptor, options: FetchOptions = {}): AsyncIterable<Uint8Array> {
     const { requests, hosts } = await this.#open(name);
-    yield* fetchContent({ requests, hosts, limit: this.#options.downloadLimit }, descriptor, options);
+    const source = { requests, hosts, limit: this.#options.downloadLimit, parts: this.#parts };
+    yield* fetchContent(source, descriptor, options);
   }
 
   /** This uploads to the repository of `name`; a manifest also gets the tag of the name, if `object` says so. Errors as `pushContent`. */
@@ -156,6 +170,14 @@ export class RegistryClient implements AsyncDisposable {
     if (headers === undefined) return hosts;
     return hosts.map((host) => ({ ...host, headers: new Map([...headers, ...host.headers]) }));
   }
+}
+
+function partSettings(bytes: number, { maxRequests, partMemory }: RegistryOptions): PartSettings {
+  return {
+    bytes: Math.min(bytes, MAX_PART_BYTES),
+    requests: new Turns(maxRequests ?? DEFAULT_REQUESTS),
+    memory: partMemory ?? new PartMemory(PART_MEMORY_BYTES),
+  };
 }
 
 function withOptions(

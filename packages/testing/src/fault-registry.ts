@@ -3,10 +3,11 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 
-import type { Descriptor } from "@berth/oci";
+import type { Descriptor, DigestAlgorithm } from "@berth/oci";
+import { digestAlgorithm } from "@berth/oci";
 
 import { FaultUploads } from "./fault-uploads.ts";
-import { sha256 } from "./image-builder.ts";
+import { digestBytes } from "./image-builder.ts";
 import type { RegistryFault, RegistryRequestRecord } from "./registry-fault.ts";
 
 /** A registry in memory that fails on demand. Disposing it cuts its connections. */
@@ -15,8 +16,8 @@ export interface FaultRegistry extends AsyncDisposable {
   readonly requests: readonly RegistryRequestRecord[];
   /** Asked for each request; nothing goes wrong while it is absent. */
   fault: ((request: RegistryRequestRecord) => RegistryFault | undefined) | undefined;
-  /** This adds content, as a manifest when it has the media type of one. */
-  add(bytes: Uint8Array, mediaType?: string): Descriptor;
+  /** This adds content, as a manifest when it has the media type of one, under a digest of sha256 or another algorithm. */
+  add(bytes: Uint8Array, mediaType?: string, algorithm?: DigestAlgorithm): Descriptor;
   /** This lets a tag, of any repository, stand for a manifest. */
   tag(tag: string, descriptor: Descriptor): void;
   /** This returns what is stored under a digest or a tag. */
@@ -43,8 +44,8 @@ export async function startFaultRegistry(): Promise<FaultRegistry> {
   });
   const uploads = new FaultUploads({
     has: (digest) => contents.has(digest),
-    add(bytes, mediaType, tag) {
-      const descriptor = registry.add(bytes, mediaType || OCTETS);
+    add(bytes, { mediaType, digest, tag }) {
+      const descriptor = registry.add(bytes, mediaType || OCTETS, digest && digestAlgorithm(digest));
       if (tag !== undefined) registry.tag(tag, descriptor);
     },
   });
@@ -55,8 +56,8 @@ export async function startFaultRegistry(): Promise<FaultRegistry> {
     host: `127.0.0.1:${(server.address() as AddressInfo).port}`,
     requests,
     fault: undefined,
-    add(bytes, mediaType = OCTETS) {
-      const descriptor = { mediaType, digest: sha256(bytes), size: bytes.length };
+    add(bytes, mediaType = OCTETS, algorithm = "sha256") {
+      const descriptor = { mediaType, digest: digestBytes(bytes, algorithm), size: bytes.length };
       contents.set(descriptor.digest, { bytes, descriptor });
       return descriptor;
     },
@@ -120,10 +121,11 @@ function partOf(
   { headers }: RegistryRequestRecord,
   fault: RegistryFault | undefined,
 ): { readonly bytes: Uint8Array; readonly range?: string } {
-  const start = Number(/^bytes=(\d+)-$/.exec(headers.range ?? "")?.[1] ?? Number.NaN);
-  if (Number.isNaN(start) || fault?.kind === "ignore-range") return { bytes };
-  const from = fault?.kind === "wrong-range" ? start + 1 : start;
-  return { bytes: bytes.subarray(from), range: `bytes ${from}-${bytes.length - 1}/${bytes.length}` };
+  const [, start, end] = /^bytes=(\d+)-(\d*)$/.exec(headers.range ?? "") ?? [];
+  if (start === undefined || fault?.kind === "ignore-range") return { bytes };
+  const from = fault?.kind === "wrong-range" ? Number(start) + 1 : Number(start);
+  const part = bytes.subarray(from, end ? Number(end) + 1 : bytes.length);
+  return { bytes: part, range: `bytes ${from}-${from + part.length - 1}/${bytes.length}` };
 }
 
 function send(response: ServerResponse, bytes: Uint8Array, fault: RegistryFault | undefined): void {

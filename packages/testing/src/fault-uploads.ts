@@ -1,13 +1,16 @@
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 
-import { sha256 } from "./image-builder.ts";
+import type { Digest } from "@berth/oci";
+import { digestAlgorithm, isDigest, parseDigest } from "@berth/oci";
+
+import { digestBytes } from "./image-builder.ts";
 import type { RegistryFault, RegistryRequestRecord } from "./registry-fault.ts";
 
 /** What uploads are kept in. */
 interface Contents {
   has(digest: string): boolean;
-  add(bytes: Uint8Array, mediaType: string, tag?: string): void;
+  add(bytes: Uint8Array, as: { readonly mediaType: string; readonly digest?: Digest; readonly tag?: string }): void;
 }
 
 const SESSION = "/blobs/uploads/";
@@ -66,14 +69,19 @@ export class FaultUploads {
     request: IncomingMessage,
   ): void {
     const bytes = Buffer.concat(parts);
+    const name = path.split("/").at(-1) ?? "";
     const wanted = query.get("digest");
-    const digest = sha256(bytes);
+    const known = [wanted, name].find((text) => text !== null && isDigest(text));
+    const digest = digestBytes(bytes, known ? digestAlgorithm(parseDigest(known)) : "sha256");
     if (wanted !== null && wanted !== digest) {
       response.writeHead(400).end('{"errors":[{"code":"DIGEST_INVALID","message":"other bytes"}]}');
       return;
     }
-    const name = path.split("/").at(-1) ?? "";
-    this.#contents.add(bytes, headers["content-type"] ?? "", wanted === null ? name : undefined);
+    this.#contents.add(bytes, {
+      mediaType: headers["content-type"] ?? "",
+      digest,
+      ...(wanted === null && name !== digest && { tag: name }),
+    });
     // A registry that has stored it, and whose answer is lost, knows the session no more.
     this.#sessions.delete(path);
     if (fault?.kind === "lose-answer") request.socket.resetAndDestroy();

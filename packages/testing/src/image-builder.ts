@@ -3,7 +3,7 @@ import { gzipSync } from "node:zlib";
 
 import type { TarEntryWithContent } from "@berth/archive";
 import { writeTar } from "@berth/archive";
-import type { Descriptor, Digest } from "@berth/oci";
+import type { Descriptor, Digest, DigestAlgorithm } from "@berth/oci";
 import { formatDigest, hostPlatform, MediaType } from "@berth/oci";
 
 /** What to put into an image. */
@@ -15,6 +15,8 @@ export interface ImageRecipe {
   /** The `config` object of the image configuration. */
   readonly config?: Readonly<Record<string, unknown>>;
   readonly compression?: "gzip" | "none";
+  /** Of the digests of blobs; sha256. */
+  readonly algorithm?: DigestAlgorithm;
 }
 
 /** An image with everything that a test may compare. */
@@ -33,7 +35,7 @@ export interface BuiltImage {
 export async function buildImage(recipe: ImageRecipe): Promise<BuiltImage> {
   const blobs = new Map<Digest, Uint8Array>();
   const store = (mediaType: string, bytes: Uint8Array): Descriptor => {
-    const digest = sha256(bytes);
+    const digest = digestBytes(bytes, recipe.algorithm ?? "sha256");
     blobs.set(digest, bytes);
     return { mediaType, digest, size: bytes.length };
   };
@@ -54,7 +56,12 @@ export async function buildImage(recipe: ImageRecipe): Promise<BuiltImage> {
 
 /** This returns the digest of bytes. */
 export function sha256(bytes: Uint8Array): Digest {
-  return formatDigest("sha256", createHash("sha256").update(bytes).digest("hex"));
+  return digestBytes(bytes, "sha256");
+}
+
+/** This returns the digest of bytes, by an algorithm. */
+export function digestBytes(bytes: Uint8Array, algorithm: DigestAlgorithm): Digest {
+  return formatDigest(algorithm, createHash(algorithm).update(bytes).digest("hex"));
 }
 
 function imageConfig({ config }: ImageRecipe, diffIds: readonly Digest[]): unknown {

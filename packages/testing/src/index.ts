@@ -9,7 +9,7 @@ export { seededRandom } from "./faults/seeded-random.ts";
 export type { CallTracer, TraceOptions } from "./faults/trace-calls.ts";
 export { countCalls, traceCalls } from "./faults/trace-calls.ts";
 export type { BuiltImage, ImageRecipe } from "./image-builder.ts";
-export { buildImage, sha256 } from "./image-builder.ts";
+export { buildImage, digestBytes, sha256 } from "./image-builder.ts";
 export type { ImageFiles } from "./image-file.ts";
 export { makeErofsImage, makeExt4Image } from "./image-file.ts";
 export { MemoryContentStore } from "./memory-content-store.ts";

@@ -22,6 +22,19 @@ interface Bearer {
 }
 
 /** What a host has asked for, once it has. */
+const BEARER = "Bearer ";
+
+/** A request that was answered with 401. */
+interface Refusal {
+  /** Its challenges. */
+  readonly headers: readonly string[];
+  readonly scopes: readonly string[];
+  /** How many attempts with an authorisation were refused: after the first a token is thrown away, and a password wrong. */
+  readonly refusals: number;
+  /** The authorisation of this one. */
+  readonly refused: string | undefined;
+}
+
 type Scheme = { readonly kind: "fixed"; readonly value: string } | Bearer;
 
 /**
@@ -47,28 +60,23 @@ export class Authorizer {
     if (scheme === undefined) return undefined;
     if (scheme.kind === "fixed") return scheme.value;
     const token = await this.#token(host, scheme, scopes, connections);
-    return `Bearer ${token.value}`;
+    return `${BEARER}${token.value}`;
   }
 
   /**
    * This takes the challenges of a 401 and returns whether another attempt makes sense.
    *
-   * @param refusals how many requests with an authorisation were refused: after the first a token is thrown away, and a password wrong
    * @throws unauthenticated - credentials are needed or wrong; permission_denied - a token does not go that far
    */
   async challenged(
     host: RegistryHost,
-    {
-      headers,
-      scopes,
-      refusals,
-    }: { readonly headers: readonly string[]; readonly scopes: readonly string[]; readonly refusals: number },
+    { headers, scopes, refusals, refused }: Refusal,
     options: CallOptions = {},
   ): Promise<boolean> {
     const challenges = parseChallenges(headers);
     for (const challenge of challenges) {
       if (challenge.scheme === "bearer" && challenge.parameters.has("realm")) {
-        return await this.#takeBearer(host, { challenge, scopes, refusals }, options);
+        return await this.#takeBearer(host, { challenge, scopes, refusals, refused }, options);
       }
       if (challenge.scheme === "basic") {
         const credentials = await this.#find(host, options);
@@ -95,18 +103,14 @@ export class Authorizer {
 
   async #takeBearer(
     host: RegistryHost,
-    {
-      challenge,
-      scopes,
-      refusals,
-    }: { readonly challenge: Challenge; readonly scopes: readonly string[]; readonly refusals: number },
+    { challenge, scopes, refusals, refused }: Omit<Refusal, "headers"> & { readonly challenge: Challenge },
     options: CallOptions,
   ): Promise<boolean> {
     const { parameters } = challenge;
     if (refusals > 0 && parameters.get("error") === "insufficient_scope")
       throw permissionDenied(`${host.host}: the user may not ${scopes.join(", ")}`);
     if (refusals > 1) throw unauthenticated(`${host.host} refuses the token that its token server gave`);
-    this.#tokens.drop(tokenKey(host, scopes));
+    if (refused !== undefined) this.#tokens.drop(tokenKey(host, scopes), refused.slice(BEARER.length));
     const credentials = await this.#find(host, options);
     if (this.#takesHeader(host, credentials, refusals)) return true;
     const realm = checkRealm(parameters.get("realm") ?? "", host, credentials);

@@ -2,6 +2,8 @@ import type { Token } from "./fetch-token.ts";
 
 interface Entry {
   readonly promise: Promise<Token>;
+  /** Of a token that is there. */
+  value?: string;
   /** Of a token that is there; unknown while it is fetched. */
   expiresAt: number;
 }
@@ -17,17 +19,18 @@ export class TokenCache {
     const entry: Entry = { promise: fetch(), expiresAt: Infinity };
     this.#entries.set(key, entry);
     entry.promise.then(
-      ({ expiresAt }) => {
+      ({ expiresAt, value }) => {
         entry.expiresAt = expiresAt;
+        entry.value = value;
       },
       () => this.#forget(key, entry),
     );
     return entry.promise;
   }
 
-  /** This makes the next call fetch a new one. */
-  drop(key: string): void {
-    this.#entries.delete(key);
+  /** This makes the next call fetch a new one, unless that has happened since the token was used: others may have been refused with it too. */
+  drop(key: string, value: string): void {
+    if (this.#entries.get(key)?.value === value) this.#entries.delete(key);
   }
 
   #forget(key: string, entry: Entry): void {
