@@ -29,6 +29,8 @@ export {
 } from "./peers/debian-tools.ts";
 export type { TreeEntry } from "./peers/list-tree.ts";
 export { listTree } from "./peers/list-tree.ts";
+export type { PrivateNetwork } from "./peers/private-network.ts";
+export { privateNetwork } from "./peers/private-network.ts";
 export type { RegistryFault, RegistryRequestRecord } from "./registry-fault.ts";
 export type { RegistryRelay, RelayedRequest } from "./peers/registry-relay.ts";
 export { startRegistryRelay } from "./peers/registry-relay.ts";

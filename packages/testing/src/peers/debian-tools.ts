@@ -27,7 +27,8 @@ const PLACES = {
   zsh: "bin/zsh",
 } as const;
 
-const MULTIARCH = process.arch === "arm64" ? "aarch64-linux-gnu" : "x86_64-linux-gnu";
+/** Name of the directories of libraries. */
+export const MULTIARCH = process.arch === "arm64" ? "aarch64-linux-gnu" : "x86_64-linux-gnu";
 
 /** Programs of Debian that tests hold berth against. */
 export type DebianTool = keyof typeof PLACES;
@@ -39,6 +40,11 @@ export type DebianTool = keyof typeof PLACES;
  */
 export function debianTool(name: DebianTool): string {
   return unpacked(join(DEBIAN_ROOT, PLACES[name]));
+}
+
+/** This returns the path of another of Debian's files, by its place below `/`. @throws failed_precondition - it is not unpacked */
+export function debianFile(place: string): string {
+  return unpacked(join(DEBIAN_ROOT, place));
 }
 
 const NEWER_ROOT = join(DEBIAN_ROOT, "..", "forky");

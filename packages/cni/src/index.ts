@@ -1,0 +1,16 @@
+export type { CniContainer, CniNetwork, CniOptions } from "./cni.ts";
+export { Cni, CNI_DEFAULTS } from "./cni.ts";
+export { CNI_VERSIONS, type CniVersion } from "./cni-version.ts";
+export type { LoadNetworksOptions } from "./load-networks.ts";
+export { loadNetwork, loadNetworks } from "./load-networks.ts";
+export type { PluginRunner, ValidAttachment } from "./network.ts";
+export { attach, checkAttached, collectGarbage, detach, networkStatus, pluginVersions } from "./network.ts";
+export type { NetworkConfig, PluginConfig } from "./network-config.ts";
+export { parseNetworkList, parseSingleNetwork } from "./network-config.ts";
+export type { InterfaceState, NetworkState } from "./network-state.ts";
+export type { PluginFailure } from "./plugin-error.ts";
+export { CniErrorCode, CniPluginError, findPluginError } from "./plugin-error.ts";
+export type { CniAddress, CniDns, CniInterface, CniResult, CniRoute } from "./result.ts";
+export { formatResult, parseResult } from "./result.ts";
+export type { Attachment, CachedAttachment } from "./result-cache.ts";
+export { ResultCache } from "./result-cache.ts";

@@ -1,0 +1,152 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { access, constants, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+
+import type { CallOptions } from "@berth/core/any";
+import { deadlineExceeded, invalidArgument, notFound, resourceExhausted, systemErrorCode } from "@berth/errors";
+
+import { CniPluginError, parseFailure } from "./plugin-error.ts";
+
+/** What a plugin is asked to do. */
+export type CniCommand = "ADD" | "DEL" | "CHECK" | "GC" | "STATUS" | "VERSION";
+
+/** One call of a plugin. */
+export interface PluginCall extends CallOptions {
+  /** Its type, the name of a program in one of `directories`. */
+  readonly plugin: string;
+  readonly command: CniCommand;
+  readonly directories: readonly string[];
+  /** Its configuration, as it is written to standard input. */
+  readonly input: string;
+  readonly containerId?: string;
+  /** Path of the network namespace; empty where that is gone. */
+  readonly netns?: string;
+  readonly ifName?: string;
+  readonly args?: readonly (readonly [name: string, value: string])[];
+  /** It is killed after this time. */
+  readonly timeoutMs: number;
+}
+
+/** A result is a page of text; a plugin that writes without end is killed. */
+const MAX_STDOUT_BYTES = 4 << 20;
+/** More of what it complains is dropped. */
+const MAX_STDERR_BYTES = 64 << 10;
+const BUSY_TRIES = 5;
+const BUSY_PAUSE_MS = 200;
+
+/**
+ * This runs a plugin and returns what it wrote to standard output. It runs in a process group of its own, which is killed when the time is over or `signal` is aborted.
+ *
+ * @throws not_found - no directory has the plugin; deadline_exceeded; resource_exhausted - it wrote too much
+ * @throws CniPluginError, by what it told - it failed
+ * @see containernetworking/cni pkg/invoke/raw_exec.go
+ */
+export async function runPlugin(call: PluginCall): Promise<string> {
+  const program = await findPlugin(call.plugin, call.directories);
+  for (let tries = 1; ; tries += 1) {
+    call.signal?.throwIfAborted();
+    try {
+      return await runOnce(program, call);
+    } catch (error) {
+      // It is just being installed.
+      if (systemErrorCode(error) !== "ETXTBSY" || tries === BUSY_TRIES) throw error;
+      await sleep(BUSY_PAUSE_MS, undefined, { signal: call.signal });
+    }
+  }
+}
+
+/** This finds the program of a plugin. @throws not_found; invalid_argument - its type is no name of a file */
+export async function findPlugin(plugin: string, directories: readonly string[]): Promise<string> {
+  if (plugin === "" || plugin.includes("/") || plugin.includes("\0") || plugin === "." || plugin === "..")
+    throw invalidArgument(`invalid CNI plugin type ${JSON.stringify(plugin)}`);
+  for (const directory of directories) {
+    if (directory === "") continue;
+    const path = join(directory, plugin);
+    if (await isProgram(path)) return path;
+  }
+  throw notFound(`CNI plugin ${JSON.stringify(plugin)} is in none of ${JSON.stringify(directories)}`);
+}
+
+async function isProgram(path: string): Promise<boolean> {
+  try {
+    await access(path, constants.X_OK);
+    return (await stat(path)).isFile();
+  } catch {
+    return false;
+  }
+}
+
+async function runOnce(program: string, call: PluginCall): Promise<string> {
+  const timeout = AbortSignal.timeout(call.timeoutMs);
+  const tooMuch = new AbortController();
+  const end = AbortSignal.any([timeout, tooMuch.signal, ...(call.signal === undefined ? [] : [call.signal])]);
+  const child = spawn(program, { env: environmentOf(call), stdio: ["pipe", "pipe", "pipe"], detached: true });
+  const kill = (): void => {
+    killGroup(child.pid);
+    // What has left the group may hold the other ends.
+    child.stdout.destroy();
+    child.stderr.destroy();
+  };
+  end.addEventListener("abort", kill, { once: true });
+  try {
+    const stdout = collect(child.stdout, MAX_STDOUT_BYTES, () => tooMuch.abort());
+    const stderr = collect(child.stderr, MAX_STDERR_BYTES);
+    // It need not read what it is told.
+    child.stdin.on("error", () => {});
+    child.stdin.end(call.input);
+    // The arguments of "close" are those of Node's documentation.
+    const [code, signalName] = (await once(child, "close")) as [number | null, NodeJS.Signals | null];
+    call.signal?.throwIfAborted();
+    if (timeout.aborted) throw deadlineExceeded(`CNI plugin ${call.plugin} was not done after ${call.timeoutMs} ms`);
+    if (tooMuch.signal.aborted)
+      throw resourceExhausted(`CNI plugin ${call.plugin} wrote over ${MAX_STDOUT_BYTES} bytes`);
+    if (code === 0) return stdout();
+    const ended = signalName === null ? `exit code ${code}` : `killed by ${signalName}`;
+    throw new CniPluginError(call.plugin, parseFailure(stdout(), stderr(), ended));
+  } finally {
+    end.removeEventListener("abort", kill);
+  }
+}
+
+/** Of this program, and of the protocol; nothing of a call that this program may itself be part of. */
+function environmentOf(call: PluginCall): NodeJS.ProcessEnv {
+  return {
+    ...process.env,
+    CNI_COMMAND: call.command,
+    CNI_CONTAINERID: call.containerId ?? "",
+    CNI_NETNS: call.netns ?? "",
+    CNI_IFNAME: call.ifName ?? "",
+    CNI_ARGS: (call.args ?? []).map((pair) => formatArgument(pair)).join(";"),
+    CNI_PATH: call.directories.join(":"),
+  };
+}
+
+/** The form has no way to quote: what could pass for another argument is refused. */
+function formatArgument([name, value]: readonly [string, string]): string {
+  if (name === "" || /[;=\0]/.test(name) || /[;\0]/.test(value))
+    throw invalidArgument(`invalid CNI argument ${JSON.stringify(`${name}=${value}`)}`);
+  return `${name}=${value}`;
+}
+
+function collect(stream: NodeJS.ReadableStream, limit: number, onMore: () => void = () => {}): () => string {
+  const chunks: Buffer[] = [];
+  let left = limit;
+  stream.on("error", () => {});
+  stream.on("data", (chunk: Buffer) => {
+    if (left > 0) chunks.push(chunk.subarray(0, left));
+    left -= chunk.length;
+    if (left < 0) onMore();
+  });
+  return () => Buffer.concat(chunks).toString("utf8");
+}
+
+function killGroup(pid: number | undefined): void {
+  if (pid === undefined) return;
+  try {
+    process.kill(-pid, "SIGKILL");
+  } catch {
+    // It has ended.
+  }
+}
