@@ -7,6 +7,7 @@ import {
   crunProgram,
   debianTool,
   launcher,
+  newerTool,
   startBerthd,
   startContainerd,
   temporaryDirectory,
@@ -17,10 +18,20 @@ const SHIM_DIRECTORY = dirname(launcher("containerd-shim-berth-v2"));
 
 /** Daemon and shim of different makes, held together only by containerd's shim protocol. */
 describe.each([
-  ["Debian's Go shim under berthd", () => startBerthd(), debianTool("containerd-shim-runc-v2")],
+  ["Debian's Go shim 1.6 under berthd", () => startBerthd(), debianTool("containerd-shim-runc-v2")],
   [
-    "berth's shim under Debian's containerd",
+    "Debian's Go shim 2 and runc 1.3 under berthd",
+    () => startBerthd({ release: "2" }),
+    newerTool("containerd-shim-runc-v2"),
+  ],
+  [
+    "berth's shim under Debian's containerd 1.6",
     () => startContainerd({ path: [SHIM_DIRECTORY] }),
+    "io.containerd.berth.v2",
+  ],
+  [
+    "berth's shim with runc 1.3 under Debian's containerd 2",
+    () => startContainerd({ release: "2", path: [SHIM_DIRECTORY] }),
     "io.containerd.berth.v2",
   ],
   ["berth's shim under berthd", () => startBerthd(), "io.containerd.runc.v2"],
