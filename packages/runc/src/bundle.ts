@@ -1,7 +1,9 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { invalidArgument, messageOf, systemErrorCode } from "@berth/errors";
+import type { Mount } from "@berth/core/mount";
+import { invalidArgument, messageOf, systemErrorCode, wrapError } from "@berth/errors";
+import { mountAll } from "@berth/linux/mount";
 
 /** What a shim wants to know of a container's specification. */
 export interface BundleFacts {
@@ -66,4 +68,13 @@ function field(value: unknown, name: string): unknown {
 export function checkIdentifier(id: string, what: string): void {
   if (!/^[A-Za-z0-9]+(?:[-._][A-Za-z0-9]+)*$/.test(id))
     throw invalidArgument(`${what} ${JSON.stringify(id)} is invalid`);
+}
+
+/** This mounts the root file system of a bundle. @throws the error of a mount, with what was being done */
+export async function mountRootfs(mounts: readonly Mount[], rootfs: string): Promise<void> {
+  try {
+    await mountAll(mounts, rootfs);
+  } catch (error) {
+    throw wrapError(error, "failed to mount rootfs component");
+  }
 }

@@ -9,14 +9,15 @@ import type { Mount } from "@berth/core/mount";
 import type { ExitStatus } from "@berth/linux/process";
 import { failedPrecondition, messageOf, notFound, systemErrorCode, unknown, wrapError } from "@berth/errors";
 import type { Cgroup } from "@berth/linux/cgroups";
-import { mountAll, unmountRecursive } from "@berth/linux/mount";
+import { unmountRecursive } from "@berth/linux/mount";
 
-import { readBundleFacts } from "./bundle.ts";
+import { mountRootfs, readBundleFacts } from "./bundle.ts";
 import { enableControllers } from "./cgroups/enable-controllers.ts";
 import { CgroupWatch } from "./cgroup-watch.ts";
 import { Creation } from "./creation.ts";
 import { ExecProcesses } from "./exec-processes.ts";
 import { ExitNews } from "./exit-news.ts";
+import { criuWorkPath } from "./criu-mounts.ts";
 import type { CreateOptions, RuncDriver } from "./runc-driver.ts";
 import { DRAIN_TIMEOUT_MS, ShimProcess } from "./shim-process.ts";
 import { ProcessStdio, type StdioRequest } from "./stdio/process-stdio.ts";
@@ -55,6 +56,7 @@ export class Container {
   readonly #cgroup: CgroupWatch;
   readonly #initEnded = new AbortController();
   #state: Running = "created";
+  #creation: Creation | undefined;
 
   private constructor(settings: ContainerOptions, driver: RuncDriver, context: RuncTasksContext) {
     this.id = settings.id;
@@ -84,7 +86,7 @@ export class Container {
     if (settings.rootfs.length > 0) {
       mkdirSync(rootfs, { recursive: true, mode: 0o711 });
       undo.defer(() => unmountRecursive(rootfs));
-      mountRootfs(settings.rootfs, rootfs);
+      await mountRootfs(settings.rootfs, rootfs);
     }
     undo.use(container.init.stdio);
     undo.defer(() => container.#removeCreated());
@@ -147,6 +149,8 @@ export class Container {
     const target = this.process(execId);
     if (target.exit) throw notFound("process already finished");
     if (execId === "") {
+      // CRIU may take for ever over images that are damaged, and the runtime does not know of the container yet
+      if (this.#creation) return await this.#creation.endRuntime(this.#context.log);
       await this.driver.kill(this.id, signal, options);
       return;
     }
@@ -228,7 +232,7 @@ export class Container {
   }
 
   #restore(imagePath: string): Promise<void> {
-    const workPath = this.#settings.options.criuWorkPath || join(this.bundle, "work");
+    const workPath = this.#settings.options.criuWorkPath || criuWorkPath(this.bundle);
     return this.#makeInit((options) =>
       this.driver.restore(this.id, { ...options, checkpoint: { imagePath, workPath } }),
     );
@@ -241,11 +245,14 @@ export class Container {
       const pidFile = join(bundle, "init.pid");
       enableControllers(this.#cgroupsPath);
       const creation = Creation.begin({ id: this.id, bundle }, this.#cgroupsPath, this.driver);
+      this.#creation = creation;
       try {
         init.pid = await make({ bundle, pidFile, stdio, consoleSocket, noPivotRoot, noNewKeyring });
       } catch (error) {
         await creation.undo(this.driver, this.#context.log);
         throw error;
+      } finally {
+        this.#creation = undefined;
       }
       // before anything else can fail: the process is a child of this one from now on
       this.#news.watch(init, (status) => this.#onInitExit(status));
@@ -285,13 +292,5 @@ export class Container {
   #openStdio(request: StdioRequest): ProcessStdio {
     const { ioUid, ioGid } = this.#settings.options;
     return ProcessStdio.create(request, { ...this.#context, id: this.id, ioUid, ioGid });
-  }
-}
-
-function mountRootfs(mounts: readonly Mount[], rootfs: string): void {
-  try {
-    mountAll(mounts, rootfs);
-  } catch (error) {
-    throw wrapError(error, "failed to mount rootfs component");
   }
 }

@@ -8,6 +8,7 @@ import { messageOf, systemErrorCode } from "@berth/errors";
 import { cgroupDirectories, cgroupProcesses, cgroupTree } from "./cgroups/cgroup-directories.ts";
 import { clearCgroup, killProcess } from "./cgroups/remove-cgroup.ts";
 import { clockTicks, CreationProcesses } from "./creation-processes.ts";
+import { criuWorkPath, removeCriuMounts } from "./criu-mounts.ts";
 import type { RuncDriver } from "./runc-driver.ts";
 
 const NOTE = "creating.json";
@@ -72,7 +73,7 @@ export class Creation {
     rmSync(join(this.#subject.bundle, NOTE), { force: true });
   }
 
-  /** This kills a runtime that goes on although its shim has died, and waits for its end. */
+  /** This kills the runtime at its work, which may go on although its shim has died, and waits for its end. */
   async endRuntime(log: Logger): Promise<void> {
     const pids = this.#processes.runtimes();
     this.#recognise();
@@ -95,6 +96,8 @@ export class Creation {
     if (stateWasFree && existsSync(driver.stateOf(id)))
       await attempt("container not deleted", () => driver.delete(id, { force: true }));
     await attempt("cgroup not removed", () => clearCgroup(freeCgroups, (pid) => this.#processes.isOwn(pid)));
+    const workPath = criuWorkPath(this.#subject.bundle);
+    if (stateWasFree) await attempt("mounts not removed", () => removeCriuMounts(workPath, driver.stateOf(id)));
     this.finish();
   }
 

@@ -1,7 +1,7 @@
 export { cleanUpContainer, type LeftContainer } from "./clean-up.ts";
+export type { CheckpointArguments } from "./criu.ts";
 export { describeRuntime, type RuntimeDescription } from "./features.ts";
 export {
-  type CheckpointArguments,
   type CreateOptions,
   type RestoreOptions,
   RuncDriver,

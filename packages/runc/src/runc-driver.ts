@@ -1,9 +1,10 @@
 import { readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 
-import { failedPrecondition, internal, notFound, unknown } from "@berth/errors";
-import { type ChildDescriptor, type ChildReaper, findProgram } from "@berth/linux/process";
+import { internal, notFound, unknown } from "@berth/errors";
+import type { ChildDescriptor, ChildReaper } from "@berth/linux/process";
 
+import { type CheckpointArguments, checkpointFlags, criuErrors, requireCriu } from "./criu.ts";
 import { deletePlain, killPlain, startPlain } from "./runc-state.ts";
 import { type CommandResult, runCommand } from "./run-command.ts";
 import { lastLogError, logSize } from "./runtime-log.ts";
@@ -42,19 +43,6 @@ export interface StartOptions {
   readonly bundle: string;
   /** What {@link RuncDriver.create} returned, and what comes when it ends: without it runc itself must look after it. */
   readonly init?: { readonly pid: number; readonly ended: AbortSignal };
-}
-
-export interface CheckpointArguments {
-  readonly imagePath: string;
-  readonly workPath?: string | undefined;
-  readonly parentPath?: string | undefined;
-  readonly leaveRunning?: boolean | undefined;
-  readonly openTcp?: boolean | undefined;
-  readonly externalUnixSockets?: boolean | undefined;
-  readonly shellJob?: boolean | undefined;
-  readonly fileLocks?: boolean | undefined;
-  readonly emptyNamespaces?: readonly string[] | undefined;
-  readonly cgroupsMode?: string | undefined;
 }
 
 export interface RestoreOptions extends CreateOptions {
@@ -157,11 +145,15 @@ export class RuncDriver {
     await this.#run(["update", `--resources=${resourcesFile}`, id], { doing: "update" });
   }
 
-  /** @throws failed_precondition - CRIU is not installed */
+  /**
+   * This has CRIU write the processes down, and end them unless they are to be left.
+   * @throws failed_precondition - CRIU is not installed
+   */
   async checkpoint(id: string, options: CheckpointArguments): Promise<void> {
     requireCriu("checkpoint");
     const leave = options.leaveRunning ? ["--leave-running"] : [];
-    await this.#run(["checkpoint", ...checkpointArguments(options), ...leave, id], { doing: "checkpoint" });
+    const criuLog = join(options.workPath, "dump.log");
+    await this.#run(["checkpoint", ...checkpointFlags(options), ...leave, id], { doing: "checkpoint", criuLog });
   }
 
   /**
@@ -171,16 +163,10 @@ export class RuncDriver {
   async restore(id: string, options: RestoreOptions): Promise<number> {
     requireCriu("restore");
     const { bundle } = options;
-    const fixed = [
-      "restore",
-      ...checkpointArguments(options.checkpoint),
-      "--detach",
-      "--no-subreaper",
-      "--bundle",
-      bundle,
-    ];
+    const fixed = ["restore", ...checkpointFlags(options.checkpoint), "--detach", "--no-subreaper", "--bundle", bundle];
     const args = [...fixed, ...startingArguments(options), ...rootArguments(options), id];
-    await this.#run(args, { doing: "restore", log: join(bundle, "log.json"), stdio: options.stdio });
+    const criuLog = join(options.checkpoint.workPath, "restore.log");
+    await this.#run(args, { doing: "restore", log: join(bundle, "log.json"), criuLog, stdio: options.stdio });
     return readPid(options.pidFile);
   }
 
@@ -202,10 +188,12 @@ export class RuncDriver {
 
   async #run(args: readonly string[], how: RunOptions): Promise<CommandResult> {
     const offset = how.log === undefined ? 0 : logSize(how.log);
+    const began = Date.now();
     const result = await this.#execute(args, how);
     if (result.status === 0) return result;
     const reason = (how.log === undefined ? undefined : lastLogError(how.log, offset)) ?? lastLine(result);
-    const message = `OCI runtime ${how.doing} failed: ${reason}`;
+    const details = how.criuLog === undefined ? [] : criuErrors(how.criuLog, began, reason);
+    const message = [`OCI runtime ${how.doing} failed: ${reason.replaceAll(/\n+/g, "; ")}`, ...details].join("; ");
     throw GONE.test(reason) && how.doing !== "create" && how.doing !== "exec" ? notFound(message) : unknown(message);
   }
 
@@ -217,23 +205,22 @@ export class RuncDriver {
   }
 }
 
-/** runc says only that a file was not found. */
-function requireCriu(what: string): void {
-  if (findProgram("criu") === undefined)
-    throw failedPrecondition(`${what} needs CRIU: there is no program criu on PATH`);
-}
-
 interface RunOptions {
   readonly doing: string;
   readonly log?: string;
+  /** Where CRIU writes what it does. */
+  readonly criuLog?: string;
   readonly stdio?: readonly ChildDescriptor[];
 }
 
 function lastLine({ stderr, status }: CommandResult): string {
   const line = stderr.trimEnd().split("\n").at(-1) ?? "";
-  // the runtime's own text log; its quoting is Go's, of which only the quotes themselves matter to a reader
+  // the runtime's own text log; its quoting is Go's, of which only quotes and ends of lines matter to a reader
   const [, quoted] = /msg="((?:[^"\\]|\\.)*)"/.exec(line) ?? [];
-  return quoted?.replaceAll(/\\(["\\])/g, "$1") ?? (line || `exit status ${status}`);
+  return (
+    quoted?.replaceAll(/\\(["\\n])/g, (_, what: string) => (what === "n" ? "\n" : what)) ??
+    (line || `exit status ${status}`)
+  );
 }
 
 function startingArguments({ pidFile, consoleSocket }: StartingOptions): string[] {
@@ -242,26 +229,6 @@ function startingArguments({ pidFile, consoleSocket }: StartingOptions): string[
 
 function rootArguments({ noPivotRoot, noNewKeyring }: CreateOptions): string[] {
   return [...(noPivotRoot ? ["--no-pivot"] : []), ...(noNewKeyring ? ["--no-new-keyring"] : [])];
-}
-
-function checkpointArguments(options: CheckpointArguments): string[] {
-  const texts = [
-    ["--image-path", options.imagePath],
-    ["--work-path", options.workPath],
-    ["--parent-path", options.parentPath],
-    ["--manage-cgroups-mode", options.cgroupsMode],
-  ] as const;
-  const switches = [
-    ["--tcp-established", options.openTcp],
-    ["--ext-unix-sk", options.externalUnixSockets],
-    ["--shell-job", options.shellJob],
-    ["--file-locks", options.fileLocks],
-  ] as const;
-  return [
-    ...texts.flatMap(([name, value]) => (value ? [name, value] : [])),
-    ...switches.flatMap(([name, value]) => (value ? [name] : [])),
-    ...(options.emptyNamespaces ?? []).flatMap((namespace) => ["--empty-ns", namespace]),
-  ];
 }
 
 function readPid(file: string): number {

@@ -12,6 +12,7 @@ import { alreadyExists, invalidArgument, notFound, unimplemented, unknown } from
 import { checkIdentifier } from "./bundle.ts";
 import { awaitCgroupMoves } from "./cgroups/await-moves.ts";
 import { Container } from "./container.ts";
+import { criuWorkPath } from "./criu-mounts.ts";
 import { containerStats, describeProcess } from "./task-messages.ts";
 import { RuncDriver } from "./runc-driver.ts";
 import { parseCheckpointOptions, parseRuncOptions, runcRoot, writeRuncOptions } from "./runtime-options.ts";
@@ -214,7 +215,7 @@ class ContainerTasks implements RuncTasks {
     await container.driver.checkpoint(id, {
       ...options,
       imagePath: options.imagePath || path,
-      workPath: options.workPath || join(container.bundle, "work"),
+      workPath: options.workPath || criuWorkPath(container.bundle),
       leaveRunning: !options.exit,
       shellJob: options.terminal,
     });

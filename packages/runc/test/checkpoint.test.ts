@@ -1,106 +1,219 @@
-import { chmodSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { create, toBinary } from "@bufbuild/protobuf";
-import { CheckpointOptionsSchema } from "@berth/api/containerd/runc/v1/options";
+import { CheckpointOptionsSchema, OptionsSchema } from "@berth/api/containerd/runc/v1/options";
 import { CheckpointTaskRequestSchema } from "@berth/api/containerd/task/v3/task";
 import { Status } from "@berth/api/containerd/v1/types/task";
-import { Code, codeOf } from "@berth/errors";
-import { findProgram } from "@berth/linux/process";
+import { Code, codeOf, messageOf } from "@berth/errors";
+import { mountAll, unmountRecursive } from "@berth/linux/mount";
+import { criuPrograms, debianTool, newerTool } from "@berth/testing";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
-import { context, TasksFixture } from "./container-fixture.ts";
+import { type BundleOptions, context, TasksFixture } from "./container-fixture.ts";
+
+const COUNT = ["sh", "-c", "i=0; while :; do i=$((i+1)); echo $i; sleep 0.1; done"];
 
 const codeFrom = (work: Promise<unknown>): Promise<Code | undefined> => work.then(() => undefined, codeOf);
+const messageFrom = (work: Promise<unknown>): Promise<string> => work.then(() => "", messageOf);
 
-/**
- * CRIU itself is not run here: that of Debian 12 (3.17) stops at the vDSO of Linux 6.18. Its place takes an empty program, and
- * that of runc's two commands a script that notes its arguments; a restore becomes a start of the same bundle.
- */
-describe("checkpoint and restore", { timeout: 60_000 }, () => {
+describe.each([
+  ["1.1", debianTool("runc")],
+  ["1.3", newerTool("runc")],
+])("checkpoint and restore by CRIU and runc %s", { timeout: 60_000 }, (_, binaryName) => {
   let fixture: TasksFixture;
+  let withCriu: string;
+  let made = 0;
+  const before = process.env["PATH"];
+  const value = toBinary(OptionsSchema, create(OptionsSchema, { binaryName }));
+  const options = { typeUrl: OptionsSchema.typeName, value };
+
   beforeAll(async () => {
     fixture = await TasksFixture.open();
+    const programs = directory("programs");
+    criuPrograms(programs);
+    withCriu = `${programs}:${process.env["PATH"]}`;
+    process.env["PATH"] = withCriu;
   });
-  afterAll(() => fixture[Symbol.asyncDispose]());
+  afterAll(async () => {
+    process.env["PATH"] = before;
+    await fixture[Symbol.asyncDispose]();
+  });
 
-  const checkpoint = async (id: string, exit: boolean): Promise<void> => {
-    const options = create(CheckpointOptionsSchema, { exit, openTcp: true, emptyNamespaces: ["network"] });
-    const any = { typeUrl: CheckpointOptionsSchema.typeName, value: toBinary(CheckpointOptionsSchema, options) };
-    const request = create(CheckpointTaskRequestSchema, { id, path: `/images/${id}`, options: any });
+  const directory = (name: string): string => {
+    const path = join(fixture.directory, name);
+    mkdirSync(path);
+    return path;
+  };
+  const checkpoint = async (id: string, images: string, fields = {}): Promise<void> => {
+    const bytes = toBinary(CheckpointOptionsSchema, create(CheckpointOptionsSchema, fields));
+    const any = { typeUrl: CheckpointOptionsSchema.typeName, value: bytes };
+    const request = create(CheckpointTaskRequestSchema, { id, path: images, options: any });
     await fixture.service.checkpoint(request, context("checkpoint"));
   };
-  const scripted = (name: string) =>
-    fixture.runtime(
-      name,
-      '"$@"',
-      `case " $* " in
-        *" checkpoint "*|*" restore "*) echo "$*" >> ${join(fixture.directory, name)}.args;;
-      esac
-      case " $* " in
-        *" checkpoint "*) exit 0;;
-        *" restore "*)
-          while [ $# -gt 0 ]; do
-            case "$1" in
-              --root) root=$2;; --bundle) bundle=$2;; --pid-file) pid=$2;;
-            esac
-            last=$1; shift
-          done
-          set -- --root "$root" run --detach --bundle "$bundle" --pid-file "$pid" "$last";;
-      esac`,
-    );
-  const argumentsOf = (name: string): string => readFileSync(join(fixture.directory, `${name}.args`), "utf8");
+  /** A container whose standard output is collected. */
+  const make = async (id: string, bundleOptions: BundleOptions, from = "") => {
+    const bundle = fixture.bundle(id, bundleOptions);
+    const { path, socket } = fixture.slowReader(bundle, `out-${made++}`);
+    let text = "";
+    socket
+      .setEncoding("utf8")
+      .on("data", (chunk: string) => (text += chunk))
+      .resume();
+    await fixture.create(id, bundleOptions, { options, stdout: path, checkpoint: from });
+    return {
+      bundle,
+      numbers: (): number[] => text.split("\n").slice(0, -1).map(Number),
+      text: (): string => text,
+    };
+  };
+  const cgroupsOf = (id: string): string[] =>
+    readdirSync("/sys/fs/cgroup")
+      .flatMap((hierarchy) => readdirSync(join("/sys/fs/cgroup", hierarchy)))
+      .filter((name) => name === `berth-test-${process.pid}-${id}`);
 
-  it("say that CRIU is missing where it is", async (test) => {
-    if (findProgram("criu") !== undefined) test.skip("CRIU is installed on this machine");
-    await fixture.create("none", { args: ["sleep", "1000"] });
-    expect(await codeFrom(checkpoint("none", false))).toBe(Code.Unknown);
-    await fixture.call("start", "none");
-    expect(await codeFrom(checkpoint("none", false))).toBe(Code.FailedPrecondition);
-    expect(await fixture.call("state", "none")).toMatchObject({ status: Status.RUNNING });
-    await fixture.remove("none");
-    await fixture.create("back", { args: ["sleep", "1000"] }, { checkpoint: "/images/x" });
-    expect(await codeFrom(fixture.call("start", "back"))).toBe(Code.FailedPrecondition);
-    await fixture.call("delete", "back");
+  it("a counter goes on, also in a container of another name; nothing is left", async () => {
+    const from = await make("from", { args: COUNT });
+    await fixture.call("start", "from");
+    await expect.poll(() => from.numbers().length).toBeGreaterThan(3);
+    const images = directory("images");
+    await checkpoint("from", images);
+    expect(fixture.topics("from")).toContain("/tasks/checkpointed");
+    expect(await fixture.call("state", "from")).toMatchObject({ status: Status.RUNNING });
+    const written = from.numbers().length;
+    await expect.poll(() => from.numbers().length).toBeGreaterThan(written + 3);
+    await checkpoint("from", directory("last"), { exit: true, workPath: directory("work") });
+    expect(readdirSync(join(fixture.directory, "work"))).toContain("dump.log");
+    expect((await fixture.call("wait", "from")).exitStatus).toBe(137);
+    await fixture.call("delete", "from");
+    expect(from.numbers()).toEqual(from.numbers().map((__, index) => index + 1));
+
+    const to = await make("to", { args: COUNT }, images);
+    expect(await fixture.call("state", "to")).toMatchObject({ status: Status.CREATED, pid: 0 });
+    expect(await codeFrom(fixture.exec("to", "early", ["true"]))).toBe(Code.Unknown);
+    const { pid } = await fixture.call("start", "to");
+    expect(await fixture.call("state", "to")).toMatchObject({ status: Status.RUNNING, pid });
+    await expect.poll(() => to.numbers().length).toBeGreaterThan(3);
+    await fixture.exec("to", "later", ["true"]);
+    await fixture.call("start", "to", "later");
+    expect((await fixture.call("wait", "to", "later")).exitStatus).toBe(0);
+    expect(cgroupsOf("to").length).toBeGreaterThan(0);
+    expect(cgroupsOf("from")).toEqual([]);
+    // And again, of what was restored.
+    const further = directory("further");
+    await checkpoint("to", further, { exit: true });
+    await fixture.call("wait", "to");
+    await fixture.call("delete", "to");
+    const [first = 0] = to.numbers();
+    expect(first).toBeGreaterThan(3);
+    expect(first).toBeLessThanOrEqual(from.numbers().length);
+    expect(to.numbers()).toEqual(to.numbers().map((__, index) => first + index));
+    const topics = fixture.topics("to").filter((topic) => !topic.includes("exec") && topic !== "record");
+    expect(topics.filter((topic) => topic !== "/tasks/checkpointed")).toEqual([
+      "/tasks/create",
+      "/tasks/start",
+      "/tasks/exit",
+      "/tasks/exit",
+      "/tasks/delete",
+    ]);
+    const third = await make("third", { args: COUNT }, further);
+    await fixture.call("start", "third");
+    await expect.poll(() => third.numbers()[0]).toBeGreaterThanOrEqual(to.numbers().length + first);
+    await fixture.remove("third");
+    expect(["from", "to", "third"].flatMap(cgroupsOf)).toEqual([]);
+    expect(readdirSync(join(fixture.directory, "runc", "test"))).toEqual([]);
   });
 
-  it("hand options on, tell of it, and go on from an image", async () => {
-    const programs = join(fixture.directory, "programs");
-    mkdirSync(programs);
-    writeFileSync(join(programs, "criu"), "#!/bin/sh\n");
-    chmodSync(join(programs, "criu"), 0o755);
-    const before = process.env["PATH"];
-    process.env["PATH"] = `${programs}:${before}`;
-    try {
-      await fixture.create("cr", { args: ["sleep", "1000"] }, { options: scripted("saving") });
-      await fixture.call("start", "cr");
-      await checkpoint("cr", false);
-      expect(argumentsOf("saving")).toMatch(
-        / checkpoint --image-path \/images\/cr --work-path \S+\/work --tcp-established --empty-ns network --leave-running cr\n$/,
-      );
-      expect(fixture.topics("cr")).toContain("/tasks/checkpointed");
-      await fixture.remove("cr");
+  it("a paused container stays so, and runs where it is restored", async () => {
+    const from = await make("still", { args: COUNT });
+    await fixture.call("start", "still");
+    await expect.poll(() => from.numbers().length).toBeGreaterThan(3);
+    await fixture.call("pause", "still");
+    const images = directory("still-images");
+    await checkpoint("still", images);
+    expect(await fixture.call("state", "still")).toMatchObject({ status: Status.PAUSED });
+    const written = from.numbers().length;
+    const to = await make("moving", { args: COUNT }, images);
+    await fixture.call("start", "moving");
+    await expect.poll(() => to.numbers()[0]).toBe(written + 1);
+    expect(from.numbers()).toHaveLength(written);
+    await fixture.call("resume", "still");
+    await expect.poll(() => from.numbers().length).toBeGreaterThan(written);
+    for (const id of ["still", "moving"]) await fixture.remove(id);
+  });
 
-      await fixture.create(
-        "cr2",
-        { args: ["sleep", "1000"] },
-        { options: scripted("loading"), checkpoint: "/images/cr" },
-      );
-      expect(await fixture.call("state", "cr2")).toMatchObject({ status: Status.CREATED, pid: 0 });
-      expect(await codeFrom(fixture.exec("cr2", "early", ["true"]))).toBe(Code.Unknown);
-      const { pid } = await fixture.call("start", "cr2");
-      expect(pid).toBeGreaterThan(0);
-      expect(argumentsOf("loading")).toMatch(
-        / restore --image-path \/images\/cr --work-path \S+ --detach --no-subreaper /,
-      );
-      await fixture.exec("cr2", "later", ["true"]);
-      await fixture.call("start", "cr2", "later");
-      await fixture.call("wait", "cr2", "later");
-      await fixture.remove("cr2");
-      const topics = fixture.topics("cr2").filter((topic) => !topic.includes("exec") && topic !== "record");
-      expect(topics).toEqual(["/tasks/create", "/tasks/start", "/tasks/exit", "/tasks/exit", "/tasks/delete"]);
+  it("a container runs on where its checkpoint fails", async () => {
+    const from = await make("on", { args: COUNT });
+    await fixture.call("start", "on");
+    const small = directory("small");
+    await mountAll([{ type: "tmpfs", source: "tmpfs", options: ["size=128k"] }], small);
+    try {
+      const failed = checkpoint("on", small, { exit: true });
+      expect(await codeFrom(failed)).toBe(Code.Unknown);
+      const message = await messageFrom(failed);
+      expect(message).toMatch(/log file: \S+dump\.log; .*No space left on device/);
+      expect(message).not.toContain("\n");
     } finally {
-      process.env["PATH"] = before;
+      await unmountRecursive(small);
+    }
+    const broken = directory("broken");
+    writeFileSync(join(broken, "criu"), "#!/bin/sh\nkill -9 $$\n", { mode: 0o755 });
+    process.env["PATH"] = `${broken}:${withCriu}`;
+    try {
+      const failed = checkpoint("on", directory("killed"), { exit: true });
+      expect(await codeFrom(failed)).toBe(Code.Unknown);
+    } finally {
+      process.env["PATH"] = withCriu;
+    }
+    expect(await codeFrom(checkpoint("on", join(fixture.directory, "not", "there"), { exit: true }))).toBeUndefined();
+    await fixture.call("wait", "on");
+    await fixture.call("delete", "on");
+    expect(from.numbers()).toEqual(from.numbers().map((__, index) => index + 1));
+  });
+
+  it("a container that cannot be restored leaves nothing", async () => {
+    await make("whole", { args: COUNT });
+    await fixture.call("start", "whole");
+    const images = directory("cut");
+    await checkpoint("whole", images, { exit: true });
+    await fixture.call("wait", "whole");
+    await fixture.call("delete", "whole");
+    const pages = readdirSync(images).find((name) => name.startsWith("pages-")) ?? "";
+    truncateSync(join(images, pages), 4096);
+    // CRIU reads what is cut off again and again
+    await make("endless", { args: COUNT }, images);
+    const endless = fixture.call("start", "endless");
+    endless.catch(() => {});
+    await expect.poll(() => readdirSync(join(fixture.directory, "endless", "work"))).toContain("restore.log");
+    await fixture.kill("endless").catch(() => {});
+    expect(await codeFrom(endless)).toBe(Code.Unknown);
+    await fixture.call("delete", "endless");
+    expect(readFileSync("/proc/mounts", "utf8")).not.toContain(join(fixture.directory, "endless"));
+    truncateSync(join(images, "inventory.img"), 5);
+    for (const from of [images, directory("nothing"), join(fixture.directory, "none")]) {
+      await make("part", { args: COUNT }, from);
+      const failed = fixture.call("start", "part");
+      expect(await codeFrom(failed)).toBe(Code.Unknown);
+      await fixture.call("delete", "part");
+    }
+    expect(["whole", "part", "endless"].flatMap(cgroupsOf)).toEqual([]);
+    expect(readdirSync(join(fixture.directory, "runc", "test"))).toEqual([]);
+  });
+
+  it("say that CRIU is missing where it is", async () => {
+    process.env["PATH"] = before?.replaceAll(withCriu, "");
+    try {
+      await make("none", { args: COUNT });
+      expect(await codeFrom(checkpoint("none", "/images/x"))).toBe(Code.Unknown);
+      await fixture.call("start", "none");
+      expect(await codeFrom(checkpoint("none", "/images/x"))).toBe(Code.FailedPrecondition);
+      expect(await fixture.call("state", "none")).toMatchObject({ status: Status.RUNNING });
+      await fixture.remove("none");
+      await make("back", { args: COUNT }, "/images/x");
+      expect(await codeFrom(fixture.call("start", "back"))).toBe(Code.FailedPrecondition);
+      await fixture.call("delete", "back");
+    } finally {
+      process.env["PATH"] = withCriu;
     }
   });
 });
