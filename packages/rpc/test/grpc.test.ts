@@ -150,6 +150,13 @@ describe.each(transports)("gRPC server called by %s", (_name, makeTransport) => 
     expect(textOf(await client().unary(bytes("namespace"), { headers }))).toBe("k8s.io/l1");
   });
 
+  it("of several namespaces and leases the first counts", async () => {
+    const headers = new Headers({ "containerd-namespace": "new", "containerd-lease": "l2" });
+    headers.append("containerd-namespace", "old");
+    headers.append("containerd-lease", "l1");
+    expect(textOf(await client().unary(bytes("namespace"), { headers }))).toBe("new/l2");
+  });
+
   it("streams from the client", async () => {
     expect(textOf(await client().collect(letters("a", "b", "c")))).toBe("abc");
     expect(textOf(await client().collect(letters()))).toBe("");
