@@ -11,6 +11,7 @@ import { booleanFlag, stringFlag, unsupportedFlag } from "../cli/flags.ts";
 import type { Session } from "../cli/session.ts";
 import { CONTAINER_FLAGS } from "../process/container-flags.ts";
 import { containerArguments, createFromFlags } from "../process/create-from-flags.ts";
+import { ContainerNetwork } from "../process/container-network.ts";
 import { LIMIT_FLAGS } from "../process/limit-flags.ts";
 import { makeProcessIo, releaseDetached } from "../process/process-io.ts";
 import { ProcessSignals } from "../process/process-signals.ts";
@@ -32,7 +33,7 @@ const FLAGS = {
   "privileged-without-host-devices": booleanFlag("with --privileged: no devices of the host"),
   ...LIMIT_FLAGS,
   ...CONTAINER_FLAGS,
-  cni: unsupportedFlag("there is no CNI yet; use --net-host or --with-ns network:PATH", "boolean"),
+  cni: booleanFlag("attach the container to the first network of /etc/cni/net.d"),
   uidmap: unsupportedFlag(NO_USER_NAMESPACES),
   gidmap: unsupportedFlag(NO_USER_NAMESPACES),
   "remap-labels": unsupportedFlag(NO_USER_NAMESPACES, "boolean"),
@@ -57,6 +58,7 @@ export const run = defineCommand({
     const client = await session.client();
     await using cleanup = new AsyncDisposableStack();
     const signals = cleanup.use(new ProcessSignals(session));
+    const network = await loadNetwork(client, flags, request.id, session.signal);
     const container = await createFromFlags(client, flags, request, session.signal);
     // Removed without the session's signal, which an interrupt has aborted.
     if (flags.rm || flags["dump-config"] !== "") cleanup.defer(() => remove(client, container.id));
@@ -64,7 +66,9 @@ export const run = defineCommand({
       await writeFile(flags["dump-config"], container.spec?.value ?? "");
       return 0;
     }
-    return await runContainer({ client, container, flags, session, signals });
+    // Before the container, and after its task.
+    if (network !== undefined) cleanup.use(network);
+    return await runContainer({ client, container, flags, session, signals, network });
   },
 });
 
@@ -74,9 +78,23 @@ interface RunContext {
   readonly flags: RunFlags;
   readonly session: Session;
   readonly signals: ProcessSignals;
+  readonly network: ContainerNetwork | undefined;
 }
 
-async function runContainer({ client, container, flags, session, signals }: RunContext): Promise<number> {
+/** Before anything is made: without a network there is to be no container. */
+async function loadNetwork(
+  client: Client,
+  flags: RunFlags,
+  id: string,
+  signal: AbortSignal,
+): Promise<ContainerNetwork | undefined> {
+  if (!flags.cni) return undefined;
+  if (flags["net-host"]) throw invalidArgument("flags --cni and --net-host cannot be specified together");
+  return await ContainerNetwork.load(client, id, { signal });
+}
+
+async function runContainer(context: RunContext): Promise<number> {
+  const { client, container, flags, session, signals, network } = context;
   const { signal } = session;
   const { tty: terminal, detach, "pid-file": pidFile } = flags;
   using _raw = await rawModeFor(terminal && !detach);
@@ -89,9 +107,10 @@ async function runContainer({ client, container, flags, session, signals }: RunC
     logUri: flags["log-uri"],
   });
   const taskOptions = flags["no-pivot"] ? noPivotOptions(container.runtime.options) : undefined;
-  const started = { io, terminal, pidFile, taskOptions, signal };
+  const started = { io, terminal, pidFile, taskOptions, network, signal };
   if (detach) {
     await startFromFlags(client, container, started);
+    await network?.keep();
     releaseDetached(io);
     return 0;
   }

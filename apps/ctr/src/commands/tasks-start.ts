@@ -4,6 +4,7 @@ import { decodeSpec } from "@berth/oci/spec";
 import { requireArgument } from "../cli/arguments.ts";
 import { defineCommand } from "../cli/command.ts";
 import { booleanFlag, stringFlag } from "../cli/flags.ts";
+import { ContainerNetwork, hasNetwork } from "../process/container-network.ts";
 import { makeProcessIo, releaseDetached } from "../process/process-io.ts";
 import { ProcessSignals } from "../process/process-signals.ts";
 import { rawModeFor, startFromFlags, watchProcess } from "../process/run-task.ts";
@@ -39,10 +40,13 @@ export const start = defineCommand({
       nullIo: flags["null-io"],
       logUri: flags["log-uri"],
     });
+    // It was made with one, and has to have it each time that it starts.
+    await using network = hasNetwork(container) ? await ContainerNetwork.load(client, id, { signal }) : undefined;
     const taskOptions = flags["no-pivot"] ? noPivotOptions(container.runtime.options) : undefined;
-    const started = { io, terminal, pidFile, taskOptions, signal };
+    const started = { io, terminal, pidFile, taskOptions, network, signal };
     if (detach) {
       await startFromFlags(client, container, started);
+      await network?.keep();
       releaseDetached(io);
       return 0;
     }

@@ -11,6 +11,7 @@ import { generateSpec, withDefaultUnixDevices, withEnv, withRootfsPath } from "@
 
 import { parseLabels, requireArgument } from "../cli/arguments.ts";
 import { chooseRuntime, chooseSnapshotter } from "../cli/namespace-defaults.ts";
+import { networkExtension } from "./container-network.ts";
 import { runtimeOptions } from "./runtime-options.ts";
 import type { SpecFlags } from "./spec-options.ts";
 import { readJsonFile, specOptions } from "./spec-options.ts";
@@ -22,6 +23,7 @@ const DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 export interface ContainerRequest extends SpecFlags {
   readonly platform?: string;
   readonly "sync-fs"?: boolean;
+  readonly cni?: boolean;
 }
 
 /** What the arguments say: an image or a root directory, unless the spec is in a file; an id; a command. */
@@ -57,6 +59,7 @@ export async function createFromFlags(
     snapshotLabels: parseLabels(flags["snapshotter-label"]),
     runtime: { name: runtime, ...(options === undefined ? {} : { options }) },
     sandboxId: flags.sandbox,
+    ...(flags.cni === true && { extensions: networkExtension() }),
     signal,
     ...(await sourceOptions(client, flags, args, signal)),
   });

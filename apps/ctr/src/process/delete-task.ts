@@ -6,6 +6,8 @@ import type { CallOptions } from "@berth/core/any";
 import type { ProcessState } from "@berth/core/runtime";
 import { isFailedPrecondition, isNotFound } from "@berth/errors";
 
+import { detachNetwork, findNetwork } from "./container-network.ts";
+
 const SIGKILL = 9;
 
 /** How a process is deleted. */
@@ -17,7 +19,7 @@ export interface DeleteTaskOptions extends CallOptions {
 }
 
 /**
- * This deletes a task or an exec, with the pipes that were left for it, and returns its exit code.
+ * This deletes a task or an exec, with the pipes that were left for it and the network that CNI made, and returns its exit code.
  *
  * @throws not_found; failed_precondition - it still runs
  */
@@ -25,8 +27,12 @@ export async function deleteTask(client: Client, id: string, options: DeleteTask
   const { execId = "", force, signal } = options;
   const task = client.tasks.task(id);
   const state = await task.state({ execId, signal });
+  // Held before the process ends, and its namespace with it. The number of one that has ended may be another's by now.
+  const pid = state.status === "stopped" ? 0 : state.pid;
+  const network = execId === "" ? await findNetwork(client, id, { pid, signal }) : undefined;
   if (force && state.status !== "stopped") await killAndWait(task, { execId, signal });
   const { exitStatus } = execId === "" ? await task.delete({ signal }) : await task.deleteProcess(execId, { signal });
+  await detachNetwork(network, { signal });
   await removePipes(state);
   return exitStatus;
 }

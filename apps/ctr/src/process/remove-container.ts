@@ -3,10 +3,11 @@ import { removeContainer } from "@berth/client/run";
 import type { CallOptions } from "@berth/core/any";
 import { failedPrecondition, isNotFound } from "@berth/errors";
 
+import { detachNetwork, findNetwork } from "./container-network.ts";
 import { deleteTask } from "./delete-task.ts";
 
 /**
- * This removes a container, its snapshot, and a task that does not run.
+ * This removes a container, its snapshot, the network that CNI made for it, and a task that does not run.
  *
  * @throws not_found - no such container; failed_precondition - its task runs
  */
@@ -24,6 +25,9 @@ export async function removeContainerAndTask(
       );
     }
     await deleteTask(client, id, { ...options, force: false });
+  } else {
+    // Of a task that went without this program.
+    await detachNetwork(await findNetwork(client, id, options), options);
   }
   await removeContainer(client, id, options);
 }

@@ -8,6 +8,7 @@ import type { Container } from "@berth/core/containers";
 import { wrapError } from "@berth/errors";
 import type { Descriptor } from "@berth/oci";
 
+import type { ContainerNetwork } from "./container-network.ts";
 import type { ProcessSignals } from "./process-signals.ts";
 import { StandardStreams } from "./standard-streams.ts";
 import { copyWindowSize, enterRawMode, followWindowSize } from "./terminal.ts";
@@ -21,6 +22,8 @@ export interface TaskRunOptions {
   /** What the process goes on from, instead of beginning. */
   readonly checkpoint?: Descriptor | undefined;
   readonly signal: AbortSignal;
+  /** What the task is attached to before it starts. */
+  readonly network?: ContainerNetwork | undefined;
   /** Passed on to the task once it is there; absent for one that is left alone. */
   readonly signals?: ProcessSignals;
 }
@@ -37,7 +40,8 @@ export function startFromFlags(client: Client, container: Container, options: Ta
   });
 }
 
-async function prepare(task: RemoteTask, { io, terminal, pidFile, signal, signals }: TaskRunOptions): Promise<void> {
+async function prepare(task: RemoteTask, options: TaskRunOptions): Promise<void> {
+  const { io, terminal, pidFile, signal, signals, network } = options;
   if (pidFile !== "") {
     try {
       await writeFile(pidFile, String(task.pid));
@@ -45,6 +49,7 @@ async function prepare(task: RemoteTask, { io, terminal, pidFile, signal, signal
       throw wrapError(error, `write pid file ${pidFile}`);
     }
   }
+  await network?.attach(task.pid, { signal });
   // Before the start, so that the first thing that the process draws has the right size.
   if (terminal) await copyWindowSize(task);
   signals?.forwardTo(task);
