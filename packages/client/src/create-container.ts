@@ -17,9 +17,11 @@ import {
   withEnv,
   withImageConfig,
   withProcessArgs,
+  withUserNamespace,
 } from "@berth/oci/spec";
 
 import type { Client } from "./client.ts";
+import type { IdMapping } from "./remap-snapshot.ts";
 
 /** What the spec of a container may depend on. */
 export interface SpecContext {
@@ -54,6 +56,8 @@ export interface CreateContainerOptions extends CallOptions {
   readonly readUserFiles?: (mounts: readonly Mount[]) => Promise<UserFiles>;
   readonly labels?: Labels;
   readonly snapshotLabels?: Labels;
+  /** A user namespace: the spec has it, and the files of the image have its owners. */
+  readonly idMapping?: IdMapping;
   readonly extensions?: ReadonlyMap<string, AnyValue>;
   readonly sandboxId?: string;
   /** Reach the disk before the unpacking of an image ends. */
@@ -102,7 +106,10 @@ async function prepareRootfs(
 export async function prepareSnapshot(
   leased: Client,
   target: Descriptor,
-  options: Pick<CreateContainerOptions, "id" | "snapshotter" | "platform" | "snapshotLabels" | "syncFs" | "signal">,
+  options: Pick<
+    CreateContainerOptions,
+    "id" | "snapshotter" | "platform" | "snapshotLabels" | "idMapping" | "syncFs" | "signal"
+  >,
   undo: AsyncDisposableStack,
 ): Promise<{ readonly image: ResolvedImage; readonly mounts: readonly Mount[] }> {
   const { id, signal, snapshotter: snapshotterName = SNAPSHOTTER } = options;
@@ -120,7 +127,16 @@ export async function prepareSnapshot(
       ...(options.syncFs === undefined ? {} : { syncFs: options.syncFs }),
     });
   }
-  const mounts = await snapshotter.prepare(id, image.chainId, { labels: options.snapshotLabels ?? noLabels, signal });
+  const { idMapping, snapshotLabels = noLabels } = options;
+  const { parent, labels } =
+    idMapping === undefined
+      ? { parent: image.chainId, labels: noLabels }
+      : await (
+          await import("./remap-snapshot.ts")
+        ).mappedParent(leased, snapshotterName, image.chainId, idMapping, {
+          signal,
+        });
+  const mounts = await snapshotter.prepare(id, parent, { labels: new Map([...snapshotLabels, ...labels]), signal });
   undo.defer(() => snapshotter.remove(id));
   return { image, mounts };
 }
@@ -168,14 +184,15 @@ function recordOf(client: Client, options: CreateContainerOptions, rootfs: Rootf
 function specOf(client: Client, options: CreateContainerOptions, rootfs: Rootfs | undefined): RuntimeSpec {
   const userFiles = rootfs?.userFiles ?? {};
   const context = rootfs === undefined ? { userFiles } : { userFiles, image: rootfs.image };
-  const { args = [], env = [] } = options;
+  const { args = [], env = [], idMapping } = options;
+  const mapped = idMapping === undefined ? [] : [withUserNamespace(idMapping.uids, idMapping.gids)];
   const command = args.length === 0 ? [] : [withProcessArgs(...args)];
   const fromImage =
     rootfs === undefined ? command : [withImageConfig(rootfs.image.config.config, { ...userFiles, args })];
   return generateSpec({
     namespace: client.namespace,
     id: options.id,
-    options: [withDefaultUnixDevices, ...fromImage, withEnv(env), ...(options.spec?.(context) ?? [])],
+    options: [withDefaultUnixDevices, ...fromImage, ...mapped, withEnv(env), ...(options.spec?.(context) ?? [])],
   });
 }
 

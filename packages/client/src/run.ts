@@ -9,5 +9,6 @@ export type { ReadLogOptions } from "./read-log.ts";
 export { logIo, readLog } from "./read-log.ts";
 export type { AttachedIo, RunOptions, StartExecOptions, StartTaskOptions } from "./run-task.ts";
 export { nullIo, run, RunningProcess, startExec, startTask } from "./run-task.ts";
+export type { IdMapping } from "./remap-snapshot.ts";
 export type { SpawnExecOptions, SpawnOptions } from "./spawn.ts";
 export { PipedProcess, spawn, spawnExec } from "./spawn.ts";

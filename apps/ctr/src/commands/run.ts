@@ -7,7 +7,7 @@ import { invalidArgument, isNotFound } from "@berth/errors";
 
 import { defineCommand } from "../cli/command.ts";
 import type { FlagValues } from "../cli/flags.ts";
-import { booleanFlag, stringFlag, unsupportedFlag } from "../cli/flags.ts";
+import { booleanFlag, listFlag, stringFlag } from "../cli/flags.ts";
 import type { Session } from "../cli/session.ts";
 import { CONTAINER_FLAGS } from "../process/container-flags.ts";
 import { containerArguments, createFromFlags } from "../process/create-from-flags.ts";
@@ -17,8 +17,6 @@ import { makeProcessIo, releaseDetached } from "../process/process-io.ts";
 import { ProcessSignals } from "../process/process-signals.ts";
 import { rawModeFor, startFromFlags, watchProcess } from "../process/run-task.ts";
 import { noPivotOptions } from "../process/runtime-options.ts";
-
-const NO_USER_NAMESPACES = "user namespaces are not supported yet";
 
 const FLAGS = {
   rm: booleanFlag("remove the container when it has ended"),
@@ -34,9 +32,9 @@ const FLAGS = {
   ...LIMIT_FLAGS,
   ...CONTAINER_FLAGS,
   cni: booleanFlag("attach the container to the first network of /etc/cni/net.d"),
-  uidmap: unsupportedFlag(NO_USER_NAMESPACES),
-  gidmap: unsupportedFlag(NO_USER_NAMESPACES),
-  "remap-labels": unsupportedFlag(NO_USER_NAMESPACES, "boolean"),
+  uidmap: listFlag("users of a user namespace, CONTAINER-ID:HOST-ID:SIZE"),
+  gidmap: listFlag("groups of a user namespace, likewise"),
+  "remap-labels": booleanFlag("let the snapshotter map the owners of files, if it can, instead of changing each"),
 } as const;
 
 type RunFlags = FlagValues<typeof FLAGS>;

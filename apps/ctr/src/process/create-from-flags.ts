@@ -12,6 +12,7 @@ import { generateSpec, withDefaultUnixDevices, withEnv, withRootfsPath } from "@
 import { parseLabels, requireArgument } from "../cli/arguments.ts";
 import { chooseRuntime, chooseSnapshotter } from "../cli/namespace-defaults.ts";
 import { networkExtension } from "./container-network.ts";
+import { parseIdMapping } from "./id-mapping.ts";
 import { runtimeOptions } from "./runtime-options.ts";
 import type { SpecFlags } from "./spec-options.ts";
 import { readJsonFile, specOptions } from "./spec-options.ts";
@@ -24,6 +25,9 @@ export interface ContainerRequest extends SpecFlags {
   readonly platform?: string;
   readonly "sync-fs"?: boolean;
   readonly cni?: boolean;
+  readonly uidmap?: readonly string[];
+  readonly gidmap?: readonly string[];
+  readonly "remap-labels"?: boolean;
 }
 
 /** What the arguments say: an image or a root directory, unless the spec is in a file; an id; a command. */
@@ -67,7 +71,7 @@ export async function createFromFlags(
 
 type SourceOptions = Pick<
   CreateContainerOptions,
-  "snapshotter" | "image" | "spec" | "wholeSpec" | "platform" | "readUserFiles" | "syncFs"
+  "snapshotter" | "image" | "spec" | "wholeSpec" | "platform" | "readUserFiles" | "syncFs" | "idMapping"
 >;
 
 async function sourceOptions(
@@ -77,6 +81,9 @@ async function sourceOptions(
   signal: AbortSignal,
 ): Promise<SourceOptions> {
   const snapshotter = await chooseSnapshotter(client, flags.snapshotter, signal);
+  const idMapping = parseIdMapping(flags, signal);
+  if (idMapping !== undefined && (flags.config !== "" || flags.rootfs))
+    throw invalidArgument("flags --uidmap and --gidmap are for containers of an image");
   if (flags.config !== "") return { snapshotter, wholeSpec: await specFromFile(flags.config) };
   if (flags.rootfs) return { snapshotter, wholeSpec: await specOfDirectory(client, flags, args) };
   const options = await specOptions(flags, args.command);
@@ -88,6 +95,7 @@ async function sourceOptions(
     readUserFiles,
     ...(platform === "" ? {} : { platform: onlyStrict(parsePlatform(platform)) }),
     ...(flags["sync-fs"] === true ? { syncFs: true } : {}),
+    ...(idMapping !== undefined && { idMapping }),
   };
 }
 
