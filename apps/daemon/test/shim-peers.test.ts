@@ -97,6 +97,13 @@ describe.each([
     expect(await taskStatus("long")).toBe("RUNNING");
   });
 
+  it("is taken over by the next daemon", async () => {
+    await daemon.restart({ signal: "SIGKILL" });
+    expect(await taskStatus("long")).toBe("RUNNING");
+    const exec = await daemon.ctr(["task", "exec", "--exec-id", "e2", "long", "sh", "-c", "echo again; exit 5"]);
+    expect(exec).toMatchObject({ code: 5, stdout: "again\n" });
+  });
+
   it("kills and deletes", async () => {
     expect((await daemon.ctr(["task", "kill", "-s", "SIGKILL", "long"])).code).toBe(0);
     await expect.poll(() => taskStatus("long")).toBe("STOPPED");

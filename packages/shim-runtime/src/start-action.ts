@@ -1,3 +1,5 @@
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { unavailable } from "@berth/errors";
@@ -30,8 +32,12 @@ const PAUSE_MS = 10;
  */
 export async function startAction(input: ActionInput): Promise<Uint8Array> {
   const bytes = await readStdin();
-  if (bytes.length === 0)
-    return new TextEncoder().encode(formatTextAnswer(await place(input, {}), input.environment.maxVersion));
+  const { maxVersion } = input.environment;
+  if (bytes.length === 0) {
+    const endpoint = await place(input, {});
+    noteAddress(input, endpoint);
+    return new TextEncoder().encode(formatTextAnswer(endpoint, maxVersion));
+  }
   const { formatBootstrapAnswer, parseBootstrapInput } = await import("./bootstrap.ts");
   const { form, params, options } = parseBootstrapInput(bytes, input.flags);
   const shimCgroup = options && (await input.definition.shimCgroup?.(options));
@@ -40,7 +46,17 @@ export async function startAction(input: ActionInput): Promise<Uint8Array> {
     socketDir: params?.socketDir || undefined,
     ttrpcAddress: params?.containerdTtrpcAddress || undefined,
   });
-  return formatBootstrapAnswer(form, endpoint, input.environment.maxVersion);
+  if (form === "text") noteAddress(input, endpoint);
+  return formatBootstrapAnswer(form, endpoint, maxVersion);
+}
+
+/** Daemons that know no bootstrap parameters keep no answer: after a restart they look for this file, and take a task without it for dead. */
+function noteAddress({ flags }: ActionInput, { address }: ShimEndpoint): void {
+  writeFileSync(join(bundleOf(flags), "address"), address, { mode: 0o600 });
+}
+
+function bundleOf(flags: ShimFlags): string {
+  return flags.bundle || process.cwd();
 }
 
 /** What the standard input decides. */
@@ -52,18 +68,18 @@ interface Placement {
 
 async function place(input: ActionInput, placement: Placement): Promise<ShimEndpoint> {
   const { flags, environment } = input;
-  const bundle = flags.bundle || process.cwd();
+  const bundle = bundleOf(flags);
   const { grouping } = environment;
   for (const group of groupNames({ grouping, id: flags.id, bundle, shimCgroup: placement.shimCgroup })) {
     const path = socketPath(placement.socketDir ?? environment.socketDir, flags.address, flags.namespace, group);
-    if (await join(input, placement, path, bundle))
+    if (await enter(input, placement, path, bundle))
       return { version: API_VERSION, address: `unix://${path}`, protocol: "ttrpc" };
   }
   throw unavailable(`no shim takes container ${flags.id}`);
 }
 
 /** This brings a container to the shim of a socket, which is started where there is none; `false` when it is full. */
-async function join(input: ActionInput, placement: Placement, path: string, bundle: string): Promise<boolean> {
+async function enter(input: ActionInput, placement: Placement, path: string, bundle: string): Promise<boolean> {
   const pooled = input.environment.grouping === "pool";
   for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
     const socket = await connectSocket(path);
