@@ -81,7 +81,7 @@ describe.each(["berthd", "containerd"] as const)("commands on %s", (kind) => {
     const { code, stdout } = await bench.ctr(line, { input });
     expect(code).toBe(0);
     expect(stdout).toMatch(/^whole\n/);
-    expect(await say("-n", "imports", "images", "ls")).toMatch(new RegExp(`^${BUSYBOX_IMAGE} .* l=m +$`, "m"));
+    expect(await say("-n", "imports", "images", "ls")).toMatch(new RegExp(`^${BUSYBOX_IMAGE} .*\\bl=m +$`, "m"));
     expect(await say("-n", "imports", "images", "ls", "-q")).toMatch(/@sha256:/);
     expect(await say("-n", "imports", "images", "check", `name==${BUSYBOX_IMAGE}`)).toMatch(
       / complete \(2\/2\) .* false$/m,

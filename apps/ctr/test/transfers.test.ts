@@ -14,6 +14,7 @@ import { BUSYBOX_IMAGE, startBench } from "./peers.ts";
 
 const TIMEOUT = { timeout: 60_000 };
 const LIMIT = { timeoutMs: 60_000 };
+const DIGEST_NAME = /^import-\d{4}-\d\d-\d\d@sha256:[0-9a-f]{64}$/;
 
 // The daemon's own transfers, and what this program does instead: both must do the same.
 describe.each([
@@ -40,8 +41,12 @@ describe.each([
 
   it.each<readonly [flags: readonly string[], expected: readonly RegExp[]]>([
     [[], [/^example\.org\/berth\/busybox:1$/]],
-    [["--digests"], [/^example\.org\/berth\/busybox:1$/, /^import-\d{4}-\d\d-\d\d@sha256:[0-9a-f]{64}$/]],
-    [["--digests", "--skip-digest-for-named"], [/^example\.org\/berth\/busybox:1$/]],
+    // The daemon names the archive's index by its digest too.
+    [["--digests"], [/^example\.org\/berth\/busybox:1$/, DIGEST_NAME, ...(local.length > 0 ? [] : [DIGEST_NAME])]],
+    [
+      ["--digests", "--skip-digest-for-named"],
+      [/^example\.org\/berth\/busybox:1$/, ...(local.length > 0 ? [] : [DIGEST_NAME])],
+    ],
     [
       ["--index-name", "example.org/index:1"],
       [/^example\.org\/berth\/busybox:1$/, /^example\.org\/index:1$/],
@@ -51,7 +56,10 @@ describe.each([
     [
       ["--base-name", "example.org/other", "--digests"],
       // Names that the archive calls full are taken whatever the prefix, by the client only, as in containerd.
-      [...(local.length > 0 ? [/^example\.org\/berth\/busybox:1$/] : []), /^example\.org\/other@sha256:[0-9a-f]{64}$/],
+      [
+        local.length > 0 ? /^example\.org\/berth\/busybox:1$/ : /^example\.org\/other@sha256:[0-9a-f]{64}$/,
+        /^example\.org\/other@sha256:[0-9a-f]{64}$/,
+      ],
     ],
   ])("are imported with %j", TIMEOUT, async (flags, expected) => {
     const namespace = `import-${(namespaces += 1)}`;

@@ -7,18 +7,28 @@ import { invalidArgument, isNotFound } from "@berth/errors";
 import { digestName, IMAGE_NAME_ANNOTATION, REF_NAME_ANNOTATION, translateReference } from "@berth/images";
 import type { Descriptor } from "@berth/oci";
 
-/** This returns the images that a target becomes: one under the name of the destination, and one for each further name. */
-export function namesOf(target: Descriptor, { name, labels, extraNames }: StoredImages): ImageSpec[] {
+/**
+ * This returns the images that a target becomes: one under the name of the destination, and one for each further name. A prefix
+ * names what has no name in an archive by its digest alone, if at all; that others have names does not matter to it.
+ *
+ * @see containerd core/transfer/image/imagestore.go, Store.Store
+ */
+export function namesOf(target: Descriptor, to: StoredImages): ImageSpec[] {
+  const { name, labels } = to;
   const main = name === "" ? [] : [{ name, labels, target }];
-  const others = extraNames
-    .filter(({ isPrefix }) => !isPrefix)
+  const others = to.extraNames
+    .filter(({ isPrefix, addDigest }) => !isPrefix || addDigest)
     .map((extra) => (extra.addDigest ? digestName(extra.name, target.digest) : extra.name))
     .filter((each) => each !== name);
-  const theirs = name === "" ? labels : new Map([...labels, ...boundTo(name)]);
-  return [...main, ...[...new Set(others)].map((each) => ({ name: each, labels: theirs, target }))];
+  return [...main, ...furtherImages(others, target, to)];
 }
 
-/** What makes a name vanish with the image that it is another name of. */
+function furtherImages(names: readonly string[], target: Descriptor, { name, labels }: StoredImages): ImageSpec[] {
+  const theirs = name === "" ? labels : new Map([...labels, ...boundTo(name)]);
+  return [...new Set(names)].map((each) => ({ name: each, labels: theirs, target }));
+}
+
+/** What makes a name vanish with the image that it is another name of, or came with. */
 function boundTo(name: string): Labels {
   return new Map([
     ["containerd.io/gc.bref.image", name],
@@ -26,17 +36,16 @@ function boundTo(name: string): Labels {
   ]);
 }
 
-/** This returns the images that an entry of an archive's index becomes: under the name that it has there, or its digest. */
-export function archivedNamesOf(target: Descriptor, { labels, extraNames }: StoredImages): ImageSpec[] {
+/** This returns the images that an entry of an archive's index becomes: under the name that it has there, and its digest. */
+export function archivedNamesOf(target: Descriptor, to: StoredImages): ImageSpec[] {
   const names: string[] = [];
-  for (const { name: prefix, isPrefix, allowOverwrite, addDigest, skipNamedDigest } of extraNames) {
+  for (const { name: prefix, isPrefix, allowOverwrite, addDigest, skipNamedDigest } of to.extraNames) {
     if (!isPrefix) continue;
     const name = archivedName(target, prefix, !allowOverwrite);
-    if (name !== undefined && !addDigest) names.push(name);
-    if (addDigest && !(skipNamedDigest && archivedName(target, prefix, false) !== undefined))
-      names.push(digestName(prefix, target.digest));
+    if (name !== undefined) names.push(name);
+    if (addDigest && (name === undefined || !skipNamedDigest)) names.push(digestName(prefix, target.digest));
   }
-  return [...new Set(names)].map((name) => ({ name, labels, target }));
+  return furtherImages(names, target, to);
 }
 
 function archivedName({ annotations }: Descriptor, prefix: string, onlyPrefix: boolean): string | undefined {
