@@ -5,7 +5,7 @@ import { internal, notFound, unknown } from "@berth/errors";
 import type { ChildDescriptor, ChildReaper } from "@berth/linux/process";
 
 import { type CheckpointArguments, checkpointFlags, criuErrors, requireCriu } from "./criu.ts";
-import { deletePlain, killPlain, startPlain } from "./runc-state.ts";
+import { deletePlain, startPlain } from "./runc-state.ts";
 import { type CommandResult, runCommand } from "./run-command.ts";
 import { lastLogError, logSize } from "./runtime-log.ts";
 
@@ -71,6 +71,11 @@ export class RuncDriver {
     return basename(this.#command);
   }
 
+  /** Whether the state that it keeps is known, so that some things can be done without it. */
+  get isPlain(): boolean {
+    return this.name === PLAIN;
+  }
+
   get #command(): string {
     return this.#options.command || "runc";
   }
@@ -92,7 +97,7 @@ export class RuncDriver {
   async start(id: string, options: StartOptions): Promise<void> {
     const { bundle, init } = options;
     const container = { root: this.#options.root, id, initPid: init?.pid ?? 0 };
-    if (this.name === PLAIN && init && (await startPlain(container, { signal: init.ended }))) return;
+    if (this.isPlain && init && (await startPlain(container, { signal: init.ended }))) return;
     await this.#run(["start", id], { doing: "start", log: join(bundle, "log.json") });
   }
 
@@ -110,17 +115,10 @@ export class RuncDriver {
   /** This removes a container. One that is not there is fine. `ended`: the id of its process, which has ended. */
   async delete(id: string, options: { readonly force?: boolean; readonly ended?: number } = {}): Promise<void> {
     const { ended: initPid } = options;
-    const isPlain = this.name === PLAIN && initPid !== undefined;
-    if (isPlain && (await deletePlain({ root: this.#options.root, id, initPid }))) return;
+    if (this.isPlain && initPid !== undefined && (await deletePlain({ root: this.#options.root, id, initPid }))) return;
     const result = await this.#execute(["delete", ...(options.force ? ["--force"] : []), id]);
     const failed = result.status !== 0 && !/does not exist/i.test(result.stderr);
     if (failed) throw unknown(`OCI runtime delete failed: ${lastLine(result)}`);
-  }
-
-  /** This kills a container and removes it. `initPid`: the id that its process had. */
-  async destroy(id: string, initPid: number): Promise<void> {
-    const isDead = this.name === PLAIN && (await killPlain({ root: this.#options.root, id, initPid }));
-    await this.delete(id, { force: true, ...(isDead ? { ended: initPid } : {}) });
   }
 
   async pause(id: string): Promise<void> {

@@ -7,7 +7,7 @@ import { cgroupMode } from "@berth/linux/cgroups";
 import { openPidfd, readable } from "@berth/linux/process";
 
 import { CGROUPS } from "./cgroups/cgroup-directories.ts";
-import { killProcess, removeCgroup } from "./cgroups/remove-cgroup.ts";
+import { killProcess, removeCgroup, thaw } from "./cgroups/remove-cgroup.ts";
 import { processStart } from "./creation-processes.ts";
 
 const END_TIMEOUT_MS = 500;
@@ -66,7 +66,7 @@ export async function startPlain(
 
 /**
  * This kills a container whose processes end with its first one, and resolves when that one has ended; `false` where that is for runc to do,
- * or it does not end soon: the processes of a frozen cgroup do not.
+ * or it does not end soon. One that is frozen is thawed.
  */
 export async function killPlain(container: RuncContainer): Promise<boolean> {
   const state = readState(container);
@@ -77,6 +77,7 @@ export async function killPlain(container: RuncContainer): Promise<boolean> {
       // the id may be another's by now
       if (processStart(container.initPid) !== state.startedAt) return true;
       killProcess(container.initPid);
+      for (const cgroup of state.cgroups) thaw(cgroup);
       await readable(descriptor, { signal: AbortSignal.timeout(END_TIMEOUT_MS) });
     } finally {
       closeFd(descriptor);

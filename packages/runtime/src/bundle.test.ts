@@ -50,7 +50,7 @@ it("Bundle.create wipes an old work directory and refuses a second bundle withou
 it("Bundle.delete unmounts, removes both directories, and is safe to repeat", async () => {
   await using test = await setUp();
   const bundle = await Bundle.create(test.roots, test.name, spec("{}"));
-  mountAll([{ type: "tmpfs", source: "tmpfs", target: "", options: [] }], join(bundle.path, "rootfs"));
+  await mountAll([{ type: "tmpfs", source: "tmpfs", target: "", options: [] }], join(bundle.path, "rootfs"));
   await writeFile(join(bundle.path, "rootfs", "file"), "");
   await bundle.delete();
   await bundle.delete();

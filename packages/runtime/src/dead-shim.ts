@@ -20,17 +20,21 @@ export interface DeadShimResult {
   readonly isRemoved: boolean;
 }
 
+/** What is left of a shim, and who wants to know. */
+export interface DeadShim {
+  readonly bundle: Bundle;
+  readonly binary: string | undefined;
+  /** Called, once at most, when the container's processes are gone and that is known before all is removed. */
+  readonly onEnded?: (exit: ExitStatus) => void;
+}
+
 /**
  * This has the shim's binary kill and remove what a dead shim left behind, and says how the container ended. It never throws:
  * what cannot be removed is logged.
  */
-export async function cleanUpDeadShim(
-  manager: ShimStarter,
-  bundle: Bundle,
-  binary: string | undefined,
-  log: Logger,
-): Promise<DeadShimResult> {
-  const deleted = await runDelete(manager, bundle, binary, log);
+export async function cleanUpDeadShim(manager: ShimStarter, dead: DeadShim, log: Logger): Promise<DeadShimResult> {
+  const { bundle } = dead;
+  const deleted = await runDelete(manager, dead, log);
   const records = await readExitRecords(bundle).catch(() => []);
   const record = records.find(({ execId }) => execId === "");
   const exit = record ?? deleted ?? { pid: 0, exitStatus: UNKNOWN_EXIT_STATUS, exitedAtNs: nowNs() };
@@ -39,8 +43,7 @@ export async function cleanUpDeadShim(
 
 async function runDelete(
   manager: ShimStarter,
-  bundle: Bundle,
-  binary: string | undefined,
+  { bundle, binary, onEnded }: DeadShim,
   log: Logger,
 ): Promise<ExitStatus | undefined> {
   const fields = { id: bundle.id, namespace: bundle.namespace };
@@ -51,6 +54,10 @@ async function runDelete(
   try {
     const { status, stdout, stderr } = await manager.runDelete(bundle, binary, {
       timeoutMs: manager.timeouts.cleanupMs,
+      onEnded: ({ stdout: answer }) => {
+        const exit = parseDeleteOutput(answer);
+        if (exit !== undefined) onEnded?.(exit);
+      },
     });
     const warnings = new TextDecoder().decode(stderr).trim();
     if (warnings !== "") log.warn("cleanup warnings", { ...fields, warnings });

@@ -9,7 +9,7 @@ import { nowNs } from "@berth/core/timestamp";
 import { fromBinary } from "@bufbuild/protobuf";
 
 import { EndedTask } from "./ended-task.ts";
-import { type ExitRecord, markExitSent, readExitRecords } from "./exit-records.ts";
+import { type ExitRecord, isInitExitSent, markExitSent, readExitRecords } from "./exit-records.ts";
 import { ShimTask } from "./shim-task.ts";
 import { publishExit } from "./task-events.ts";
 
@@ -61,6 +61,12 @@ export class ExitLedger implements AsyncDisposable {
       await sleep(POLL_MS, undefined, { signal, ref: false }).catch(() => {});
     }
     if (!task.exitsSent.has("")) await this.#publish(task, { ...exit, execId: "", sent: false });
+  }
+
+  /** This is for a task whose shim is dead and whose processes are gone: it tells of its end, unless that was told. */
+  async settleDead(task: ShimTask, exit: ExitStatus): Promise<void> {
+    if (task.exitsSent.has("") || isInitExitSent(task.bundle)) return;
+    await this.#publish(task, { ...exit, execId: "", sent: false });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

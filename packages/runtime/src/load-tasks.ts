@@ -55,7 +55,7 @@ async function loadBundle(bundle: Bundle, options: LoadOptions): Promise<ShimTas
     const task = await connect(bundle, binary, options, log);
     if (task !== undefined) return task;
     log.info("cleaning up dead shim");
-    const { record } = await cleanUpDeadShim(options.shims, bundle, binary, log);
+    const { record } = await cleanUpDeadShim(options.shims, { bundle, binary }, log);
     if (record !== undefined) return new EndedTask(bundle, record);
     return void (await options.deleteBundle(bundle));
   } catch (error) {

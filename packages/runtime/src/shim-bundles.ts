@@ -113,7 +113,7 @@ export class LocalShimBundles implements ShimBundles {
     const own = this.#instances.get(`${shim.namespace}/${shim.id}`);
     if (own === undefined || own !== shim || own.isRemoved) return;
     own.isRemoved = true;
-    if (options.kill === true) await cleanUpDeadShim(this.#shims, own.bundle, own.binary, this.#log);
+    if (options.kill === true) await cleanUpDeadShim(this.#shims, own, this.#log);
     await this.#forget(own);
   }
 
@@ -162,7 +162,7 @@ export class LocalShimBundles implements ShimBundles {
   async #bury(shim: BundledShim): Promise<void> {
     this.#log.info("shim disconnected", { namespace: shim.namespace, id: shim.id });
     shim.isRemoved = true;
-    const { exit } = await cleanUpDeadShim(this.#shims, shim.bundle, shim.binary, this.#log);
+    const { exit } = await cleanUpDeadShim(this.#shims, shim, this.#log);
     await this.#forget(shim);
     shim.lostExit.resolve({ ...exit, exitedAtNs: exit.exitedAtNs || nowNs() });
   }
@@ -190,7 +190,7 @@ export class LocalShimBundles implements ShimBundles {
     const wanted = connection !== undefined && (await isWanted(bundle.namespace, bundle.id));
     if (connection === undefined || !wanted) {
       await connection?.[Symbol.asyncDispose]();
-      await cleanUpDeadShim(this.#shims, bundle, binary, this.#log);
+      await cleanUpDeadShim(this.#shims, { bundle, binary }, this.#log);
       return await this.#deleteBundle(bundle);
     }
     const resources = new AsyncDisposableStack();

@@ -17,10 +17,17 @@ export interface DeleteRun {
   readonly onOutput?: (chunk: Uint8Array) => void;
 }
 
+/** How one bundle is asked for. */
+export interface DeleteLimits {
+  readonly timeoutMs: number;
+  readonly onEnded?: ((output: ShimOutput) => void) | undefined;
+}
+
 interface Waiting extends PromiseWithResolvers<ShimOutput> {
   readonly bundle: Bundle;
   readonly binary: string;
   readonly timeoutMs: number;
+  readonly onEnded: ((output: ShimOutput) => void) | undefined;
   /** Set where a run with others gave it no answer. */
   isAlone: boolean;
 }
@@ -33,8 +40,8 @@ export interface ShimDeletesOptions {
   readonly log: Logger;
 }
 
-/** A process of a shim takes some 50 ms to start, a container a few to remove. */
-const MANY = 16;
+/** A process of a shim takes some 50 ms to start, a container a few to remove: more than a pool has. */
+const MANY = 128;
 const EACH_FURTHER_MS = 250;
 const MAX_LINE_BYTES = 4096;
 const NOTHING = new Uint8Array(0);
@@ -52,9 +59,13 @@ export class ShimDeletes {
     this.#options = options;
   }
 
-  /** This returns what `delete` gave for one bundle. @throws as the run of a shim's command */
-  async run(bundle: Bundle, binary: string, timeoutMs: number): Promise<ShimOutput> {
-    const own = { ...Promise.withResolvers<ShimOutput>(), bundle, binary, timeoutMs, isAlone: false };
+  /**
+   * This returns what `delete` gave for one bundle. Where the container's processes are known to be gone before all is removed, `onEnded` is
+   * called with what will be returned.
+   * @throws as the run of a shim's command
+   */
+  async run(bundle: Bundle, binary: string, { timeoutMs, onEnded }: DeleteLimits): Promise<ShimOutput> {
+    const own = { ...Promise.withResolvers<ShimOutput>(), bundle, binary, timeoutMs, onEnded, isAlone: false };
     this.#enqueue(own);
     return await own.promise;
   }
@@ -87,14 +98,14 @@ export class ShimDeletes {
     return other.binary === first.binary && isBeside && this.#options.takesMany(first.binary);
   }
 
-  /** Each is told as soon as it is removed. */
+  /** Each is told as soon as it has ended, and as soon as it is removed. */
   async #runMany({ bundle, binary, timeoutMs }: Waiting, taken: readonly Waiting[]): Promise<void> {
     const byId = Map.groupBy(taken, (each) => each.bundle.id);
     const lines = new LineSplitter(MAX_LINE_BYTES, (line) => {
-      const [id = "", answer = ""] = line.split(" ");
+      const [id = "", stage, answer = ""] = line.split(" ");
       const output = { status: 0, stdout: Buffer.from(answer, "base64"), stderr: NOTHING };
-      for (const { resolve } of byId.get(id) ?? []) resolve(output);
-      byId.delete(id);
+      for (const { resolve, onEnded } of byId.get(id) ?? []) (stage === "removed" ? resolve : onEnded)?.(output);
+      if (stage === "removed") byId.delete(id);
     });
     const moreIds = [...byId.keys()].filter((id) => id !== bundle.id);
     const log = this.#options.log.with({ namespace: bundle.namespace });

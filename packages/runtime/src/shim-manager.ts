@@ -16,7 +16,7 @@ import type { Bundle } from "./bundle.ts";
 import { parseRuntimeInfo, type RuntimeInfoSource } from "./runtime-info.ts";
 import { DEFAULT_RUNTIME_TIMEOUTS, type RuntimeTimeouts } from "./runtime-timeouts.ts";
 import { LocalShimBundles } from "./shim-bundles.ts";
-import { type DeleteRun, ShimDeletes } from "./shim-deletes.ts";
+import { type DeleteLimits, type DeleteRun, ShimDeletes } from "./shim-deletes.ts";
 import { findShimBinary, type ShimSearch, shimSearch } from "./runtime-name.ts";
 import { runShimCommand, type ShimCommand, type ShimOutput } from "./shim-command.ts";
 import { type ShimConnection, ShimConnections } from "./shim-connection.ts";
@@ -122,8 +122,8 @@ export class LocalShimManager implements ShimManager, ShimStarter, RuntimeInfoSo
     return bundles;
   }
 
-  async runDelete(bundle: Bundle, binary: string, { timeoutMs }: { readonly timeoutMs: number }): Promise<ShimOutput> {
-    return await this.#deletes.run(bundle, binary, timeoutMs);
+  async runDelete(bundle: Bundle, binary: string, limits: DeleteLimits): Promise<ShimOutput> {
+    return await this.#deletes.run(bundle, binary, limits);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -4,6 +4,7 @@ import type { ShimEndpoint } from "@berth/core/shims";
 import type { Bundle } from "./bundle.ts";
 import type { RuntimeTimeouts } from "./runtime-timeouts.ts";
 import type { ShimOutput } from "./shim-command.ts";
+import type { DeleteLimits } from "./shim-deletes.ts";
 import type { ShimConnection, ShimConnections } from "./shim-connection.ts";
 
 /** What a start needs beside the bundle. */
@@ -35,5 +36,5 @@ export interface ShimStarter {
   /** Whether an error of a start or a creation says that a shim of ours was about to end: the same can be asked of another. */
   endedEarly(binary: string, error: unknown): boolean;
   /** This runs `delete` of a binary for a bundle whose shim is dead; a few at a time, and several of a pool in one run. */
-  runDelete(bundle: Bundle, binary: string, limits: { readonly timeoutMs: number }): Promise<ShimOutput>;
+  runDelete(bundle: Bundle, binary: string, limits: DeleteLimits): Promise<ShimOutput>;
 }

@@ -32,13 +32,15 @@ export interface ShimTaskParts {
   readonly resources: AsyncDisposableStack;
 }
 
-/** A task in a shim that lives. Its runtime owns it, and settles {@link ShimTask.lost} when the shim dies. */
+/** A task in a shim that lives. Its runtime owns it, and settles {@link ShimTask.ended} and {@link ShimTask.lost} when the shim dies. */
 export class ShimTask implements Task {
   readonly bundle: Bundle;
   readonly binary: string | undefined;
   readonly connection: ShimConnection;
   readonly resources: AsyncDisposableStack;
-  /** How the container ended, once its shim is found dead and cleaned up. */
+  /** How the container ended, once its shim is found dead and its processes are gone. */
+  readonly ended = Promise.withResolvers<ExitStatus>();
+  /** The same, once nothing is left of it. */
   readonly lost = Promise.withResolvers<ExitStatus>();
   /** Set when the task is taken from the list: the end of the connection then means nothing. */
   isRemoved = false;
@@ -155,7 +157,7 @@ export class ShimTask implements Task {
       );
     } catch (error) {
       if (!this.connection.isClosed || this.isRemoved || execId !== "") throw error;
-      return await this.lost.promise;
+      return await this.ended.promise;
     }
   }
 

@@ -20,7 +20,7 @@ import type { LocalShimManager } from "./shim-manager.ts";
 import type { ShimConnection } from "./shim-connection.ts";
 import { makeInShim, type ShimAttempt } from "./shim-attempts.ts";
 import { ShimTask } from "./shim-task.ts";
-import { publishDelete, publishExit } from "./task-events.ts";
+import { publishDelete } from "./task-events.ts";
 
 /** Options of {@link openTaskRuntime}. */
 export interface TaskRuntimeOptions extends BundleRoots {
@@ -249,7 +249,7 @@ export class ShimTaskRuntime implements TaskRuntime, AsyncDisposable {
     const isPooled = binary !== undefined && this.#shims.isPooled(binary);
     const isPoolsEnd = isPooled && (connection.isClosed || this.#shims.endedEarly(binary, error));
     if (!connection.isClosed && !isPoolsEnd) return false;
-    const { isRemoved } = await cleanUpDeadShim(this.#shims, bundle, binary, this.#log);
+    const { isRemoved } = await cleanUpDeadShim(this.#shims, { bundle, binary }, this.#log);
     return isRemoved && isPoolsEnd;
   }
 
@@ -269,12 +269,18 @@ export class ShimTaskRuntime implements TaskRuntime, AsyncDisposable {
     const { bundle, binary } = task;
     const log = this.#log.with({ namespace: task.namespace, id: task.id });
     log.info("shim disconnected");
-    const { exit, record } = await cleanUpDeadShim(this.#shims, bundle, binary, log);
+    const tell = async (seen: ExitStatus): Promise<void> => {
+      task.ended.resolve(seen);
+      await this.#ledger.settleDead(task, seen);
+    };
+    const told: Promise<void>[] = [];
+    const onEnded = (seen: ExitStatus): void => void told.push(tell(seen));
+    const { exit } = await cleanUpDeadShim(this.#shims, { bundle, binary, onEnded }, log);
+    await Promise.all(told);
+    await tell(exit);
     task.isRemoved = true;
     this.#unregister(task);
-    const { events } = this.#options;
-    if (!task.exitsSent.has("") && record?.sent !== true) await publishExit(events, task, "", exit);
-    await publishDelete(events, task, exit);
+    await publishDelete(this.#options.events, task, exit);
     task.lost.resolve(exit);
     await task.resources.disposeAsync();
     await this.#deleteBundle(bundle);

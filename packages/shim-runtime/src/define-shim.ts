@@ -45,12 +45,20 @@ export interface ShimTasks extends AsyncDisposable {
   readonly size: number;
 }
 
+/** How a container ended. */
+export type ContainerExit = Pick<ExitRecord, "pid" | "exitStatus" | "exitedAt">;
+
 /** A container whose shim has died. */
 export interface DeadContainer {
   readonly namespace: string;
   readonly id: string;
   readonly bundle: string;
   readonly log: Logger;
+  /**
+   * To be awaited between the end of its processes and the removal of the rest: a shim may leave many containers, whose ends are told first, and
+   * which then are removed a few at a time. Called with nothing where it takes the removal to end them.
+   */
+  readonly beforeRemoval?: (exit?: ContainerExit) => Promise<void>;
 }
 
 /** What a runtime says of itself. */
@@ -77,7 +85,7 @@ export interface ShimDefinition {
    * This removes what a container left when its shim died: processes, mounts, the state of the runtime; and says how it
    * ended. Without it nothing is removed, and a container whose end nobody saw counts as killed.
    */
-  cleanUp?(container: DeadContainer): Promise<Pick<ExitRecord, "pid" | "exitStatus" | "exitedAt">>;
+  cleanUp?(container: DeadContainer): Promise<ContainerExit>;
   /**
    * Further parts of the serving process, booted when the tasks are there, in the order of what they require: other ttrpc
    * services (plugins of type `TtrpcPlugin`), whatever must be stopped in order. Called by the serving process alone.

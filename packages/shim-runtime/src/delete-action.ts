@@ -3,10 +3,10 @@ import { dirname, join, resolve } from "node:path";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import { DeleteResponseSchema } from "@berth/api/containerd/task/v2/task";
-import type { Logger } from "@berth/core/log";
 import { Turns } from "@berth/core/turns";
 import { messageOf } from "@berth/errors";
 
+import type { ContainerExit, DeadContainer } from "./define-shim.ts";
 import { findExitRecord } from "./exit-record.ts";
 import { ShimLog } from "./shim-log.ts";
 import type { ActionInput } from "./start-action.ts";
@@ -18,12 +18,13 @@ const AT_ONCE = 4;
 export async function deleteAction(input: ActionInput): Promise<Uint8Array> {
   using sink = new ShimLog({ debug: input.flags.debug });
   const { id, namespace, bundle } = input.flags;
-  return await removeLeft(input, { id, bundle: bundle || process.cwd() }, sink.logger({ namespace, id }));
+  return await removeLeft(input, { id, bundle: bundle || process.cwd() }, { log: sink.logger({ namespace, id }) });
 }
 
 /**
  * This does the same for several containers of one shim whose bundles lie side by side: the one of the flags, and those whose ids stand
- * behind the action. For each it calls `print` as soon as it is removed, with a line `<id> <answer in base64>`; for one that fails, with none.
+ * behind the action. All are killed at once; for each it calls `print` with a line `<id> ended <answer in base64>` when its processes are gone,
+ * where that is known before the rest, and with `<id> removed <answer>` when nothing is left; for one that fails, with no such line.
  */
 export async function deleteManyAction(input: ActionInput, print: (line: string) => void): Promise<void> {
   const { id: first, namespace, more, bundle } = input.flags;
@@ -34,24 +35,43 @@ export async function deleteManyAction(input: ActionInput, print: (line: string)
   const turns = new Turns(AT_ONCE);
   const removeOne = async (id: string): Promise<void> => {
     const log = sink.logger({ namespace, id });
+    const left = { id, bundle: join(directory, id) };
+    using turn = new DisposableStack();
+    const beforeRemoval = async (exit?: ContainerExit): Promise<void> => {
+      if (exit) print(`${id} ended ${toBase64(formatAnswer(left, exit))}\n`);
+      turn.use(await turns.acquire());
+    };
     try {
-      const answer = await removeLeft(input, { id, bundle: join(directory, id) }, log);
-      print(`${id} ${Buffer.from(answer).toString("base64")}\n`);
+      print(`${id} removed ${toBase64(await removeLeft(input, left, { log, beforeRemoval }))}\n`);
     } catch (error) {
       log.warn("container of a dead shim not removed", { error: messageOf(error) });
     }
   };
-  await Promise.all([...new Set([first, ...more])].map((id) => turns.run(() => removeOne(id))));
+  await Promise.all([...new Set([first, ...more])].map(removeOne));
+}
+
+/** Where a container's shim has left it. */
+interface Left {
+  readonly id: string;
+  readonly bundle: string;
 }
 
 async function removeLeft(
   { definition, flags: { namespace } }: ActionInput,
-  { id, bundle }: { readonly id: string; readonly bundle: string },
-  log: Logger,
+  left: Left,
+  options: Pick<DeadContainer, "log" | "beforeRemoval">,
 ): Promise<Uint8Array> {
-  const seen = findExitRecord(bundle);
-  const found = await definition.cleanUp?.({ namespace, id, bundle, log });
-  const { pid, exitStatus, exitedAt } = seen ?? found ?? { pid: 0, exitStatus: SIGKILLED, exitedAt: new Date() };
+  const exit = await definition.cleanUp?.({ namespace, ...left, ...options });
+  return formatAnswer(left, exit ?? { pid: 0, exitStatus: SIGKILLED, exitedAt: new Date() });
+}
+
+/** The end that the shim saw counts, if it saw it. */
+function formatAnswer({ bundle }: Left, found: ContainerExit): Uint8Array {
+  const { pid, exitStatus, exitedAt } = findExitRecord(bundle) ?? found;
   const response = create(DeleteResponseSchema, { pid, exitStatus, exitedAt: timestampFromDate(exitedAt) });
   return toBinary(DeleteResponseSchema, response);
+}
+
+function toBase64(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString("base64");
 }
