@@ -154,7 +154,7 @@ describe("the mistakes that people make most", () => {
     const directory = own.use(await temporaryDirectory("full"));
     const root = join(directory.path, "root");
     await mkdir(root);
-    mountAll([{ type: "tmpfs", source: "tmpfs", options: ["size=1m"] }], root);
+    await mountAll([{ type: "tmpfs", source: "tmpfs", options: ["size=1m"] }], root);
     own.defer(() => unmountAll(root));
     const daemon = own.use(await startBerthd({ root }));
     const archive = join(directory.path, "busybox.tar");

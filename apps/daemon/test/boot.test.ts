@@ -55,7 +55,7 @@ describe("berthd boot", () => {
     await using directory = await temporaryDirectory("tmpmounts");
     const left = join(directory.path, "root", "tmpmounts", "berth-mount-1");
     await mkdir(left, { recursive: true });
-    mountAll([{ type: "tmpfs", source: "tmpfs", target: "", options: [] }], left);
+    await mountAll([{ type: "tmpfs", source: "tmpfs", target: "", options: [] }], left);
     await using _daemon = await startBerthd({ directory: directory.path });
     expect(readMountInfo().some(({ mountPoint }) => mountPoint === left)).toBe(false);
     expect(existsSync(left)).toBe(false);

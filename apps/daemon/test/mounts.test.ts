@@ -75,7 +75,7 @@ async function openSubject(): Promise<MountSubject> {
 
 async function mountAt(parent: string, mounts: readonly Mount[]) {
   const path = await mkdtemp(join(parent, "mounted-"));
-  mountAll(mounts, path);
+  await mountAll(mounts, path);
   return {
     path,
     async [Symbol.asyncDispose]() {

@@ -51,7 +51,7 @@ const overlay = async (root: string): Promise<Snapshotter> => (await openOverlay
 const native = (root: string): Promise<Snapshotter> => openNativeSnapshotter({ root });
 
 async function mount(mounts: readonly Mount[], target: string): Promise<AsyncDisposable> {
-  mountAll(mounts, target);
+  await mountAll(mounts, target);
   return { [Symbol.asyncDispose]: () => unmountAll(target) };
 }
 

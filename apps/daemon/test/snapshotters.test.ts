@@ -56,7 +56,7 @@ async function activate(client: Client, mounts: readonly Mount[], target: string
     // The kernel can make them all.
     if (!isUnimplemented(error)) throw error;
   }
-  mountAll(system, target);
+  await mountAll(system, target);
   made.defer(() => unmountAll(target));
   return made.move();
 }

@@ -88,7 +88,7 @@ describe("layout on disk", () => {
     // Nothing can be removed that something is mounted on.
     const place = join(path, "zzz");
     await mkdir(place);
-    mountAll([{ type: "tmpfs", source: "tmpfs", target: "", options: [] }], place);
+    await mountAll([{ type: "tmpfs", source: "tmpfs", target: "", options: [] }], place);
     expect(await codeFrom(subject.store.abort("stuck"))).not.toBe("resolved");
     expect(await Array.fromAsync(subject.store.listStatuses(), ({ ref }) => ref)).toEqual(["stuck"]);
     await unmountAll(place);

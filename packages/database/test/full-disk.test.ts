@@ -42,7 +42,7 @@ describe("Database on a full disk", () => {
     expect(Array.from({ length: made + 4 }, (_, index) => index).filter((index) => database.has(key(index)))).toEqual(
       Array.from({ length: made }, (_, index) => index),
     );
-    mountAll([{ type: "tmpfs", source: "tmpfs", target: "", options: ["remount", "size=4m"] }], small.path);
+    await mountAll([{ type: "tmpfs", source: "tmpfs", target: "", options: ["remount", "size=4m"] }], small.path);
     await put(made);
     expect(fatal).toEqual([]);
   });

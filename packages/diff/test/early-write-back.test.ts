@@ -51,7 +51,7 @@ it.each([
 
 /** The image of an ext4 on a disk of 24 MiB, which takes less than is written to it: the kernel is told so when it writes back, and writers are not. */
 async function imageThatLoses(memory: string): Promise<string> {
-  mountAll([{ type: "tmpfs", source: "tmpfs", target: "", options: ["size=24m"] }], memory);
+  await mountAll([{ type: "tmpfs", source: "tmpfs", target: "", options: ["size=24m"] }], memory);
   const image = join(memory, "image");
   writeFileSync(image, "");
   truncateSync(image, 128 * MIB);
@@ -69,7 +69,7 @@ it("fails a layer on a disk that loses it, although an early sync was told and a
   const source = await imageThatLoses(memory);
   const place = join(memory, "place");
   mkdirSync(place);
-  mountAll([{ type: "ext4", source, target: "", options: ["loop"] }], place);
+  await mountAll([{ type: "ext4", source, target: "", options: ["loop"] }], place);
   await using engine = createLayerEngine();
   const layer = await fixture.addTar([{ path: "large", type: "file", content: Buffer.alloc(60 * MIB, 1) }]);
   const applier = createApplier({ content: fixture.content, engine, syncFs: true });

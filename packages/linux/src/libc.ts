@@ -45,6 +45,8 @@ export function bind<A extends readonly unknown[], R>(
     new Promise<{ result: R; errno: number }>((resolve, reject) => {
       found ??= lookUp(name, result, parameters);
       found.async(...args, (error: Error | null, value: R) => {
+        // What the call reads and writes must be there until it has ended.
+        void args;
         if (error) reject(error);
         else resolve({ result: value, errno: koffi().errno() });
       });
@@ -61,6 +63,17 @@ export function lastErrno(): number {
 export function check(result: number, syscall: string, path?: NativePath, destination?: NativePath): number {
   if (result !== -1) return result;
   throw systemError(koffi().errno(), syscall, path, destination);
+}
+
+/** This waits for a call in libuv's pool, throws its error when it answered −1 and returns its answer otherwise. */
+export async function checkInPool(
+  call: Promise<{ readonly result: number; readonly errno: number }>,
+  syscall: string,
+  path?: NativePath,
+): Promise<number> {
+  const { result, errno } = await call;
+  if (result === -1) throw systemError(errno, syscall, path);
+  return result;
 }
 
 /**

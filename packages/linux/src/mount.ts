@@ -8,7 +8,7 @@ export {
   type LoopOptions,
 } from "./mount/loop-device.ts";
 export { findLoopDevices } from "./mount/loop-backing.ts";
-export { mountAll, mountInPool } from "./mount/mount-all.ts";
+export { mountAll } from "./mount/mount-all.ts";
 export { isMountedBelow, isMountPoint, type MountInfo, parseMountInfo, readMountInfo } from "./mount/mount-info.ts";
 export { type LinuxMount, parseMountOptions, type ParsedOptions } from "./mount/mount-options.ts";
 export { type FileSystemStat, fsTypeName, statFs } from "./mount/stat-fs.ts";
@@ -20,4 +20,4 @@ export {
   type TemporaryMountOptions,
   withTemporaryMount,
 } from "./mount/temporary-mount.ts";
-export { unmount, unmountAll, unmountNow, type UnmountOptions, unmountRecursive } from "./mount/unmount.ts";
+export { unmount, unmountAll, type UnmountOptions, unmountRecursive } from "./mount/unmount.ts";

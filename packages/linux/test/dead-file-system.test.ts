@@ -29,11 +29,11 @@ it.each([".", "below", "below/deeper"])(
       readMountInfo()
         .map(({ mountPoint }) => mountPoint)
         .filter((point) => point.startsWith(directory.path));
-    mountAll([{ type: "xfs", source: image, options: ["loop"] }], path);
+    await mountAll([{ type: "xfs", source: image, options: ["loop"] }], path);
     try {
       const inner = join(path, "below", "deeper");
       mkdirSync(inner, { recursive: true });
-      mountAll([{ type: "tmpfs", source: "tmpfs", options: [] }], inner);
+      await mountAll([{ type: "tmpfs", source: "tmpfs", options: [] }], inner);
       const descriptor = openSync(path, "r");
       shutdownFileSystem(descriptor, "nothing");
       closeSync(descriptor);

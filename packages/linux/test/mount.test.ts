@@ -18,6 +18,7 @@ import { fileURLToPath } from "node:url";
 import { codeName, codeOf } from "@berth/errors";
 import { expect, it } from "vitest";
 
+import { ChildReaper } from "../src/process.ts";
 import {
   attachLoopDevice,
   detachLoopDevice,
@@ -27,7 +28,6 @@ import {
   type LinuxMount,
   mountAll,
   mountByContext,
-  mountInPool,
   mountTemporary,
   readMountInfo,
   statFs,
@@ -39,7 +39,7 @@ import {
 import { parseMountOptions } from "../src/mount/mount-options.ts";
 import { mountShortened } from "../src/mount/overlay-mount.ts";
 import { temporaryDirectory } from "./temporary-directory.ts";
-import { errnoName, errorClass } from "./thrown.ts";
+import { errnoName, rejectedClass, rejectedErrno } from "./thrown.ts";
 
 function folder(...parts: string[]): string {
   const path = join(...parts);
@@ -52,7 +52,7 @@ const bind = (source: string, ...options: string[]): LinuxMount => ({ type: "bin
 it("mountAll with bind and ro refuses writes through the mount and leaves the source writable", async () => {
   await using directory = temporaryDirectory();
   const [source, target] = [folder(directory.path, "source"), folder(directory.path, "target")];
-  mountAll([bind(source, "rbind", "ro")], target);
+  await mountAll([bind(source, "rbind", "ro")], target);
   expect(errnoName(() => writeFileSync(join(target, "file"), "x"))).toBe("EROFS");
   writeFileSync(join(source, "file"), "x");
   expect(readFileSync(join(target, "file"), "utf8")).toBe("x");
@@ -63,7 +63,7 @@ it("mountAll with bind and ro refuses writes through the mount and leaves the so
 it("mountAll passes flags and data to the file system", async () => {
   await using directory = temporaryDirectory();
   const options = ["nosuid", "noexec", "size=1m", "mode=0711"];
-  mountAll([{ type: "tmpfs", source: "tmpfs", options }], directory.path);
+  await mountAll([{ type: "tmpfs", source: "tmpfs", options }], directory.path);
   const info = readMountInfo().find((mount) => mount.mountPoint === directory.path);
   expect(info?.options).toEqual(expect.arrayContaining(["nosuid", "noexec"]));
   expect(info?.superOptions).toContain("size=1024k");
@@ -77,7 +77,7 @@ it("mountAll takes earlier mounts away when a later one fails", async () => {
     { type: "tmpfs", source: "tmpfs", options: [] },
     { type: "no-such-file-system", source: "none", options: [] },
   ];
-  expect(errnoName(() => mountAll(mounts, directory.path))).toBe("ENODEV");
+  expect(await rejectedErrno(mountAll(mounts, directory.path))).toBe("ENODEV");
   expect(isMountPoint(directory.path)).toBe(false);
 });
 
@@ -87,10 +87,10 @@ it("mountAll keeps a target that leads out by a link inside the root", async () 
   const outside = folder(directory.path, "outside");
   folder(root, outside);
   symlinkSync(outside, join(root, "link"));
-  mountAll([{ type: "tmpfs", source: "tmpfs", target: "link", options: [] }], root);
+  await mountAll([{ type: "tmpfs", source: "tmpfs", target: "link", options: [] }], root);
   expect(isMountPoint(outside)).toBe(false);
   expect(isMountPoint(join(root, outside))).toBe(true);
-  expect(errnoName(() => mountAll([{ type: "tmpfs", source: "tmpfs", target: "../x", options: [] }], root))).toBe(
+  expect(await rejectedErrno(mountAll([{ type: "tmpfs", source: "tmpfs", target: "../x", options: [] }], root))).toBe(
     "ENOENT",
   );
 });
@@ -98,10 +98,10 @@ it("mountAll keeps a target that leads out by a link inside the root", async () 
 it("mountAll refuses an option that is not for the kernel and options of more than a page", async () => {
   await using directory = temporaryDirectory();
   const codes = ["X-containerd.mkdir.path=/x", `mode=${"0".repeat(5000)}`].map((option) =>
-    errorClass(() => mountAll([{ type: "tmpfs", source: "tmpfs", options: [option] }], directory.path)),
+    rejectedClass(mountAll([{ type: "tmpfs", source: "tmpfs", options: [option] }], directory.path)),
   );
-  expect(codes).toEqual(["invalid_argument", "invalid_argument"]);
-  expect(errnoName(() => mountAll([bind("/etc\0/x", "bind")], directory.path))).toBe("EINVAL");
+  expect(await Promise.all(codes)).toEqual(["invalid_argument", "invalid_argument"]);
+  expect(await rejectedErrno(mountAll([bind("/etc\0/x", "bind")], directory.path))).toBe("EINVAL");
 });
 
 function layers(root: string, count: number): string[] {
@@ -121,7 +121,7 @@ function overlay(root: string, lower: readonly string[]): LinuxMount {
 it.each([3, 150])("mountAll mounts an overlay of %i layers, the first one on top", async (count) => {
   await using directory = temporaryDirectory();
   const target = folder(directory.path, "target");
-  mountAll([overlay(directory.path, layers(directory.path, count))], target);
+  await mountAll([overlay(directory.path, layers(directory.path, count))], target);
   expect(readdirSync(target)).toHaveLength(count + 1);
   expect(readFileSync(join(target, "top"), "utf8")).toBe("0");
   writeFileSync(join(target, "new"), "");
@@ -132,18 +132,20 @@ it("an overlay of 100 layers fits the page of a kernel that takes no single laye
   await using directory = temporaryDirectory();
   const target = folder(directory.path, "target");
   const mount = overlay(directory.path, layers(directory.path, 100));
-  mountShortened(mount.source, target, parseMountOptions(mount.options));
+  await mountShortened(mount.source, target, parseMountOptions(mount.options));
   expect(readdirSync(target)).toHaveLength(101);
   expect(readFileSync(join(target, "top"), "utf8")).toBe("0");
   const many = overlay(directory.path, layers(directory.path, 300));
-  expect(errorClass(() => mountShortened("overlay", target, parseMountOptions(many.options)))).toBe("invalid_argument");
+  expect(await rejectedClass(mountShortened("overlay", target, parseMountOptions(many.options)))).toBe(
+    "invalid_argument",
+  );
 });
 
 it("mountAll mounts an overlay whose layer and upper paths exceed 255 bytes", async () => {
   await using directory = temporaryDirectory();
   const root = folder(directory.path, "d".repeat(200), "e".repeat(200));
   const target = folder(directory.path, "target");
-  mountAll([overlay(root, layers(root, 20))], target);
+  await mountAll([overlay(root, layers(root, 20))], target);
   expect(readdirSync(target)).toHaveLength(21);
 });
 
@@ -151,7 +153,7 @@ it("mountAll makes a long overlay read-only when ro is asked for", async () => {
   await using directory = temporaryDirectory();
   const target = folder(directory.path, "target");
   const mount = overlay(directory.path, layers(directory.path, 100));
-  mountAll([{ ...mount, options: ["ro", ...mount.options] }], target);
+  await mountAll([{ ...mount, options: ["ro", ...mount.options] }], target);
   expect(errnoName(() => writeFileSync(join(target, "x"), ""))).toBe("EROFS");
   // as with mount(2), the file system itself is read-only and not this mount alone
   expect(readMountInfo().find((mount) => mount.mountPoint === target)?.superOptions[0]).toBe("ro");
@@ -163,21 +165,24 @@ it("mountAll maps owners of a bind mount, of a tmpfs and of the lower layers of 
   const [first, second, target] = ["a", "b", "target"].map((name) => folder(directory.path, name));
   writeFileSync(join(first ?? "", "file"), "");
   const owner = (path: string) => [statSync(path).uid, statSync(path).gid];
-  mountAll([bind(first ?? "", "rbind", "ro", ...maps)], target ?? "");
+  await mountAll([bind(first ?? "", "rbind", "ro", ...maps)], target ?? "");
   expect(owner(join(target ?? "", "file"))).toEqual([1000, 2000]);
   expect(errnoName(() => writeFileSync(join(target ?? "", "file"), "x"))).toBe("EROFS");
   await unmount(target ?? "");
-  mountAll([{ type: "tmpfs", source: "tmpfs", options: maps }], target ?? "");
+  await mountAll([{ type: "tmpfs", source: "tmpfs", options: maps }], target ?? "");
   expect(owner(target ?? "")).toEqual([1000, 2000]);
   await unmountAll(target ?? "");
-  mountAll([{ type: "overlay", source: "overlay", options: [...maps, `lowerdir=${first}:${second}`] }], target ?? "");
+  await mountAll(
+    [{ type: "overlay", source: "overlay", options: [...maps, `lowerdir=${first}:${second}`] }],
+    target ?? "",
+  );
   expect(owner(join(target ?? "", "file"))).toEqual([1000, 2000]);
 });
 
 it.each(["uidmap=0:1000", "uidmap=a:b:c", "uidmap="])("mountAll refuses the id map %j", async (uidMap) => {
   await using directory = temporaryDirectory();
   const attempt = () => mountAll([bind("/usr", "bind", uidMap, "gidmap=0:1:1")], directory.path);
-  expect(errorClass(attempt)).toBe("invalid_argument");
+  expect(await rejectedClass(attempt())).toBe("invalid_argument");
   expect(isMountPoint(directory.path)).toBe(false);
 });
 
@@ -189,13 +194,13 @@ it("mountAll attaches a loop device that goes with the mount", async () => {
   // A machine without e2fsprogs fails here, with the name of the program.
   execFileSync("mkfs.ext4", ["-q", "-F", image], { env: { PATH: `${process.env["PATH"]}:/sbin:/usr/sbin` } });
   const target = folder(directory.path, "target");
-  mountAll([{ type: "ext4", source: image, options: ["loop", "rw"] }], target);
+  await mountAll([{ type: "ext4", source: image, options: ["loop", "rw"] }], target);
   writeFileSync(join(target, "file"), "kept");
   const device = readMountInfo().find((mount) => mount.mountPoint === target)?.source ?? "";
   expect(device).toMatch(/^\/dev\/loop\d+$/);
   await unmount(target);
   expect(existsSync(`/sys/block/${device.slice("/dev/".length)}/loop/backing_file`)).toBe(false);
-  mountAll([{ type: "ext4", source: image, options: ["loop", "ro"] }], target);
+  await mountAll([{ type: "ext4", source: image, options: ["loop", "ro"] }], target);
   expect(readFileSync(join(target, "file"), "utf8")).toBe("kept");
   expect(errnoName(() => writeFileSync(join(target, "x"), ""))).toBe("EROFS");
 });
@@ -203,12 +208,12 @@ it("mountAll attaches a loop device that goes with the mount", async () => {
 it("mountAll makes a bind mount read-only in a user namespace, where flags of the source are locked", async () => {
   await using directory = temporaryDirectory();
   const [source, target] = [folder(directory.path, "source"), folder(directory.path, "target")];
-  mountAll([{ type: "tmpfs", source: "tmpfs", options: ["nosuid", "nodev", "noexec"] }], source);
+  await mountAll([{ type: "tmpfs", source: "tmpfs", options: ["nosuid", "nodev", "noexec"] }], source);
   const door = fileURLToPath(new URL("../src/mount.ts", import.meta.url));
   const code = `
     const { mountAll, readMountInfo } = await import(${JSON.stringify(door)});
     const [source, target] = ${JSON.stringify([source, target])};
-    mountAll([{ type: "bind", source, options: ["bind", "ro"] }], target);
+    await mountAll([{ type: "bind", source, options: ["bind", "ro"] }], target);
     console.log(readMountInfo().find((mount) => mount.mountPoint === target).options.join());`;
   const node = [process.execPath, "--conditions=@berth/source", "--input-type=module", "-e", code];
   const output = execFileSync("unshare", ["--user", "--map-root-user", "--mount", ...node], { encoding: "utf8" });
@@ -224,11 +229,20 @@ it("mountAll calls the helper of a FUSE type with source, target, options and su
   const path = process.env["PATH"];
   process.env["PATH"] = `${bin}:${path}`;
   try {
-    mountAll([{ type: "fuse3.demo", source: "what", options: ["allow_other", "ro"] }], target);
+    await mountAll([{ type: "fuse3.demo", source: "what", options: ["allow_other", "ro"] }], target);
     expect(readFileSync(log, "utf8").trim()).toBe(`what ${target} -o allow_other -o ro -t demo`);
     const failing: LinuxMount = { type: "fuse3.demo", source: "bad", options: [] };
-    expect(errorClass(() => mountAll([failing], target))).toBe("unavailable");
-    expect(errnoName(() => mountAll([{ type: "fuse.demo", source: "x", options: [] }], target))).toBe("ENOENT");
+    expect(await rejectedClass(mountAll([failing], target))).toBe("unavailable");
+    // A helper that takes its time holds nobody up, and a reaper of all children leaves its end to who waits for it.
+    writeFileSync(join(bin, "mount.fuse3"), "#!/bin/sh\nsleep 0.2\nexit 3\n");
+    const orphans: number[] = [];
+    using _reaper = new ChildReaper({ mode: "all", onOrphan: (pid) => orphans.push(pid) });
+    let turns = 0;
+    const ticking = setInterval(() => turns++, 5);
+    await expect(mountAll([failing], target)).rejects.toThrow("status 3");
+    clearInterval(ticking);
+    expect({ orphans, ticked: turns > 10 }).toEqual({ orphans: [], ticked: true });
+    expect(await rejectedErrno(mountAll([{ type: "fuse.demo", source: "x", options: [] }], target))).toBe("ENOENT");
   } finally {
     process.env["PATH"] = path;
   }
@@ -236,13 +250,13 @@ it("mountAll calls the helper of a FUSE type with source, target, options and su
 
 it("unmount waits for a busy mount and gives EBUSY up on abort", async () => {
   await using directory = temporaryDirectory();
-  mountAll([{ type: "tmpfs", source: "tmpfs", options: [] }], directory.path);
+  await mountAll([{ type: "tmpfs", source: "tmpfs", options: [] }], directory.path);
   const busy = openSync(join(directory.path, "file"), "w");
   setTimeout(() => closeSync(busy), 120);
   const begin = performance.now();
   await unmount(directory.path);
   expect(performance.now() - begin).toBeGreaterThan(90);
-  mountAll([{ type: "tmpfs", source: "tmpfs", options: [] }], directory.path);
+  await mountAll([{ type: "tmpfs", source: "tmpfs", options: [] }], directory.path);
   const open = openSync(join(directory.path, "file"), "w");
   try {
     await expect(unmount(directory.path, { signal: AbortSignal.timeout(80) })).rejects.toThrow();
@@ -265,13 +279,13 @@ it("unmount is content where nothing is mounted, and unmountAll where nothing is
 it("unmountAll takes a whole stack and unmountRecursive a whole tree", async () => {
   await using directory = temporaryDirectory();
   const tmpfs: LinuxMount = { type: "tmpfs", source: "tmpfs", options: [] };
-  mountAll([tmpfs, tmpfs, tmpfs], directory.path);
+  await mountAll([tmpfs, tmpfs, tmpfs], directory.path);
   await unmountAll(directory.path);
   expect(isMountPoint(directory.path)).toBe(false);
-  mountAll([tmpfs], directory.path);
+  await mountAll([tmpfs], directory.path);
   const inner = folder(directory.path, "with space", "inner");
-  mountAll([tmpfs, tmpfs], inner);
-  mountAll([tmpfs], folder(inner, "deep"));
+  await mountAll([tmpfs, tmpfs], inner);
+  await mountAll([tmpfs], folder(inner, "deep"));
   await unmountRecursive(directory.path);
   expect(readMountInfo().filter((mount) => mount.mountPoint.startsWith(directory.path))).toEqual([]);
 });
@@ -304,27 +318,27 @@ it("a loop device that is kept outlives its handle, and is only detached under i
   writeFileSync(image, new Uint8Array(1 << 20));
   let path: string;
   {
-    using device = attachLoopDevice(image, { readOnly: true, name: "berth-test-a" });
+    await using device = await attachLoopDevice(image, { readOnly: true, name: "berth-test-a" });
     ({ path } = device);
-    device.keep();
+    await device.keep();
   }
   const backing = `/sys/block/${path.slice("/dev/".length)}/loop/backing_file`;
   expect(readFileSync(backing, "utf8").trim()).toBe(image);
-  expect(isLoopDeviceAttached(path, "berth-test-a")).toBe(true);
-  expect(detachLoopDevice(path, "berth-test")).toBe(false);
-  expect(detachLoopDevice(path, "berth-test-ab")).toBe(false);
+  expect(await isLoopDeviceAttached(path, "berth-test-a")).toBe(true);
+  expect(await detachLoopDevice(path, "berth-test")).toBe(false);
+  expect(await detachLoopDevice(path, "berth-test-ab")).toBe(false);
   expect(existsSync(backing)).toBe(true);
-  expect(detachLoopDevice(path, "berth-test-a")).toBe(true);
+  expect(await detachLoopDevice(path, "berth-test-a")).toBe(true);
   expect(existsSync(backing)).toBe(false);
-  expect(isLoopDeviceAttached(path, "berth-test-a")).toBe(false);
+  expect(await isLoopDeviceAttached(path, "berth-test-a")).toBe(false);
 });
 
 it("a loop device that nobody keeps goes with its handle", async () => {
   await using directory = temporaryDirectory();
   const image = join(directory.path, "image");
   writeFileSync(image, new Uint8Array(1 << 20));
-  const device = attachLoopDevice(image);
-  device[Symbol.dispose]();
+  const device = await attachLoopDevice(image);
+  await device[Symbol.asyncDispose]();
   expect(existsSync(`/sys/block/${device.path.slice("/dev/".length)}/loop/backing_file`)).toBe(false);
 });
 
@@ -359,26 +373,25 @@ it("mountAll shows one file system where an image is mounted for writing twice",
   execFileSync("mkfs.ext4", ["-q", "-F", image], { env: { PATH: `${process.env["PATH"]}:/sbin:/usr/sbin` } });
   const [first, second] = [folder(directory.path, "first"), folder(directory.path, "second")];
   const mount = { type: "ext4", source: image, options: ["loop", "rw"] };
-  mountAll([mount], first);
-  mountAll([mount], second);
+  await Promise.all([mountAll([mount], first), mountAll([mount], second)]);
   writeFileSync(join(first, "a"), "1");
   expect(readFileSync(join(second, "a"), "utf8")).toBe("1");
   await unmount(first);
   writeFileSync(join(second, "b"), "2");
   await unmount(second);
-  mountAll([mount], first);
+  await mountAll([mount], first);
   expect(["a", "b"].map((name) => readFileSync(join(first, name), "utf8"))).toEqual(["1", "2"]);
 });
 
-it("mountInPool mounts as mountAll does, below a target too", async () => {
+it("mountAll mounts below a target, and says what was wrong", async () => {
   await using directory = temporaryDirectory();
   const image = join(directory.path, "image");
   closeSync(openSync(image, "w"));
   truncateSync(image, 8 << 20);
   execFileSync("mkfs.ext4", ["-q", "-F", image], { env: { PATH: `${process.env["PATH"]}:/sbin:/usr/sbin` } });
   const target = folder(directory.path, "target/inner");
-  await mountInPool(
-    { type: "ext4", source: image, options: ["loop", "ro", "nodev"], target: "/inner" },
+  await mountAll(
+    [{ type: "ext4", source: image, options: ["loop", "ro", "nodev"], target: "/inner" }],
     join(target, ".."),
   );
   expect(readMountInfo().find((mount) => mount.mountPoint === target)).toMatchObject({
@@ -386,15 +399,15 @@ it("mountInPool mounts as mountAll does, below a target too", async () => {
     options: expect.arrayContaining(["ro", "nodev"]),
   });
   const bound = folder(directory.path, "bound");
-  await mountInPool(bind(target, "rbind", "ro"), bound);
+  await mountAll([bind(target, "rbind", "ro")], bound);
   expect(readdirSync(bound)).toEqual(["lost+found"]);
-  const bad = mountInPool(
-    { type: "ext4", source: image, options: ["loop", "nonsense=1"] },
+  const bad = mountAll(
+    [{ type: "ext4", source: image, options: ["loop", "nonsense=1"] }],
     folder(directory.path, "bad"),
   );
   await expect(bad).rejects.toMatchObject({ code: "EINVAL", syscall: "mount" });
-  const long = mountInPool(
-    { type: "tmpfs", source: "none", options: ["x".repeat(5000)] },
+  const long = mountAll(
+    [{ type: "tmpfs", source: "none", options: ["x".repeat(5000)] }],
     folder(directory.path, "bad"),
   );
   expect(codeName(codeOf(await long.catch((error: unknown) => error)))).toBe("invalid_argument");

@@ -20,3 +20,23 @@ export function errorClass(fn: () => unknown): ErrorClass | undefined {
   const thrown = thrownBy(fn);
   return thrown && codeName(codeOf(thrown.error));
 }
+
+/** This returns the errno name of what a promise is rejected with, `undefined` when it is not. */
+export async function rejectedErrno(promise: Promise<unknown>): Promise<unknown> {
+  return await promise.then(
+    () => undefined,
+    (error: unknown) => errnoName(() => throwIt(error)),
+  );
+}
+
+/** This returns the class of what a promise is rejected with, `undefined` when it is not. */
+export async function rejectedClass(promise: Promise<unknown>): Promise<ErrorClass | undefined> {
+  return await promise.then(
+    () => undefined,
+    (error: unknown) => errorClass(() => throwIt(error)),
+  );
+}
+
+function throwIt(error: unknown): never {
+  throw error;
+}

@@ -28,7 +28,7 @@ async function openContent(sharingPolicy: "shared" | "isolated", lease?: string)
 }
 
 async function mount(mounts: readonly Mount[], target: string): Promise<AsyncDisposable> {
-  mountAll(mounts, target);
+  await mountAll(mounts, target);
   return { [Symbol.asyncDispose]: () => unmountAll(target) };
 }
 

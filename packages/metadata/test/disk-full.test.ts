@@ -20,7 +20,7 @@ describe("a full disk", () => {
     await using directory = await temporaryDirectory("metadata");
     const small = `${directory.path}/small`;
     await mkdir(small);
-    mountAll([{ type: "tmpfs", source: "tmpfs", target: "", options: [`size=${size}`] }], small);
+    await mountAll([{ type: "tmpfs", source: "tmpfs", target: "", options: [`size=${size}`] }], small);
     await using unmount = new AsyncDisposableStack();
     unmount.defer(() => unmountAll(small));
     let fatal: Error | undefined;
@@ -39,7 +39,7 @@ describe("a full disk", () => {
       const more = await Promise.allSettled(["x", "y", "z"].map((name) => images.create(image(name, bytes))));
       expect(more.map(({ status }) => status)).toEqual(["rejected", "rejected", "rejected"]);
       expect((await Array.fromAsync(images.list())).map(({ name }) => name)).toEqual(made.toSorted());
-      mountAll([{ type: "tmpfs", source: "tmpfs", target: "", options: ["remount", "size=4m"] }], small);
+      await mountAll([{ type: "tmpfs", source: "tmpfs", target: "", options: ["remount", "size=4m"] }], small);
       await images.create(image("later", bytes));
       made.push("later");
       expect(fatal).toBeUndefined();

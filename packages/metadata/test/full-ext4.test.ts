@@ -39,7 +39,7 @@ async function openDisk(): Promise<AsyncDisposable & { readonly path: string }> 
   await mustRun("mkfs.ext4", "-q", "-m", "0", image);
   const target = join(path, "mounted");
   await mustRun("mkdir", target);
-  mountAll([{ type: "ext4", source: image, target: "", options: ["loop", "noatime"] }], target);
+  await mountAll([{ type: "ext4", source: image, target: "", options: ["loop", "noatime"] }], target);
   made.defer(() => unmountAll(target));
   const owned = made.move();
   return { path: target, [Symbol.asyncDispose]: () => owned.disposeAsync() };

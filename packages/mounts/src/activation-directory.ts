@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { CallOptions } from "@berth/core/any";
 import type { ActiveMount, Mount, MountHandler } from "@berth/core/mount";
 import { failedPrecondition, ignoreNotFound, messageOf, systemErrorCode, wrapError } from "@berth/errors";
-import { mountInPool, unmountRecursive } from "@berth/linux/mount";
+import { mountAll, unmountRecursive } from "@berth/linux/mount";
 
 import { noData } from "./active-mount.ts";
 
@@ -58,7 +58,7 @@ export class ActivationDirectory {
     try {
       if (handler !== undefined) return await handler.mount(mount, mountPoint, options);
       await mkdir(mountPoint, { mode: 0o700 });
-      await mountInPool(mount, mountPoint);
+      await mountAll([mount], mountPoint);
       return { ...mount, mountPoint, mountedAt: Date.now(), data: noData };
     } catch (error) {
       const doing = `mount ${mount.type} ${mount.source}`;

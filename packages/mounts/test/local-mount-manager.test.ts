@@ -94,7 +94,7 @@ describe("LocalMountManager", () => {
     await using directory = await temporaryDirectory("mounts-full");
     const stateDir = join(directory.path, "state");
     await mkdir(stateDir);
-    mountAll([{ type: "tmpfs", source: "none", options: ["size=1m"] }], stateDir);
+    await mountAll([{ type: "tmpfs", source: "none", options: ["size=1m"] }], stateDir);
     await using stack = new AsyncDisposableStack();
     stack.defer(() => unmountAll(stateDir));
     const manager = stack.use(await LocalMountManager.open({ stateDir, handlers }));
@@ -180,7 +180,7 @@ describe("the collector of mounts", () => {
     const list = [mountOf("erofs", await subject.image("erofs", { a: "1" }), "ro")];
     const busy = await subject.mounts.activate("busy", list);
     await subject.mounts.activate("free", list);
-    mountAll([{ type: "tmpfs", source: "none", options: [] }], busy.active[0]?.mountPoint ?? "");
+    await mountAll([{ type: "tmpfs", source: "none", options: [] }], busy.active[0]?.mountPoint ?? "");
     const user = promisify(execFile)("sleep", ["3.5"], { cwd: busy.active[0]?.mountPoint });
     const collection = await subject.manager.collector.begin();
     for (const item of collection.items) collection.remove(item);

@@ -55,7 +55,7 @@ export async function openSubject(): Promise<LocalMountSubject> {
     },
     async mount(mounts) {
       const target = await mkdtemp(join(images, "mounted-"));
-      mountAll(mounts, target);
+      await mountAll(mounts, target);
       return {
         path: target,
         async [Symbol.asyncDispose]() {

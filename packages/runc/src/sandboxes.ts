@@ -125,7 +125,7 @@ export class Sandboxes implements AsyncDisposable {
       await using undo = new AsyncDisposableStack();
       mkdirSync(rootfs, { recursive: true, mode: 0o711 });
       undo.defer(() => unmountRecursive(rootfs));
-      mountAll(mounts, rootfs);
+      await mountAll(mounts, rootfs);
       undo.move();
     }
     const stopped = Promise.withResolvers<Date>();

@@ -15,7 +15,7 @@ const MIB = 1024 ** 2;
 async function diskThatLoses(directory: string): Promise<string> {
   const [memory, place] = [join(directory, "memory"), join(directory, "memory", "disk")];
   await mkdir(memory);
-  mountAll([{ type: "tmpfs", source: "tmpfs", target: "", options: ["size=24m"] }], memory);
+  await mountAll([{ type: "tmpfs", source: "tmpfs", target: "", options: ["size=24m"] }], memory);
   await mkdir(place);
   const image = join(memory, "image");
   await writeFile(image, "");
@@ -23,7 +23,7 @@ async function diskThatLoses(directory: string): Promise<string> {
   // What the file system itself writes has its place from the start: only content is lost.
   const options = ["-q", "-J", "size=4", "-N", "1024", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard"];
   expect(await runProgram("mkfs.ext4", [...options, image])).toMatchObject({ code: 0 });
-  mountAll([{ type: "ext4", source: image, target: "", options: ["loop"] }], place);
+  await mountAll([{ type: "ext4", source: image, target: "", options: ["loop"] }], place);
   return place;
 }
 

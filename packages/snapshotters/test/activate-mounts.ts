@@ -27,7 +27,7 @@ export async function activateMounts(
     if (type.startsWith("mkfs/")) await makeFileSystem(source, value("mkfs.size")[0] ?? "", value("mkfs.fs")[0] ?? "");
     for (const made of value("mkdir.path")) await mkdir(made.split(":")[0] ?? "", { mode: 0o755, recursive: true });
     if (plain.type === "erofs") await mountByContext({ ...plain, options: kept }, place);
-    else mountAll([{ ...plain, options: kept }], place);
+    else await mountAll([{ ...plain, options: kept }], place);
     made.defer(() => unmountAll(place));
     places.push(place);
   }

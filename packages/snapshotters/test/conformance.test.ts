@@ -43,7 +43,7 @@ async function subject(
 }
 
 async function mount(mounts: readonly Mount[], target: string): Promise<AsyncDisposable> {
-  mountAll(mounts, target);
+  await mountAll(mounts, target);
   return { [Symbol.asyncDispose]: () => unmountAll(target) };
 }
 

@@ -6,7 +6,7 @@ import { type Labels, noLabels } from "@berth/core/labels";
 import type { Mount } from "@berth/core/mount";
 import type { Snapshotter } from "@berth/core/snapshots";
 import { shutdownFileSystem } from "@berth/linux/files";
-import { mountAll, mountTemporary, unmountAll, unmountRecursive } from "@berth/linux/mount";
+import { findLoopDevices, mountAll, mountTemporary, unmountAll, unmountRecursive } from "@berth/linux/mount";
 import { debianPath, runProgram } from "@berth/testing";
 import { describe, expect, it, vi } from "vitest";
 
@@ -59,8 +59,8 @@ async function openDisk(kind: "ext4" | "btrfs") {
     expect(await runProgram("mkfs.ext4", ["-q", image])).toMatchObject({ code: 0 });
   }
   made.defer(() => unmountRecursive(path));
-  const mount = (file: string): void => mountAll([{ type: kind, source: file, options: ["loop"] }], place);
-  mount(image);
+  const mount = (file: string): Promise<void> => mountAll([{ type: kind, source: file, options: ["loop"] }], place);
+  await mount(image);
   const cutPower = async (): Promise<void> => {
     if (kind === "ext4") {
       await using directory = await open(place);
@@ -72,7 +72,9 @@ async function openDisk(kind: "ext4" | "btrfs") {
   };
   const restore = async (): Promise<void> => {
     await unmountRecursive(path);
-    mount(kind === "ext4" ? image : `${image}.cut`);
+    // A namespace of mounts that somebody made meanwhile has it too, and mounting it again would give what has no power.
+    await expect.poll(() => findLoopDevices(image), { timeout: 20_000 }).toEqual([]);
+    await mount(kind === "ext4" ? image : `${image}.cut`);
   };
   const owned = made.move();
   return { path, place, cutPower, restore, [Symbol.asyncDispose]: () => owned.disposeAsync() };

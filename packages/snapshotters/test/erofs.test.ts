@@ -29,7 +29,7 @@ async function openSubject(options: Partial<ErofsSnapshotterOptions> = {}) {
 async function filesOf(image: string, directory: string): Promise<Record<string, string>> {
   const place = join(directory, "look");
   await mkdir(place, { recursive: true });
-  mountAll([{ type: "erofs", source: image, options: ["ro", "loop"] }], place);
+  await mountAll([{ type: "erofs", source: image, options: ["ro", "loop"] }], place);
   try {
     const names = await readdir(place);
     return Object.fromEntries(
@@ -190,7 +190,7 @@ describe("erofs snapshotter", () => {
     await using directory = await temporaryDirectory();
     const left = join(directory.path, "tmpmounts/berth-mount-x");
     await mkdir(left, { recursive: true });
-    mountAll([{ type: "tmpfs", source: "tmpfs", options: [] }], left);
+    await mountAll([{ type: "tmpfs", source: "tmpfs", options: [] }], left);
     const { snapshotter } = await openErofsSnapshotter({ root: directory.path });
     await snapshotter[Symbol.asyncDispose]();
     expect(existsSync(join(directory.path, "tmpmounts"))).toBe(false);

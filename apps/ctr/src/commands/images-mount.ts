@@ -168,7 +168,7 @@ async function mountHere(leased: Client, mounts: readonly Mount[], target: strin
     }
   }
   try {
-    mountAll(made, target);
+    await mountAll(made, target);
   } catch (error) {
     throw wrapError(error, `mount at ${target}`);
   }

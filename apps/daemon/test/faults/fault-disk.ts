@@ -42,9 +42,9 @@ export async function faultDisk(options: FaultDiskOptions): Promise<FaultDisk> {
   const path = join(directory.path, "mounted");
   await mkdir(path);
   await makeFileSystem(image, options);
-  const mount = (): void =>
+  const mount = (): Promise<void> =>
     mountAll([{ type: options.type, source: image, target: "", options: ["loop", "noatime"] }], path);
-  mount();
+  await mount();
   stack.defer(() => unmountBelow(path));
   const owned = stack.move();
   return {
@@ -61,7 +61,7 @@ export async function faultDisk(options: FaultDiskOptions): Promise<FaultDisk> {
     async remount() {
       await unmountBelow(path);
       await untilDetached(image);
-      mount();
+      await mount();
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };

@@ -56,7 +56,9 @@ export class FileSystemContext implements Disposable {
 
   /** This sets an option to a text, or as a flag where there is none; what the kernel says in words is in the error. */
   set(key: string, value?: string): void {
-    this.#configure(value === undefined ? SET_FLAG : SET_STRING, key, value ?? null);
+    const command = value === undefined ? SET_FLAG : SET_STRING;
+    if (native.fsconfig(SYS.fsconfig, this.#descriptor, command, key, value ?? null, 0) !== -1) return;
+    throw this.#explain(systemError(lastErrno(), "fsconfig", `${key}=${value ?? ""}`));
   }
 
   /** This says whether an option can be set; the context is of no other use afterwards. */
@@ -70,31 +72,16 @@ export class FileSystemContext implements Disposable {
     return `/proc/self/fd/${this.#resources.adopt(openSync(path, O_PATH), closeSync)}`;
   }
 
-  /** This makes the file system and attaches it at a path. */
-  attach(target: string, flags: number): void {
-    this.#configure(CMD_CREATE, null, null);
-    this.#attachMade(target, flags);
-  }
-
-  /** The same with the making, which may read from a disk, in libuv's pool. */
-  async attachInPool(target: string, flags: number): Promise<void> {
+  /** This makes the file system and attaches it at a path, in libuv's pool. */
+  async attach(target: string, flags: number): Promise<void> {
     const made = await native.fsconfig.async(SYS.fsconfig, this.#descriptor, CMD_CREATE, null, null, 0);
     if (made.result === -1) throw this.#explain(systemError(made.errno, "fsconfig", this.#type));
-    this.#attachMade(target, flags);
-  }
-
-  #attachMade(target: string, flags: number): void {
-    const made = native.fsmount(SYS.fsmount, this.#descriptor, FSMOUNT_CLOEXEC, mountAttributes(flags));
-    attach(this.#resources.adopt(check(made, "fsmount", target), closeSync), target);
+    const mount = native.fsmount(SYS.fsmount, this.#descriptor, FSMOUNT_CLOEXEC, mountAttributes(flags));
+    await attach(this.#resources.adopt(check(mount, "fsmount", target), closeSync), target);
   }
 
   [Symbol.dispose](): void {
     this.#resources.dispose();
-  }
-
-  #configure(command: number, key: string | null, value: string | null): void {
-    if (native.fsconfig(SYS.fsconfig, this.#descriptor, command, key, value, 0) !== -1) return;
-    throw this.#explain(systemError(lastErrno(), "fsconfig", key === null ? this.#type : `${key}=${value ?? ""}`));
   }
 
   #explain(error: Error): Error {
@@ -137,7 +124,7 @@ export async function mountByContext(mount: LinuxMount, target: string): Promise
     if (at === -1) context.set(option);
     else context.set(option.slice(0, at), longValue(context, option.slice(at + 1)));
   }
-  await context.attachInPool(target, flags);
+  await context.attach(target, flags);
 }
 
 function longValue(context: FileSystemContext, value: string): string {

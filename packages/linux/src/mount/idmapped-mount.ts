@@ -2,7 +2,7 @@ import { closeSync, openSync, writeFileSync } from "node:fs";
 
 import { invalidArgument } from "@berth/errors";
 
-import { AT_FDCWD, bind, check, koffi, nativePath, SYS } from "../libc.ts";
+import { AT_FDCWD, bind, check, checkInPool, koffi, nativePath, SYS } from "../libc.ts";
 import { attach, native as mountNative } from "./mount-calls.ts";
 
 type Pointer = bigint | null;
@@ -75,18 +75,18 @@ export interface IdmapOptions {
  * This mounts a directory at another place with its owners mapped.
  * @throws EINVAL - the file system cannot be idmapped
  */
-export function bindIdmapped(source: string, target: string, options: IdmapOptions): void {
+export async function bindIdmapped(source: string, target: string, options: IdmapOptions): Promise<void> {
   using stack = new DisposableStack();
   const namespace = stack.adopt(openUserNamespace(options.uidMap, options.gidMap), closeSync);
   const recursive = options.recursive ? AT_RECURSIVE : 0;
   nativePath(source, "open_tree");
   const openFlags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | recursive;
-  const opened = check(mountNative.openTree(SYS.openTree, AT_FDCWD, source, openFlags), "open_tree", source);
-  const tree = stack.adopt(opened, closeSync);
+  const opening = mountNative.openTree.async(SYS.openTree, AT_FDCWD, source, openFlags);
+  const tree = stack.adopt(await checkInPool(opening, "open_tree", source), closeSync);
   const set = BigInt(MOUNT_ATTR_IDMAP | (options.attributes ?? 0));
   const attributes = new BigUint64Array([set, 0n, 0n, BigInt(namespace)]);
   const setFlags = AT_EMPTY_PATH | recursive;
   const result = mountNative.mountSetattr(SYS.mountSetattr, tree, "", setFlags, attributes, attributes.byteLength);
   check(result, "mount_setattr", source);
-  attach(tree, target);
+  await attach(tree, target);
 }

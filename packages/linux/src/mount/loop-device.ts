@@ -1,6 +1,9 @@
-import { closeSync, constants, openSync, statSync } from "node:fs";
+import { constants } from "node:fs";
+import { type FileHandle, open, realpath, stat } from "node:fs/promises";
 
-import { bind, check, lastErrno } from "../libc.ts";
+import { KeyedLock } from "@berth/core/keyed-lock";
+
+import { bind, checkInPool } from "../libc.ts";
 import { systemError } from "../system-error.ts";
 import { findLoopDevices } from "./loop-backing.ts";
 
@@ -42,10 +45,10 @@ export interface LoopOptions {
 }
 
 /** A loop device that disappears with its last user: this handle, or a mount. */
-export interface LoopDevice extends Disposable {
+export interface LoopDevice extends AsyncDisposable {
   readonly path: string;
   /** This makes the device stay without a user, until {@link detachLoopDevice}. */
-  keep(): void;
+  keep(): Promise<void>;
 }
 
 function configuration(backing: number, file: string, options: LoopOptions): Uint8Array {
@@ -64,111 +67,122 @@ function encodeName(name: string): Uint8Array {
 }
 
 /**
- * This attaches a file to a free loop device with autoclear; mount it, then dispose the handle.
+ * This attaches a file to a free loop device with autoclear; mount it, then dispose the handle. The calls are made in libuv's pool:
+ * on a busy disk they take up to a second.
  * @throws ENOENT - no such file, or no loop driver
  */
-export function attachLoopDevice(file: string, options: LoopOptions = {}): LoopDevice {
+export async function attachLoopDevice(file: string, options: LoopOptions = {}): Promise<LoopDevice> {
   const access = options.readOnly ? constants.O_RDONLY : constants.O_RDWR;
-  using stack = new DisposableStack();
-  const backing = stack.adopt(openSync(file, access), closeSync);
-  const control = stack.adopt(openSync("/dev/loop-control", constants.O_RDWR), closeSync);
-  const config = configuration(backing, file, options);
+  await using backing = await open(file, access);
+  await using control = await open("/dev/loop-control", constants.O_RDWR);
+  const config = configuration(backing.fd, file, options);
   for (let attempt = 1; ; attempt += 1) {
-    const path = `/dev/loop${check(native.ioctlNumber(control, LOOP_CTL_GET_FREE, 0), "ioctl", "/dev/loop-control")}`;
-    const device = openSync(path, access);
-    if (native.ioctl(device, LOOP_CONFIGURE, config) === 0) return handle(path, device);
-    const errno = lastErrno();
-    closeSync(device);
-    // another process was faster
+    const free = native.ioctlNumber.async(control.fd, LOOP_CTL_GET_FREE, 0);
+    const path = `/dev/loop${await checkInPool(free, "ioctl", "/dev/loop-control")}`;
+    const device = await open(path, access);
+    const { result, errno } = await native.ioctl.async(device.fd, LOOP_CONFIGURE, config);
+    if (result === 0) return handle(path, device);
+    await device.close();
+    // another process was faster, or another call
     if (errno !== EBUSY || attempt === ATTEMPTS) throw systemError(errno, "ioctl", path);
   }
 }
+
+/** Files that a device is looked for, or made of. */
+const wanted = new KeyedLock();
 
 /**
  * This gives a writable loop device of a file: the one that it is attached to already, or a new one. Two would write past each
  * other's caches; a file system that is mounted twice from one device is one and the same.
  * @throws ENOENT - no such file, or no loop driver
  */
-export function writableLoopDevice(file: string, options: Pick<LoopOptions, "directIo"> = {}): LoopDevice {
+export async function writableLoopDevice(
+  file: string,
+  options: Pick<LoopOptions, "directIo"> = {},
+): Promise<LoopDevice> {
+  using _turn = await wanted.acquire(await realpath(file));
   for (const path of findLoopDevices(file)) {
-    const found = reopen(path, file);
+    const found = await reopen(path, file);
     if (found !== undefined) return found;
   }
-  return attachLoopDevice(file, options);
+  return await attachLoopDevice(file, options);
 }
 
 /** A device may go, and another take its number, until it is open. */
-function reopen(path: string, file: string): LoopDevice | undefined {
-  let device: number;
+async function reopen(path: string, file: string): Promise<LoopDevice | undefined> {
+  let device: FileHandle;
   try {
-    device = openSync(path, constants.O_RDWR);
+    device = await open(path, constants.O_RDWR);
   } catch {
     // gone since, or read-only
     return undefined;
   }
   const info = new Uint8Array(INFO_SIZE);
-  const { dev, ino } = statSync(file, { bigint: true });
-  if (native.ioctl(device, LOOP_GET_STATUS64, info) === 0) {
+  const { dev, ino } = await stat(file, { bigint: true });
+  const { result } = await native.ioctl.async(device.fd, LOOP_GET_STATUS64, info);
+  if (result === 0) {
     const view = new DataView(info.buffer);
     const isWhole = view.getBigUint64(OFFSET_OFFSET, true) === 0n && view.getBigUint64(SIZE_OFFSET, true) === 0n;
     const isSame = view.getBigUint64(DEVICE_OFFSET, true) === dev && view.getBigUint64(INODE_OFFSET, true) === ino;
     const isReadOnly = (view.getUint32(FLAGS_OFFSET, true) & LO_FLAGS_READ_ONLY) !== 0;
     if (isSame && isWhole && !isReadOnly) return handle(path, device);
   }
-  closeSync(device);
+  await device.close();
   return undefined;
 }
 
-function handle(path: string, device: number): LoopDevice {
-  let open = true;
-  const dispose = (): void => {
-    if (open) closeSync(device);
-    open = false;
-  };
-  const keep = (): void => {
+function handle(path: string, device: FileHandle): LoopDevice {
+  const keep = async (): Promise<void> => {
     const info = new Uint8Array(INFO_SIZE);
-    check(native.ioctl(device, LOOP_GET_STATUS64, info), "ioctl", path);
+    await checkInPool(native.ioctl.async(device.fd, LOOP_GET_STATUS64, info), "ioctl", path);
     const view = new DataView(info.buffer);
     view.setUint32(FLAGS_OFFSET, view.getUint32(FLAGS_OFFSET, true) & ~LO_FLAGS_AUTOCLEAR, true);
-    check(native.ioctl(device, LOOP_SET_STATUS64, info), "ioctl", path);
+    await checkInPool(native.ioctl.async(device.fd, LOOP_SET_STATUS64, info), "ioctl", path);
   };
-  return { path, keep, [Symbol.dispose]: dispose };
+  return { path, keep, [Symbol.asyncDispose]: () => device.close() };
 }
 
 /** This says whether a device is attached under a name; what else goes by its number since is none of the caller's. */
-export function isLoopDeviceAttached(path: string, name: string): boolean {
-  return withAttached(path, name, () => {});
+export async function isLoopDeviceAttached(path: string, name: string): Promise<boolean> {
+  return await withAttached(path, name, async () => {});
 }
 
 /**
  * This detaches a device that was attached under a name and kept: at once, or when its last user goes.
  * `false` where the device is not attached, or under another name.
  */
-export function detachLoopDevice(path: string, name: string): boolean {
-  return withAttached(path, name, (device) => {
-    check(native.ioctlNumber(device, LOOP_CLR_FD, 0), "ioctl", path);
+export async function detachLoopDevice(path: string, name: string): Promise<boolean> {
+  return await withAttached(path, name, async (device) => {
+    await checkInPool(native.ioctlNumber.async(device, LOOP_CLR_FD, 0), "ioctl", path);
   });
 }
 
-function withAttached(path: string, name: string, act: (device: number) => void): boolean {
-  using stack = new DisposableStack();
-  let device: number;
-  try {
-    device = stack.adopt(openSync(path, constants.O_RDONLY), closeSync);
-  } catch (error) {
-    if (error instanceof Error && "errno" in error && (error.errno === -ENXIO || error.errno === -ENOENT)) return false;
-    throw error;
-  }
+async function withAttached(path: string, name: string, act: (device: number) => Promise<void>): Promise<boolean> {
+  const device = await openIfThere(path);
+  if (device === undefined) return false;
+  // The last to close a device waits until what was written to it is on disk.
+  await using _device = device;
   const info = new Uint8Array(INFO_SIZE);
-  if (native.ioctl(device, LOOP_GET_STATUS64, info) === -1) {
-    const errno = lastErrno();
+  const { result, errno } = await native.ioctl.async(device.fd, LOOP_GET_STATUS64, info);
+  if (result === -1) {
     if (errno === ENXIO) return false;
     throw systemError(errno, "ioctl", path);
   }
   const found = info.subarray(NAME_OFFSET, NAME_OFFSET + NAME_SIZE);
-  const wanted = encodeName(name);
-  if (Buffer.compare(found.subarray(0, wanted.length + 1), Buffer.concat([wanted, Uint8Array.of(0)])) !== 0)
+  const expected = encodeName(name);
+  if (Buffer.compare(found.subarray(0, expected.length + 1), Buffer.concat([expected, Uint8Array.of(0)])) !== 0)
     return false;
-  act(device);
+  await act(device.fd);
   return true;
+}
+
+async function openIfThere(path: string): Promise<FileHandle | undefined> {
+  try {
+    return await open(path, constants.O_RDONLY);
+  } catch (error) {
+    if (error instanceof Error && "errno" in error && (error.errno === -ENXIO || error.errno === -ENOENT)) {
+      return undefined;
+    }
+    throw error;
+  }
 }

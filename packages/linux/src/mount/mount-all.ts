@@ -1,4 +1,5 @@
-import { closeSync, constants, mkdtempSync, openSync, readlinkSync, realpathSync, rmdirSync } from "node:fs";
+import { closeSync, constants, openSync, readlinkSync, realpathSync } from "node:fs";
+import { mkdtemp, rmdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 
@@ -9,7 +10,7 @@ import { mountAttributes } from "./file-system-context.ts";
 import { mountFuse } from "./fuse-mount.ts";
 import { bindIdmapped } from "./idmapped-mount.ts";
 import { attachLoopDevice, type LoopDevice, writableLoopDevice } from "./loop-device.ts";
-import { callMount, callMountInPool } from "./mount-calls.ts";
+import { callMount } from "./mount-calls.ts";
 import { readMountInfo } from "./mount-info.ts";
 import {
   type LinuxMount,
@@ -27,25 +28,26 @@ import {
   type ParsedOptions,
 } from "./mount-options.ts";
 import { commonDirectory, DATA_LIMIT, mountOverlay, splitLowerDirectories } from "./overlay-mount.ts";
-import { unmountNow } from "./unmount.ts";
+import { unmount } from "./unmount.ts";
 
 /**
- * This mounts a list in order, one over the other, at a directory or file. When one fails, those before are taken away.
+ * This mounts a list in order, one over the other, at a directory or file. When one fails, those before are taken away. Whatever
+ * may wait for a disk is done in libuv's pool.
  *
  * @throws invalid_argument - an option that may not reach the kernel, or more options than it takes
  * @throws ENOENT, EINVAL, EPERM, … - of the kernel
  * @see containerd core/mount/mount_linux.go, Mount.mount
  */
-export function mountAll(mounts: readonly LinuxMount[], target: string): void {
+export async function mountAll(mounts: readonly LinuxMount[], target: string): Promise<void> {
   const done: string[] = [];
   try {
     for (const mount of mounts) {
       const place = placeBelow(target, mount.target ?? "");
-      mountOne(mount, place);
+      await mountOne(mount, place);
       done.push(place);
     }
   } catch (error) {
-    for (const place of done.toReversed()) unmountNow(place, { detach: true });
+    for (const place of done.toReversed()) await unmount(place, { detach: true });
     throw error;
   }
 }
@@ -66,25 +68,25 @@ function placeBelow(root: string, path: string): string {
   }
 }
 
-function mountOne(mount: LinuxMount, target: string): void {
+async function mountOne(mount: LinuxMount, target: string): Promise<void> {
   if (mount.type.startsWith("fuse.") || mount.type.startsWith("fuse3.")) {
-    mountFuse(mount, target);
+    await mountFuse(mount, target);
     return;
   }
   const options = parseMountOptions(mount.options);
   const { uidMap, gidMap } = options;
-  if (uidMap !== undefined && gidMap !== undefined) mountMapped(mount, target, options, { uidMap, gidMap });
-  else if (mount.type === "overlay") mountOverlay(mount.source, target, options);
-  else mountPlain(mount, target, options);
+  if (uidMap !== undefined && gidMap !== undefined) await mountMapped(mount, target, options, { uidMap, gidMap });
+  else if (mount.type === "overlay") await mountOverlay(mount.source, target, options);
+  else await mountPlain(mount, target, options);
 }
 
-function mountPlain(mount: LinuxMount, target: string, options: ParsedOptions): void {
+async function mountPlain(mount: LinuxMount, target: string, options: ParsedOptions): Promise<void> {
   const data = plainData(target, options);
-  using device = options.loop ? loopDeviceOf(mount.source, options) : undefined;
-  callMount(device?.path ?? mount.source, target, mount.type, options.flags, data);
+  await using device = options.loop ? await loopDeviceOf(mount.source, options) : undefined;
+  await callMount(device?.path ?? mount.source, target, mount.type, options.flags, data);
   const bind = options.flags & MS_BIND;
   // the kernel ignores every other flag while it makes a bind mount
-  if (bind !== 0 && (options.flags & MS_RDONLY) !== 0) remountReadOnly(target, options.flags);
+  if (bind !== 0 && (options.flags & MS_RDONLY) !== 0) await remountReadOnly(target, options.flags);
 }
 
 function plainData(target: string, options: ParsedOptions): string {
@@ -93,27 +95,10 @@ function plainData(target: string, options: ParsedOptions): string {
   return data;
 }
 
-function loopDeviceOf(file: string, { flags, directIo }: ParsedOptions): LoopDevice {
+function loopDeviceOf(file: string, { flags, directIo }: ParsedOptions): Promise<LoopDevice> {
   return flags & MS_RDONLY
     ? attachLoopDevice(file, { readOnly: true, directIo })
     : writableLoopDevice(file, { directIo });
-}
-
-/**
- * This makes one mount as {@link mountAll} does. Where that is a file system on a device, which may have a journal to replay, the
- * kernel works in libuv's pool.
- */
-export async function mountInPool(mount: LinuxMount, target: string): Promise<void> {
-  const options = parseMountOptions(mount.options);
-  const isVirtual = mount.type === "overlay" || mount.type.startsWith("fuse") || (options.flags & MS_BIND) !== 0;
-  if (isVirtual || options.uidMap !== undefined) {
-    mountAll([mount], target);
-    return;
-  }
-  const place = placeBelow(target, mount.target ?? "");
-  const data = plainData(place, options);
-  using device = options.loop ? loopDeviceOf(mount.source, options) : undefined;
-  await callMountInPool(device?.path ?? mount.source, place, mount.type, options.flags, data);
 }
 
 /** In a user namespace the flags of the source are locked: a remount that leaves them out is refused. */
@@ -126,18 +111,18 @@ const LOCKED: readonly (readonly [word: string, flag: number])[] = [
   ["relatime", MS_RELATIME],
 ];
 
-function remountReadOnly(target: string, flags: number): void {
+async function remountReadOnly(target: string, flags: number): Promise<void> {
   const wanted = flags | MS_REMOUNT;
   try {
     try {
-      callMount("", target, "", wanted, "");
+      await callMount("", target, "", wanted, "");
     } catch (error) {
       if (!(error instanceof Error && "code" in error && error.code === "EPERM")) throw error;
-      callMount("", target, "", wanted | lockedFlags(target), "");
+      await callMount("", target, "", wanted | lockedFlags(target), "");
     }
   } catch (error) {
     // a writable mount must not stay where a read-only one was asked for
-    unmountNow(target, { detach: true });
+    await unmount(target, { detach: true });
     throw error;
   }
 }
@@ -153,42 +138,47 @@ interface Maps {
   readonly gidMap: string;
 }
 
-function mountMapped(mount: LinuxMount, target: string, options: ParsedOptions, maps: Maps): void {
+async function mountMapped(mount: LinuxMount, target: string, options: ParsedOptions, maps: Maps): Promise<void> {
   const attributes = mountAttributes(options.flags);
-  if (mount.type === "overlay") mountMappedOverlay(mount, target, options, maps);
+  if (mount.type === "overlay") await mountMappedOverlay(mount, target, options, maps);
   else if (options.flags & MS_BIND) {
-    bindIdmapped(mount.source, target, { ...maps, attributes, recursive: (options.flags & MS_REC) !== 0 });
+    await bindIdmapped(mount.source, target, { ...maps, attributes, recursive: (options.flags & MS_REC) !== 0 });
   } else {
     // only a detached clone of a mount can be mapped: it takes the place of the mount itself
-    mountPlain(mount, target, options);
+    await mountPlain(mount, target, options);
     try {
-      bindIdmapped(target, target, { ...maps, attributes });
+      await bindIdmapped(target, target, { ...maps, attributes });
     } catch (error) {
-      unmountNow(target, { detach: true });
+      await unmount(target, { detach: true });
       throw error;
     }
   }
 }
 
 /** An overlay cannot be mapped, its lower layers can: their common directory is mapped for as long as the mount takes. */
-function mountMappedOverlay(mount: LinuxMount, target: string, options: ParsedOptions, maps: Maps): void {
+async function mountMappedOverlay(
+  mount: LinuxMount,
+  target: string,
+  options: ParsedOptions,
+  maps: Maps,
+): Promise<void> {
   const lower = options.data.find((option) => option.startsWith("lowerdir="))?.slice("lowerdir=".length);
   if (lower === undefined) throw invalidArgument(`mount ${target}: an idmapped overlay without lowerdir`);
   const layers = splitLowerDirectories(lower);
   const common = commonDirectory(layers);
-  const directory = mkdtempSync(join(tmpdir(), "ovl-idmapped"));
+  const directory = await mkdtemp(join(tmpdir(), "ovl-idmapped"));
   try {
-    bindIdmapped(common, directory, { ...maps, attributes: mountAttributes(MS_RDONLY) });
+    await bindIdmapped(common, directory, { ...maps, attributes: mountAttributes(MS_RDONLY) });
     try {
       const mapped = layers.map((layer) => join(directory, relative(common, layer)).replaceAll(/[\\:]/g, "\\$&"));
       const data = options.data.map((option) =>
         option.startsWith("lowerdir=") ? `lowerdir=${mapped.join(":")}` : option,
       );
-      mountOverlay(mount.source, target, { ...options, data });
+      await mountOverlay(mount.source, target, { ...options, data });
     } finally {
-      unmountNow(directory, { detach: true });
+      await unmount(directory, { detach: true });
     }
   } finally {
-    rmdirSync(directory);
+    await rmdir(directory);
   }
 }

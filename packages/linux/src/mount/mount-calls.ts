@@ -1,5 +1,4 @@
-import { bind, check, type NativePath, nativePath, SYS } from "../libc.ts";
-import { systemError } from "../system-error.ts";
+import { AT_FDCWD, bind, checkInPool, type NativePath, nativePath, SYS } from "../libc.ts";
 
 type Text = string | null;
 
@@ -37,15 +36,18 @@ export const native = {
 
 const MOVE_MOUNT_F_EMPTY_PATH = 4;
 
-/** This attaches a detached mount at a path. */
-export function attach(mount: number, target: string): void {
+/** This attaches a detached mount at a path, in libuv's pool: the path may have to be read from a disk. */
+export async function attach(mount: number, target: string): Promise<void> {
   nativePath(target, "move_mount");
-  const result = native.moveMount(SYS.moveMount, mount, "", -100, target, MOVE_MOUNT_F_EMPTY_PATH);
-  check(result, "move_mount", target);
+  const call = native.moveMount.async(SYS.moveMount, mount, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH);
+  await checkInPool(call, "move_mount", target);
 }
 
-/** This calls mount(2) in libuv's pool; the error names the target. */
-export async function callMountInPool(
+/**
+ * This calls mount(2) in libuv's pool: a file system may have a journal to replay, overlay makes files in its work directory, and
+ * even the paths of a bind mount may have to be read from a busy disk. The error names the target.
+ */
+export async function callMount(
   source: string,
   target: string,
   type: string,
@@ -53,12 +55,5 @@ export async function callMountInPool(
   data: string,
 ): Promise<void> {
   for (const text of [source, target, type, data]) nativePath(text, "mount");
-  const { result, errno } = await native.mount.async(source, target, type, flags, data === "" ? null : data);
-  if (result === -1) throw systemError(errno, "mount", target);
-}
-
-/** This calls mount(2); the error names the target. */
-export function callMount(source: string, target: string, type: string, flags: number, data: string): void {
-  for (const text of [source, target, type, data]) nativePath(text, "mount");
-  check(native.mount(source, target, type, flags, data === "" ? null : data), "mount", target);
+  await checkInPool(native.mount.async(source, target, type, flags, data === "" ? null : data), "mount", target);
 }

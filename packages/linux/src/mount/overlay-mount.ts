@@ -1,4 +1,5 @@
 import { closeSync, constants, openSync } from "node:fs";
+import { stat } from "node:fs/promises";
 import { dirname } from "node:path";
 
 import { invalidArgument } from "@berth/errors";
@@ -21,15 +22,15 @@ export function splitLowerDirectories(value: string): string[] {
 }
 
 /** This mounts an overlay whatever the length of its options. */
-export function mountOverlay(source: string, target: string, options: ParsedOptions): void {
+export async function mountOverlay(source: string, target: string, options: ParsedOptions): Promise<void> {
   const data = options.data.join(",");
   // short ones go through mount(2), so that /proc/mounts shows `lowerdir=a:b` as every tool expects
   if (data.length <= DATA_LIMIT) {
-    callMount(source, target, "overlay", options.flags, data);
+    await callMount(source, target, "overlay", options.flags, data);
     return;
   }
-  if (mountLayerByLayer(source, target, options)) return;
-  mountShortened(source, target, options);
+  if (await mountLayerByLayer(source, target, options)) return;
+  await mountShortened(source, target, options);
 }
 
 function setOption(context: FileSystemContext, option: string): void {
@@ -60,22 +61,30 @@ function errnoIs(error: unknown, errno: number): boolean {
 }
 
 /** `false` where the kernel does not take layers one by one (before 6.8), or where data-only layers (`::`) are asked for. */
-function mountLayerByLayer(source: string, target: string, options: ParsedOptions): boolean {
+async function mountLayerByLayer(source: string, target: string, options: ParsedOptions): Promise<boolean> {
   if (options.data.some((option) => option.startsWith("lowerdir=") && option.includes("::"))) return false;
   if (!takesLayers()) return false;
+  await lookUpPaths(options.data);
   using context = new FileSystemContext("overlay");
   context.set("source", source);
   if (options.flags & MS_RDONLY) context.set("ro");
   for (const option of options.data) setOption(context, option);
-  context.attach(target, options.flags);
+  await context.attach(target, options.flags);
   return true;
+}
+
+/** The kernel looks each path up as it is named to it, on this thread: what may be on a disk only is read in libuv's pool before. */
+async function lookUpPaths(data: readonly string[]): Promise<void> {
+  const values = data.flatMap((option) => /^(?:lower|upper|work)dir=(.*)$/s.exec(option)?.[1] ?? []);
+  // What is not there is for the kernel to say.
+  await Promise.allSettled(values.flatMap(splitLowerDirectories).map((path) => stat(path)));
 }
 
 /**
  * Before kernel 6.8 the options must fit a page: the common directory of the layers is named by a descriptor instead.
  * containerd changes its working directory for this, which a process with threads should not.
  */
-export function mountShortened(source: string, target: string, options: ParsedOptions): void {
+export async function mountShortened(source: string, target: string, options: ParsedOptions): Promise<void> {
   const lower = options.data.find((option) => option.startsWith("lowerdir="))?.slice("lowerdir=".length) ?? "";
   const common = commonDirectory(splitLowerDirectories(lower));
   using stack = new DisposableStack();
@@ -86,7 +95,7 @@ export function mountShortened(source: string, target: string, options: ParsedOp
   if (data.length >= PAGE_SIZE) {
     throw invalidArgument(`mount ${target}: options of ${data.length} bytes exceed the page that this kernel takes`);
   }
-  callMount(source, target, "overlay", options.flags, data);
+  await callMount(source, target, "overlay", options.flags, data);
 }
 
 /** This returns the deepest directory that holds all paths. */

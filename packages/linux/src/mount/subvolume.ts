@@ -1,7 +1,7 @@
 import { closeSync, constants, openSync } from "node:fs";
 import { basename, dirname } from "node:path";
 
-import { bind } from "../libc.ts";
+import { bind, checkInPool } from "../libc.ts";
 import { systemError } from "../system-error.ts";
 
 const native = { ioctl: bind<[number, number, Uint8Array], number>("ioctl", "int", ["int", "ulong", "void *"]) };
@@ -23,8 +23,7 @@ const DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOL
 
 /** In the pool: making and deleting subvolumes commits a transaction of the file system. */
 async function control(descriptor: number, request: number, argument: Uint8Array, path: string): Promise<void> {
-  const { result, errno } = await native.ioctl.async(descriptor, request, argument);
-  if (result === -1) throw systemError(errno, "ioctl", path);
+  await checkInPool(native.ioctl.async(descriptor, request, argument), "ioctl", path);
 }
 
 function named(path: string, offset: number): { argument: Uint8Array; view: DataView } {

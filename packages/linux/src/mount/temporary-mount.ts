@@ -47,7 +47,7 @@ export async function mountTemporary(
   };
   try {
     options.signal?.throwIfAborted();
-    mountAll(mounts.map(withoutVolatile), path);
+    await mountAll(mounts.map(withoutVolatile), path);
   } catch (error) {
     await dispose();
     throw error;

@@ -2,7 +2,7 @@ import { realpathSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { lastErrno, nativePath } from "../libc.ts";
+import { nativePath } from "../libc.ts";
 import { systemError } from "../system-error.ts";
 import { native } from "./mount-calls.ts";
 import { readMountInfo } from "./mount-info.ts";
@@ -30,14 +30,6 @@ export interface UnmountOptions {
 function flagsOf(options: UnmountOptions): number {
   // never through a link in the last place: what lies below a container's root belongs to the container
   return UMOUNT_NOFOLLOW | (options.detach ? MNT_DETACH : 0) | (options.force ? MNT_FORCE : 0);
-}
-
-/** This unmounts once, without waiting; `false` where nothing is mounted. @throws EBUSY, ENOENT, EPERM */
-export function unmountNow(path: string, options: UnmountOptions = {}): boolean {
-  if (native.umount2(nativePath(path, "umount2"), flagsOf(options)) === 0) return true;
-  const errno = lastErrno();
-  if (errno === EINVAL) return false;
-  throw systemError(errno, "umount2", path);
 }
 
 function errnoOf(error: unknown): number | undefined {

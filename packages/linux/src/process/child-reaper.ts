@@ -1,4 +1,4 @@
-import { peekExited, type ExitStatus, waitPid } from "./wait.ts";
+import { handOver, peekExited, type ExitStatus, waitPid } from "./wait.ts";
 import { spawn, type SpawnOptions } from "./spawn.ts";
 
 /** How a `ChildReaper` reaps. */
@@ -100,7 +100,7 @@ export class ChildReaper implements Disposable {
       if (!status) continue;
       const waiter = this.#take(pid);
       if (waiter) waiter.resolve(status);
-      else {
+      else if (!handOver(status)) {
         this.#remember(status);
         this.#options.onOrphan?.(pid, status);
       }

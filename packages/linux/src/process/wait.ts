@@ -1,3 +1,5 @@
+import { setTimeout as sleep } from "node:timers/promises";
+
 import { bind, lastErrno } from "../libc.ts";
 import { systemError } from "../system-error.ts";
 
@@ -54,6 +56,37 @@ export function waitPid(pid: number, options: WaitOptions = {}): ExitStatus | un
     if (result === 0) return undefined;
     const errno = lastErrno();
     if (errno !== EINTR) throw systemError(errno, "waitpid");
+  }
+}
+
+const CLAIM_POLL_MS = 5;
+
+/** Children whose ends somebody in this process waits for by itself. */
+const claims = new Map<number, (status: ExitStatus) => void>();
+
+/** This gives the end of a child to who has claimed it; `false` where nobody has. */
+export function handOver(status: ExitStatus): boolean {
+  const claim = claims.get(status.pid);
+  claim?.(status);
+  return claim !== undefined;
+}
+
+/**
+ * This waits for a child that was started just now, without holding a thread, also beside a {@link ChildReaper} that takes them all.
+ * `undefined` when it has not ended in time.
+ */
+export async function waitClaimed(pid: number, timeoutMs: number): Promise<ExitStatus | undefined> {
+  let ended: ExitStatus | undefined;
+  claims.set(pid, (status) => void (ended = status));
+  const deadline = performance.now() + timeoutMs;
+  try {
+    for (;;) {
+      ended ??= waitPid(pid);
+      if (ended !== undefined || performance.now() > deadline) return ended;
+      await sleep(CLAIM_POLL_MS);
+    }
+  } finally {
+    claims.delete(pid);
   }
 }
 

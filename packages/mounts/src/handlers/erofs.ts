@@ -3,7 +3,7 @@ import { mkdir, rmdir } from "node:fs/promises";
 import type { CallOptions } from "@berth/core/any";
 import type { ActiveMount, Mount, MountHandler } from "@berth/core/mount";
 import { failedPrecondition, ignoreNotFound, invalidArgument, systemErrorCode } from "@berth/errors";
-import { attachLoopDevice, isMountPoint, mountByContext, mountInPool, unmountAll } from "@berth/linux/mount";
+import { attachLoopDevice, isMountPoint, mountAll, mountByContext, unmountAll } from "@berth/linux/mount";
 
 import { noData } from "../active-mount.ts";
 
@@ -66,12 +66,15 @@ function kernelOptions({ type, source, options }: Mount): string[] {
 }
 
 async function mountLoops(mount: Mount, mountPoint: string): Promise<Mount> {
-  using devices = new DisposableStack();
-  const attach = (file: string): string => devices.use(attachLoopDevice(file, { readOnly: true })).path;
-  const options = mount.options.map((option) =>
-    option.startsWith(DEVICE) ? `${DEVICE}${attach(option.slice(DEVICE.length))}` : option,
-  );
-  const made = { ...mount, source: attach(mount.source), options };
-  await mountInPool({ ...made, target: "" }, mountPoint);
+  await using devices = new AsyncDisposableStack();
+  const attach = async (file: string): Promise<string> =>
+    devices.use(await attachLoopDevice(file, { readOnly: true })).path;
+  const options: string[] = [];
+  for (const option of mount.options) {
+    const isDevice = option.startsWith(DEVICE);
+    options.push(isDevice ? `${DEVICE}${await attach(option.slice(DEVICE.length))}` : option);
+  }
+  const made = { ...mount, source: await attach(mount.source), options };
+  await mountAll([{ ...made, target: "" }], mountPoint);
   return made;
 }

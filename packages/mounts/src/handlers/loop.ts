@@ -20,23 +20,23 @@ export function createLoopHandler(): MountHandler {
     async mount(mount, mountPoint): Promise<ActiveMount> {
       const { readOnly, directIo } = parseOptions(mount);
       // Until it is kept, the device goes with its handle: a crash leaves none that no link leads to.
-      using device = attachLoopDevice(mount.source, { readOnly, directIo, name: deviceName(mountPoint) });
+      await using device = await attachLoopDevice(mount.source, { readOnly, directIo, name: deviceName(mountPoint) });
       await symlink(device.path, mountPoint);
       await using undo = new AsyncDisposableStack();
       undo.defer(() => unlink(mountPoint));
-      device.keep();
+      await device.keep();
       undo.move();
       return { ...mount, mountPoint, mountedAt: Date.now(), data: noData };
     },
     async unmount(mountPoint): Promise<void> {
       const device = await findDevice(mountPoint);
       if (device === undefined) return;
-      detachLoopDevice(device, deviceName(mountPoint));
+      await detachLoopDevice(device, deviceName(mountPoint));
       await unlink(mountPoint);
     },
     async isMounted(mountPoint): Promise<boolean> {
       const device = await findDevice(mountPoint);
-      return device !== undefined && isLoopDeviceAttached(device, deviceName(mountPoint));
+      return device !== undefined && (await isLoopDeviceAttached(device, deviceName(mountPoint)));
     },
   };
 }

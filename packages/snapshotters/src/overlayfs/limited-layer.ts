@@ -4,7 +4,7 @@ import { join } from "node:path";
 
 import type { CallOptions } from "@berth/core/any";
 import { failedPrecondition, resourceExhausted, wrapError } from "@berth/errors";
-import { isMountPoint, mountInPool, unmountAll } from "@berth/linux/mount";
+import { isMountPoint, mountAll, unmountAll } from "@berth/linux/mount";
 import { findProgram, runProgram } from "@berth/linux/process";
 
 import type { TreeWorkers } from "../tree-workers.ts";
@@ -74,7 +74,7 @@ export class LimitedLayer {
   async mount(): Promise<void> {
     if (isMountPoint(this.#mounted)) return;
     try {
-      await mountInPool({ type: "ext4", source: this.#image, options: ["loop", ...MOUNT_OPTIONS] }, this.#mounted);
+      await mountAll([{ type: "ext4", source: this.#image, options: ["loop", ...MOUNT_OPTIONS] }], this.#mounted);
     } catch (error) {
       throw wrapError(error, `mount ${this.#image}`);
     }
