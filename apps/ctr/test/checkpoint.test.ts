@@ -1,7 +1,7 @@
-import { chmod, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
 
-import { debianTool, temporaryDirectory } from "@berth/testing";
+import { criuPrograms, debianTool, temporaryDirectory } from "@berth/testing";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
 import type { Bench } from "./peers.ts";
@@ -12,34 +12,6 @@ const LIMIT = { timeoutMs: 60_000 };
 const TYPE = "application/vnd.containerd.container.checkpoint.";
 const MEMORY = "application/vnd.containerd.container.criu.checkpoint.criu.tar";
 
-/**
- * runc, but for the two commands that need CRIU: Debian 12's (3.17) stops at the vDSO of Linux 6.18. A checkpoint notes what the process is; a restore that
- * finds the note begins the same bundle, whose environment tells that it was restored.
- */
-const RUNC = `#!/bin/sh
-images=; root=; bundle=; pid=; exit=yes; what=
-for each; do
-  case "$before" in
-    --image-path) images=$each;; --root) root=$each;; --bundle|-b) bundle=$each;; --pid-file) pid=$each;;
-  esac
-  case "$each" in checkpoint|restore) what=$each;; --leave-running) exit=;; esac
-  before=$each
-done
-case "$what" in
-  checkpoint)
-    echo "$before" >> "$(dirname "$0")/dumps"
-    # No two checkpoints have the same bytes.
-    echo "memory $$ $(date +%N)" > "$images/pages-1.img"
-    [ -z "$exit" ] || exec ${debianTool("runc")} --root "$root" kill "$before" KILL
-    exit 0;;
-  restore)
-    grep -q ^memory "$images/pages-1.img" || exit 1
-    sed -i 's/"PATH=/"RESTORED=yes","PATH=/' "$bundle/config.json"
-    exec ${debianTool("runc")} --root "$root" run --detach --bundle "$bundle" --pid-file "$pid" "$before";;
-esac
-exec ${debianTool("runc")} "$@"
-`;
-
 interface Index {
   readonly manifests: readonly { readonly mediaType: string; readonly digest: string }[];
   readonly annotations: Readonly<Record<string, string>>;
@@ -48,7 +20,6 @@ interface Index {
 describe.each(["berthd", "containerd"] as const)("checkpoints, on %s", (kind) => {
   const stack = new AsyncDisposableStack();
   let bench: Bench;
-  let dumps: string;
   const origin = `saved-${kind}-${process.pid}`;
 
   const say = (...args: readonly string[]): Promise<string> => bench.say(...args);
@@ -74,17 +45,8 @@ describe.each(["berthd", "containerd"] as const)("checkpoints, on %s", (kind) =>
   };
 
   beforeAll(async () => {
-    const programs = stack.use(await temporaryDirectory("criu")).path;
-    const path = join(programs, "path");
-    await mkdir(path);
-    dumps = join(path, "dumps");
-    for (const [file, text] of [
-      [join(path, "criu"), "#!/bin/sh\n"],
-      [join(path, "runc"), RUNC],
-    ] as const) {
-      await writeFile(file, text);
-      await chmod(file, 0o755);
-    }
+    const { path } = stack.use(await temporaryDirectory("criu"));
+    criuPrograms(path);
     bench = stack.use(await startBench(kind, { path: [path] }));
     await say("run", "-d", "--null-io", BUSYBOX_IMAGE, origin, "sleep", "1000");
     await read(origin, "echo made > /made");
@@ -118,7 +80,7 @@ describe.each(["berthd", "containerd"] as const)("checkpoints, on %s", (kind) =>
     const name = "example.org/restored:1";
     await say("containers", "checkpoint", "--rw", "--image", origin, name);
     await say("containers", "restore", "--rw", "with", name);
-    expect(await read("with", "cat /made; echo $RESTORED")).toBe("made\n\n");
+    expect(await read("with", "cat /made")).toBe("made\n");
     await say("containers", "restore", "without", name);
     expect(await read("without", "ls / | grep made || echo none")).toBe("none\n");
     const [before, after] = [origin, "with"].map(async (id) => JSON.parse(await say("containers", "info", id)));
@@ -163,8 +125,18 @@ describe.each(["berthd", "containerd"] as const)("checkpoints, on %s", (kind) =>
 
   // Each of a container of its own: containerd 1.6 refuses to store a spec that it has.
   const runAnother = async (id: string): Promise<void> => {
-    await say("run", "-d", "--null-io", BUSYBOX_IMAGE, id, "sleep", "1000");
-    await read(id, "echo made > /made");
+    // What it remembers is in its memory alone.
+    await say(
+      "run",
+      "-d",
+      "--null-io",
+      BUSYBOX_IMAGE,
+      id,
+      "sh",
+      "-c",
+      "trap 'echo $AGE > /age' USR1; AGE=old; touch /made; while :; do sleep 0.1; done",
+    );
+    await expect.poll(() => read(id, "ls /made || true")).toBe("/made\n");
   };
 
   it("with a task let it go on, live", TIMEOUT, async () => {
@@ -182,9 +154,8 @@ describe.each(["berthd", "containerd"] as const)("checkpoints, on %s", (kind) =>
       `${TYPE}options.v1+proto`,
     ]);
     await say("containers", "restore", "--rw", "--live", "alive", name);
-    expect(await read("alive", "tr '\\0' '\\n' < /proc/1/environ | grep RESTORED; cat /made")).toBe(
-      "RESTORED=yes\nmade\n",
-    );
+    await say("tasks", "kill", "--signal", "USR1", "alive");
+    await expect.poll(() => read("alive", "cat /age || true")).toBe("old\n");
     await remove("alive");
   });
 
@@ -204,7 +175,7 @@ describe.each(["berthd", "containerd"] as const)("checkpoints, on %s", (kind) =>
     const images = join(bench.directory.path, "images");
     await mkdir(images);
     expect(await say("tasks", "checkpoint", "--image-path", images, "noted")).toBe("");
-    expect(await readdir(images)).toEqual(["pages-1.img"]);
+    expect(await readdir(images)).toContain("pages-1.img");
     expect(await say("tasks", "ls")).toMatch(/^noted +\d+ +RUNNING/m);
     expect(await say("tasks", "checkpoint", "--exit", "--image-path", images, "noted")).toBe("");
     await expect.poll(() => say("tasks", "ls")).toMatch(/^noted +\d+ +STOPPED/m);
@@ -219,7 +190,6 @@ describe.each(["berthd", "containerd"] as const)("checkpoints, on %s", (kind) =>
     expect(await fail("tasks", "checkpoint", "--exit", "kept")).toMatch(/gone.*not found/);
     expect(await say("tasks", "ls")).toMatch(/^kept +\d+ +RUNNING/m);
     expect(await fail("containers", "checkpoint", "--task", "kept", BUSYBOX_IMAGE)).toMatch(/exists/);
-    expect(await readFile(dumps, "utf8")).not.toContain("kept");
     await remove("kept");
   });
 
