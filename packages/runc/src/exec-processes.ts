@@ -5,6 +5,7 @@ import { TaskExecAddedSchema, TaskExecStartedSchema } from "@berth/api/container
 import { alreadyExists, notFound, unknown } from "@berth/errors";
 
 import { awaitCgroupMoves } from "./cgroups/await-moves.ts";
+import { processWithTerminal } from "./exec-process.ts";
 import type { ExitNews } from "./exit-news.ts";
 import type { RuncDriver } from "./runc-driver.ts";
 import { DRAIN_TIMEOUT_MS, type ProcessExit, ShimProcess } from "./shim-process.ts";
@@ -43,12 +44,13 @@ export class ExecProcesses {
     return [...this.#processes.values()];
   }
 
-  /** This adds a process, given as OCI process JSON, which `start` starts. @throws already_exists */
+  /** This adds a process, given as OCI process JSON, which `start` starts. @throws already_exists @throws invalid_argument - no such JSON */
   add(execId: string, request: StdioRequest, spec: Uint8Array): void {
     const { id, context, openStdio } = this.#settings;
     if (this.#processes.has(execId)) throw alreadyExists(`process ${execId} of container ${id}`);
+    const process = processWithTerminal(spec, request.terminal);
     const added = new ShimProcess(execId, request, openStdio(request));
-    writeFileSync(this.#file(execId, "process.json"), spec, { mode: 0o600 });
+    writeFileSync(this.#file(execId, "process.json"), process, { mode: 0o600 });
     this.#processes.set(execId, added);
     context.publish("/tasks/exec-added", TaskExecAddedSchema, { containerId: id, execId });
   }

@@ -37,7 +37,8 @@ export function startProgram(reaper: ChildReaper, options: SpawnOptions): Child 
   try {
     return reaper.spawn(options);
   } catch (error) {
-    if (systemErrorCode(error) === "ENOENT") throw notFound(`program ${options.path} not found`, { cause: error });
+    if (systemErrorCode(error) === "ENOENT")
+      throw notFound(`program ${JSON.stringify(options.path)} not found`, { cause: error });
     throw wrapError(error, `start ${options.path}`);
   }
 }

@@ -36,6 +36,8 @@ export interface ExecProcess {
   readonly cwd?: string;
   readonly user?: { readonly uid: number; readonly gid: number; readonly additionalGids?: readonly number[] };
   readonly env?: readonly string[];
+  /** What the process itself says, beside the request. */
+  readonly terminal?: boolean;
 }
 
 /** What a bundle is made for. */
@@ -181,7 +183,7 @@ export class TasksFixture implements AsyncDisposable {
 
   async exec(id: string, execId: string, args: readonly string[], stdio: ExecStdio = {}, own: ExecProcess = {}) {
     const common = { env: ["PATH=/bin"], cwd: "/", user: { uid: 0, gid: 0 } };
-    const process = { ...common, ...own, args, terminal: stdio.terminal ?? false };
+    const process = { ...common, terminal: stdio.terminal ?? false, ...own, args };
     const value = new TextEncoder().encode(JSON.stringify(process));
     const request = create(ExecProcessRequestSchema, { ...stdio, id, execId, spec: { typeUrl: "process", value } });
     await this.service.exec(request, context("exec"));

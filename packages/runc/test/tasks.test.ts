@@ -181,6 +181,15 @@ describe("tasks over runc", { timeout: 30_000 }, () => {
       expect(await out.text).toBe("word\r\n47 133\r\ngot word\r\n");
     });
 
+    it("an exec has a terminal if the request says so", async () => {
+      const out = fixture.reader(bundle, "tty.out");
+      await fixture.exec("long", "tty", ["tty"], { terminal: true, stdout: out.path }, { terminal: false });
+      await fixture.call("start", "long", "tty");
+      expect(await fixture.call("wait", "long", "tty")).toMatchObject({ exitStatus: 0 });
+      await fixture.call("delete", "long", "tty");
+      expect(await out.text).toMatch(/^\/dev\//);
+    });
+
     it("says why an exec does not start, and can delete it", async () => {
       await fixture.exec("long", "none", ["/no/such"]);
       await expect(fixture.call("start", "long", "none")).rejects.toThrow(/OCI runtime exec failed: .*\/no\/such/);
