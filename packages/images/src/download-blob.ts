@@ -37,14 +37,18 @@ export function ingestRef({ mediaType, digest }: Descriptor): string {
 
 /**
  * This downloads content into the store, from where an earlier download was broken off, and returns whether it was there already. Someone else who downloads the same is waited for.
+ * Where a descriptor names other places than the registry, and what comes is wrong, it is downloaded once more without them.
  *
  * @throws failed_precondition - the bytes are not those of the descriptor; nothing of them is kept, so that another attempt begins afresh
  */
 export async function downloadBlob(descriptor: Descriptor, options: DownloadOptions): Promise<"stored" | "exists"> {
   const opened = await openIngest(descriptor, options);
   if (opened === undefined) return "exists";
-  await using writer = opened;
-  return await download(descriptor, writer, options);
+  const wrong = await download(descriptor, opened, options);
+  if (wrong === undefined) return "stored";
+  const { urls = [], ...atRegistry } = descriptor;
+  if (urls.length === 0) throw wrong.error;
+  return await downloadBlob(atRegistry, options);
 }
 
 /** `undefined` when the blob is there, perhaps because somebody else has stored it while this waited. */
@@ -70,20 +74,31 @@ async function openIngest(
   }
 }
 
-async function download(descriptor: Descriptor, writer: ContentWriter, options: DownloadOptions): Promise<"stored"> {
+/** Why bytes were refused. */
+interface WrongBytes {
+  readonly error: unknown;
+}
+
+/** This returns why the bytes were refused, of which then none are left. */
+async function download(
+  descriptor: Descriptor,
+  opened: ContentWriter,
+  options: DownloadOptions,
+): Promise<WrongBytes | undefined> {
+  await using writer = opened;
   const { offset } = await writer.status(options);
   if (offset > descriptor.size) await writer.truncate(0, options);
   const from = offset > descriptor.size ? 0 : offset;
   options.onWriter?.(descriptor, writer, from);
   await receive(descriptor, writer, from, options);
-  return "stored";
+  return await commit(descriptor, writer, options);
 }
 
 async function receive(
   descriptor: Descriptor,
   writer: ContentWriter,
   from: number,
-  { fetch, labels, signal, onProgress, onReceived, content }: DownloadOptions,
+  { fetch, signal, onProgress, onReceived }: DownloadOptions,
 ): Promise<void> {
   let offset = from;
   if (from < descriptor.size) {
@@ -95,13 +110,22 @@ async function receive(
     }
   }
   onReceived?.();
+}
+
+async function commit(
+  descriptor: Descriptor,
+  writer: ContentWriter,
+  { labels, signal, content }: DownloadOptions,
+): Promise<WrongBytes | undefined> {
   const { digest, size } = descriptor;
   try {
     await writer.commit({ digest, size, signal, ...(labels && { labels }) });
+    return undefined;
   } catch (error) {
+    if (!isFailedPrecondition(error)) throw error;
     // Wrong bytes are of no use to a later download.
-    if (isFailedPrecondition(error)) await content.abort(ingestRef(descriptor)).catch(() => {});
-    throw error;
+    await content.abort(ingestRef(descriptor)).catch(() => {});
+    return { error };
   }
 }
 

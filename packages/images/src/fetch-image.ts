@@ -13,8 +13,10 @@ import { children, readIndex } from "./image-children.ts";
 /** Options of {@link fetchImage}. */
 export interface FetchImageOptions extends Omit<DownloadOptions, "labels" | "onReceived"> {
   readonly platform: PlatformMatcher;
-  /** Fetch what is made for any of the matching platforms; else only for the best. */
+  /** Fetch what is made for any of the matching platforms; else only for the best of them. */
   readonly everyPlatform?: boolean;
+  /** So many manifests of an index at most, the best first; 0 for all. Absent: all with `everyPlatform`, else one. */
+  readonly manifestLimit?: number;
   /** Also fetch the documents of platforms that do not match, without their layers. */
   readonly allMetadata?: boolean;
   /** Runs each download; for whoever wants only one of a blob at a time. */
@@ -72,15 +74,15 @@ async function fetchDocument(
   const wanted = isIndexType(descriptor.mediaType) ? await choose(descriptor, options) : all;
   for (const child of wanted) await fetchDocument(child, options, layers, depth + 1);
   if (options.allMetadata !== true || !isIndexType(descriptor.mediaType)) return;
-  const everything = { ...options, platform: allPlatforms, everyPlatform: true };
+  const everything = { ...options, platform: allPlatforms, everyPlatform: true, manifestLimit: 0 };
   const known = new Set(wanted.map(({ digest }) => digest));
   for (const child of all) if (!known.has(child.digest)) await fetchDocument(child, everything, new Map(), depth + 1);
 }
 
-/** Of the manifests in an index, those for the platform; the best one, unless all are wanted. */
+/** Of the manifests in an index, those for the platform, best first; what names no platform is for any. */
 async function choose(
   index: Descriptor,
-  { content, platform, everyPlatform, signal }: FetchImageOptions,
+  { content, platform, everyPlatform = false, manifestLimit, signal }: FetchImageOptions,
 ): Promise<readonly Descriptor[]> {
   const { manifests } = await readIndex(content, index, { signal });
   const fitting = manifests
@@ -90,8 +92,13 @@ async function choose(
         ? Number(one.platform === undefined) - Number(other.platform === undefined)
         : platform.compare(one.platform, other.platform),
     );
+  const best = fitting[0]?.platform;
   if (fitting.length === 0) throw notFound(`index ${index.digest} has no manifest for the platform`);
-  return everyPlatform === true ? fitting : fitting.slice(0, 1);
+  const wanted = fitting.filter(
+    (each) => everyPlatform || !best || !each.platform || platform.compare(best, each.platform) === 0,
+  );
+  const limit = manifestLimit ?? (everyPlatform ? 0 : 1);
+  return limit === 0 ? wanted : wanted.slice(0, limit);
 }
 
 async function downloadAll(layers: readonly Descriptor[], options: FetchImageOptions): Promise<void> {

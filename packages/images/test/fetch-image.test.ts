@@ -1,11 +1,12 @@
 import { codeName, codeOf, notFound } from "@berth/errors";
-import type { Descriptor } from "@berth/oci";
+import type { Descriptor, Digest } from "@berth/oci";
 import { hostPlatform, MediaType, only } from "@berth/oci";
 import type { BuiltImage } from "@berth/testing";
 import { buildImage, MemoryContentStore, sha256 } from "@berth/testing";
 import { beforeEach, describe, expect, it } from "vitest";
 
 import type { FetchImageOptions } from "../src/index.ts";
+import { downloadBlob } from "../src/download-blob.ts";
 import { fetchImage } from "../src/index.ts";
 
 const platform = only(hostPlatform());
@@ -126,6 +127,68 @@ describe("fetchImage", () => {
     expect(
       await fetchImage(index, options({ platform: nothing })).catch((error: unknown) => codeName(codeOf(error))),
     ).toBe("not_found");
+  });
+
+  it.each<readonly [string, Partial<FetchImageOptions>, readonly string[]]>([
+    ["the best", {}, ["a"]],
+    ["all that are as good as the best", { manifestLimit: 0 }, ["a", "c", "none"]],
+    ["two of those", { manifestLimit: 2 }, ["a", "c"]],
+    ["all that fit", { everyPlatform: true }, ["a", "c", "worse", "none"]],
+    ["the best three of all that fit", { everyPlatform: true, manifestLimit: 3 }, ["a", "c", "worse"]],
+    [
+      "all, where there are fewer than the limit",
+      { everyPlatform: true, manifestLimit: 9 },
+      ["a", "c", "worse", "none"],
+    ],
+  ])("takes %s from an index", async (_case, more, expected) => {
+    const stored = new Map<Digest, Uint8Array>();
+    const byName = new Map<string, unknown>();
+    const add = (mediaType: string, value: unknown): Descriptor => {
+      const bytes = new TextEncoder().encode(JSON.stringify(value));
+      stored.set(sha256(bytes), bytes);
+      byName.set(sha256(bytes), Object(value).annotations?.name);
+      return { mediaType, digest: sha256(bytes), size: bytes.length };
+    };
+    const manifestOf = (name: string) => {
+      const config = add(MediaType.ociConfig, { name });
+      return add(MediaType.ociManifest, { schemaVersion: 2, config, layers: [], annotations: { name } });
+    };
+    const arm = (variant: string) => ({ os: "linux", architecture: "arm", variant });
+    const index = add(MediaType.ociIndex, {
+      schemaVersion: 2,
+      manifests: [
+        manifestOf("none"),
+        { ...manifestOf("foreign"), platform: { os: "plan9", architecture: "mips" } },
+        { ...manifestOf("worse"), platform: arm("v6") },
+        { ...manifestOf("a"), platform: arm("v7") },
+        { ...manifestOf("c"), platform: arm("v7") },
+      ],
+    });
+    image = { ...image, blobs: stored };
+    await fetchImage(index, options({ platform: only(arm("v7")), ...more }));
+    const names = fetched.map(([digest]) => byName.get(digest)).filter((name) => name !== undefined);
+    expect(names).toEqual(expected);
+  });
+
+  it("takes from the registry what other places have wrong, and keeps nothing of that", async () => {
+    const [first] = image.layers;
+    if (first === undefined) throw new Error("the image has layers");
+    const { fetch } = options();
+    const wrong = options({
+      async *fetch(descriptor, at) {
+        for await (const chunk of fetch(descriptor, at))
+          yield descriptor.urls === undefined ? chunk : chunk.map((byte) => byte ^ 1);
+      },
+    });
+    await downloadBlob({ ...first, urls: ["https://example.org/"] }, wrong);
+    expect(
+      Buffer.compare(
+        store.blobs.get(first.digest)?.bytes ?? new Uint8Array(),
+        image.blobs.get(first.digest) ?? new Uint8Array(),
+      ),
+    ).toBe(0);
+    expect(fetched.map(([, offset]) => offset)).toEqual([0, 0]);
+    expect(store.ingests.size).toBe(0);
   });
 
   it("ends the other downloads when one fails", async () => {

@@ -4,7 +4,7 @@ export type { DockerConfigOptions, HelperRunner } from "./auth/docker-config.ts"
 export { dockerConfigCredentials } from "./auth/docker-config.ts";
 export type { FetchOptions } from "./fetch.ts";
 export type { Capability, Credentials, RegistryHost, TlsSettings } from "./hosts/registry-host.ts";
-export { PART_MEMORY_BYTES, PartMemory } from "./part-memory.ts";
+export type { RegistryTimeouts } from "./http/connections.ts";
 export type { PushOptions } from "./push.ts";
 export type { ReferrersOptions } from "./referrers.ts";
 export type { RegistryOptions, ResolvedReference } from "./registry.ts";

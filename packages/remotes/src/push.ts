@@ -1,10 +1,12 @@
+import { createHash } from "node:crypto";
+
 import type { CallOptions } from "@berth/core/any";
 import type { ContentProvider } from "@berth/core/content";
 import { streamBlob } from "@berth/core/content";
 import { sourceLabel } from "@berth/core/distribution-source";
 import { failedPrecondition, internal, isDeadlineExceeded, isUnavailable, notFound } from "@berth/errors";
 import type { Descriptor } from "@berth/oci";
-import { isIndexType, isManifestType } from "@berth/oci";
+import { digestAlgorithm, digestHex, isDigest, isIndexType, isManifestType } from "@berth/oci";
 
 import type { RegistryHost } from "./hosts/registry-host.ts";
 import type { HttpBody, HttpResponse } from "./http/exchange.ts";
@@ -225,15 +227,23 @@ function bodyFrom({ content, descriptor, options }: Upload, offset: number): Htt
   };
 }
 
-async function expectStored(response: HttpResponse, { descriptor }: Upload): Promise<void> {
+async function expectStored(response: HttpResponse, upload: Upload): Promise<void> {
   const { status } = response;
-  if (status !== 201 && status !== 200 && status !== 204)
-    throw await registryError(response, `push ${descriptor.digest}`);
+  const { digest } = upload.descriptor;
+  if (status !== 201 && status !== 200 && status !== 204) throw await registryError(response, `push ${digest}`);
   await response.discard();
   const stored = response.header("docker-content-digest");
-  if (stored !== undefined && stored !== descriptor.digest) {
-    throw failedPrecondition(`push ${descriptor.digest}: the registry has stored ${stored}`);
-  }
+  if (stored === undefined || stored === digest || (await isSameContent(upload, stored))) return;
+  throw failedPrecondition(`push ${digest}: the registry has stored ${stored}`);
+}
+
+/** Registries that know content by one algorithm only tell the digest of that, whatever they were told. */
+async function isSameContent({ content, descriptor, options }: Upload, stored: string): Promise<boolean> {
+  if (!isDigest(stored) || digestAlgorithm(stored) === digestAlgorithm(descriptor.digest)) return false;
+  const hash = createHash(digestAlgorithm(stored));
+  const { signal } = options;
+  for await (const chunk of streamBlob(content, descriptor.digest, { reuse: true, signal })) hash.update(chunk);
+  return hash.digest("hex") === digestHex(stored);
 }
 
 function locationOf(response: HttpResponse): URL {

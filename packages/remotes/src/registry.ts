@@ -13,6 +13,7 @@ import { fetchContent } from "./fetch.ts";
 import { defaultHost } from "./hosts/default-host.ts";
 import { hostsFromDirectory } from "./hosts/hosts-directory.ts";
 import type { RegistryHost, TlsSettings } from "./hosts/registry-host.ts";
+import type { RegistryTimeouts } from "./http/connections.ts";
 import { Connections } from "./http/connections.ts";
 import { PART_MEMORY_BYTES, PartMemory } from "./part-memory.ts";
 import type { PartSettings } from "./parts-ahead.ts";
@@ -49,6 +50,7 @@ export interface RegistryOptions {
   readonly maxRequests?: number;
   /** With `partBytes`: for parts that come before their turn; shared by all clients that have it. Absent: 32 MiB for this one. */
   readonly partMemory?: PartMemory;
+  readonly timeouts?: RegistryTimeouts;
   readonly userAgent?: string;
   readonly log?: Logger;
 }
@@ -66,7 +68,7 @@ export interface ResolvedReference {
  */
 export class RegistryClient implements AsyncDisposable {
   readonly #options: RegistryOptions;
-  readonly #connections = new Connections();
+  readonly #connections: Connections;
   readonly #authorizer: Authorizer;
   readonly #parts: PartSettings | undefined;
   readonly #hosts = new Map<string, Promise<readonly RegistryHost[]>>();
@@ -75,6 +77,7 @@ export class RegistryClient implements AsyncDisposable {
 
   constructor(options: RegistryOptions = {}) {
     this.#options = options;
+    this.#connections = new Connections(options.timeouts);
     this.#authorizer = new Authorizer(options.credentials);
     this.#parts = options.partBytes === undefined ? undefined : partSettings(options.partBytes, options);
   }

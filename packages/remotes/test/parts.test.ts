@@ -7,7 +7,8 @@ import { sha256, startFaultRegistry } from "@berth/testing";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 
 import type { RegistryOptions } from "../src/index.ts";
-import { PartMemory, RegistryClient } from "../src/index.ts";
+import { RegistryClient } from "../src/index.ts";
+import { PartMemory } from "../src/part-memory.ts";
 import { createRateLimit } from "../src/rate-limit.ts";
 
 const PART = 100_000;

@@ -34,8 +34,10 @@ export async function startFaultRegistry(): Promise<FaultRegistry> {
     const record = toRecord(request, requests);
     requests.push(record);
     const name = record.path.split("/").at(-1) ?? "";
-    const found = record.path === "/v2/" ? undefined : contents.get(name);
+    // It does not know the API of referrers.
+    const found = /^\/v2\/$|\/referrers\//.test(record.path) ? undefined : contents.get(name);
     const fault = registry.fault?.(record);
+    if (fault?.kind === "silence") return;
     if (fault?.kind === "status") answer(response, record, found, fault);
     else
       void uploads.answer(request, response, record, fault).then((isDone) => {
@@ -138,10 +140,11 @@ function send(response: ServerResponse, bytes: Uint8Array, fault: RegistryFault 
       response.write(bytes.subarray(0, fault.after), () => setTimeout(() => response.socket?.resetAndDestroy(), 20));
       return;
     case "stall":
+      response.flushHeaders();
       response.write(bytes.subarray(0, fault.after));
       return;
     case "corrupt":
-      response.end(bytes.map((byte) => byte ^ 1));
+      response.end(corrupted(bytes, fault.from ?? 0));
       return;
     case "endless":
       sendEndless(response, bytes);
@@ -149,6 +152,10 @@ function send(response: ServerResponse, bytes: Uint8Array, fault: RegistryFault 
     default:
       response.end(bytes);
   }
+}
+
+function corrupted(bytes: Uint8Array, from: number): Uint8Array {
+  return bytes.map((byte, at) => (at < from ? byte : byte ^ 1));
 }
 
 function sendEndless(response: ServerResponse, bytes: Uint8Array): void {

@@ -13,12 +13,14 @@ export type RegistryFault =
   | { readonly kind: "truncate"; readonly after: number }
   /** The connection is reset after so many bytes, of what is sent to it in an upload. */
   | { readonly kind: "reset"; readonly after: number }
+  /** Not even headers come. */
+  | { readonly kind: "silence" }
   /** Nothing more comes, or is taken, after so many bytes. */
   | { readonly kind: "stall"; readonly after: number }
   /** All is done, and the connection reset instead of an answer; of uploads. */
   | { readonly kind: "lose-answer" }
-  /** Right length, wrong bytes. */
-  | { readonly kind: "corrupt" }
+  /** Right length, wrong bytes, from the first on or a later one. */
+  | { readonly kind: "corrupt"; readonly from?: number }
   /** Bytes without end. */
   | { readonly kind: "endless" }
   /** A range is asked for and all is sent. */

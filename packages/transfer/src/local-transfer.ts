@@ -10,6 +10,7 @@ import type {
 } from "@berth/core/transfer";
 import { exportArchive } from "@berth/images";
 import { hostPlatform } from "@berth/oci";
+import { PART_MEMORY_BYTES, PartMemory } from "@berth/remotes/part-memory";
 
 import { Followers } from "./followers.ts";
 import { importImages } from "./import-images.ts";
@@ -32,7 +33,11 @@ export class LocalTransfer implements ImageTransfers {
 
   constructor(options: LocalTransferOptions) {
     this.#options = options;
-    this.#shared = { downloads: new KeyedLock(), followers: new Followers(options.followedDownloads ?? 1) };
+    this.#shared = {
+      downloads: new KeyedLock(),
+      followers: new Followers(options.followedDownloads ?? 1),
+      partMemory: new PartMemory(PART_MEMORY_BYTES),
+    };
   }
 
   async pull(

@@ -13,6 +13,7 @@ import {
   StreamingPlugin,
   TransferPlugin,
 } from "@berth/plugin-core/types";
+import type { RegistryTimeouts } from "@berth/remotes";
 import { createRateLimit } from "@berth/remotes/rate-limit";
 import { z } from "zod";
 
@@ -24,7 +25,7 @@ const count = z.number().int().nonnegative();
 
 const transferConfig = z.object({
   max_concurrent_downloads: count.default(3),
-  /** Layers are fetched in one piece each, whatever this says. */
+  /** Of a part of a layer, at most; less than 512: layers come in one piece each. */
   concurrent_layer_fetch_buffer: count.default(0),
   max_concurrent_uploaded_layers: count.default(3),
   /** Of all pulls together; 0: as fast as it goes. */
@@ -47,6 +48,14 @@ const transferConfig = z.object({
     .default([]),
 });
 
+const MIN_PART_BYTES = 512;
+/** Names in the daemon's `timeouts`. */
+const TIMEOUTS = {
+  connectMs: "io.berth.timeout.registry.connect",
+  answerMs: "io.berth.timeout.registry.answer",
+  progressMs: "io.berth.timeout.registry.progress",
+};
+
 /** What a proxy snapshotter that brings layers in by itself exports, with the value `true`. */
 const REMOTE_EXPORT = "enable_remote_snapshot_annotations";
 
@@ -56,7 +65,7 @@ export const transferPlugin: Plugin = definePlugin({
   id: "local",
   requires: { metadata: one(MetadataPlugin), differs: all(DiffPlugin), verifiers: all(ImageVerifierPlugin) },
   config: transferConfig,
-  init: ({ plugins, config, host: { records }, log }) => {
+  init: ({ plugins, config, host: { records, timeouts }, log }) => {
     const processors = availableParallelism();
     const rebasing = new Set(
       records
@@ -82,11 +91,25 @@ export const transferPlugin: Plugin = definePlugin({
       ...(config.max_download_bytes_per_second > 0 && {
         downloadLimit: createRateLimit(config.max_download_bytes_per_second),
       }),
+      ...(config.concurrent_layer_fetch_buffer >= MIN_PART_BYTES && {
+        partBytes: config.concurrent_layer_fetch_buffer,
+      }),
+      registryTimeouts: registryTimeouts(timeouts),
       hostDirectories: config.config_path === "" ? [] : config.config_path.split(":"),
       log,
     });
   },
 });
+
+/** Those that are configured; 0 stands for the default. */
+function registryTimeouts(configured: ReadonlyMap<string, number>): RegistryTimeouts {
+  return Object.fromEntries(
+    Object.entries(TIMEOUTS).flatMap(([key, name]) => {
+      const ms = configured.get(name) ?? 0;
+      return ms > 0 ? [[key, ms]] : [];
+    }),
+  );
+}
 
 function unpackChoices(configured: z.infer<typeof transferConfig>["unpack_config"]) {
   const host = hostPlatform();

@@ -6,6 +6,7 @@ import { permissionDenied, wrapError } from "@berth/errors";
 import { EarlyUnpack, fetchImage, unpack } from "@berth/images";
 import type { Descriptor } from "@berth/oci";
 import { isLayerType } from "@berth/oci";
+import type { PartMemory } from "@berth/remotes/part-memory";
 
 import { blobStep, wholeBlob } from "./blob-step.ts";
 import type { Followers } from "./followers.ts";
@@ -22,6 +23,8 @@ export interface SharedByPulls {
   /** By digest: one download of a blob at a time, whatever the namespace. */
   readonly downloads: KeyedLock;
   readonly followers: Followers;
+  /** For parts of layers that come before their turn. */
+  readonly partMemory: PartMemory;
 }
 
 /** A pull under its lease. */
@@ -45,7 +48,7 @@ export async function pullImage(
   const { reference } = from;
   const { onProgress, signal } = options;
   const shown = `OCI Registry (${reference})`;
-  await using registry = await openRegistry(from.access, settings);
+  await using registry = await openRegistry(from.access, settings, shared.partMemory);
   onProgress?.({ event: `Resolving from ${shown}`, name: "" });
   const { descriptor: target } = await registry.resolve(reference, signal === undefined ? {} : { signal });
   await verifyImage(reference, target, settings, { signal });
@@ -102,6 +105,7 @@ async function fetchAndUnpack(
       fetch,
       platform: matchPlatforms(to.platforms),
       everyPlatform: to.platforms.length !== 1,
+      manifestLimit: to.manifestLimit,
       allMetadata: to.allMetadata,
       concurrency: settings.maxDownloads ?? 3,
       labels: sourceLabels(from.reference),
@@ -124,6 +128,8 @@ async function fetchAndUnpack(
       },
       onWriter: (descriptor, { localPath }, offset) => {
         if (localPath === undefined || !isLayerType(descriptor.mediaType)) return;
+        // What comes from elsewhere than the registry may be dropped at its end, and come again from there.
+        if (descriptor.urls !== undefined && descriptor.urls.length > 0) return;
         incoming.begin(descriptor, localPath, offset);
         followed.begun(descriptor.digest);
       },

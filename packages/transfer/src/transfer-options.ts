@@ -3,7 +3,8 @@ import type { MetadataStore } from "@berth/core/metadata";
 import type { ImageVerifier, RegistryAccess } from "@berth/core/transfer";
 import type { Platform } from "@berth/oci";
 import type { DifferProvider } from "@berth/plugin-core/types";
-import type { RegistryClient } from "@berth/remotes";
+import type { RegistryClient, RegistryTimeouts } from "@berth/remotes";
+import type { PartMemory } from "@berth/remotes/part-memory";
 import type { RateLimit } from "@berth/remotes/rate-limit";
 
 /** What an unpacking needs to know of a snapshotter. */
@@ -35,6 +36,10 @@ export interface LocalTransferOptions {
   readonly followedDownloads?: number;
   /** Shared by all downloads. */
   readonly downloadLimit?: RateLimit;
+  /** Layers of more than so many bytes come in parts, several at once; absent: each in one piece. */
+  readonly partBytes?: number;
+  /** What is not said has the defaults of `RegistryClient`. */
+  readonly registryTimeouts?: RegistryTimeouts;
   /** Directories with a directory for each registry. */
   readonly hostDirectories?: readonly string[];
   readonly log?: Logger;
@@ -43,7 +48,8 @@ export interface LocalTransferOptions {
 /** This makes the client for one transfer, which disposes it. What it is made of is large and loaded by the first transfer. */
 export async function openRegistry(
   access: RegistryAccess,
-  { hostDirectories = [], downloadLimit, log }: LocalTransferOptions,
+  { hostDirectories = [], downloadLimit, partBytes, maxDownloads, registryTimeouts, log }: LocalTransferOptions,
+  partMemory?: PartMemory,
 ): Promise<RegistryClient> {
   const { credentials, hostDirectory, headers, plainHttp } = access;
   const { RegistryClient: Client } = await import("@berth/remotes");
@@ -53,6 +59,10 @@ export async function openRegistry(
     ...(headers && { headers }),
     ...(plainHttp !== undefined && { plainHttp }),
     ...(downloadLimit && { downloadLimit }),
+    ...(partBytes !== undefined && { partBytes }),
+    ...(maxDownloads !== undefined && { maxRequests: maxDownloads }),
+    ...(partMemory && { partMemory }),
+    ...(registryTimeouts && { timeouts: registryTimeouts }),
     ...(log && { log }),
   });
 }

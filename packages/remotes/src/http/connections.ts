@@ -8,10 +8,19 @@ import { isLocalhost } from "../hosts/default-host.ts";
 import type { RegistryHost } from "../hosts/registry-host.ts";
 import { isOwnUrl } from "../hosts/registry-host.ts";
 
-const DIAL_TIMEOUT_MS = 30_000;
-const HEADERS_TIMEOUT_MS = 30_000;
-/** A body may take hours, but some bytes must come. */
-const NO_PROGRESS_MS = 60_000;
+/** How long something may be waited for, in milliseconds. */
+export interface RegistryTimeouts {
+  /** For a connection to a host whose `hosts.toml` names no `dial_timeout`; 30,000. */
+  readonly connectMs?: number;
+  /** For an answer to begin, once all is sent, and for the other side to take the next bytes of what is sent; 30,000. */
+  readonly answerMs?: number;
+  /** For the next bytes of an answer, which may take hours as a whole; 60,000. */
+  readonly progressMs?: number;
+}
+
+const CONNECT_MS = 30_000;
+const ANSWER_MS = 30_000;
+const PROGRESS_MS = 60_000;
 const IDLE_MS = 30_000;
 const MAX_CONNECTIONS = 10;
 const LOOPBACK = ["localhost", "127.0.0.1", "::1"];
@@ -22,6 +31,11 @@ const LOOPBACK = ["localhost", "127.0.0.1", "::1"];
  */
 export class Connections implements AsyncDisposable {
   readonly #pools = new Map<string, Dispatcher>();
+  readonly #timeouts: RegistryTimeouts;
+
+  constructor(timeouts: RegistryTimeouts = {}) {
+    this.#timeouts = timeouts;
+  }
 
   /** This returns the pool for a URL that a host is asked by, or that it names; it belongs to this object. */
   poolFor(host: RegistryHost, url: URL): Dispatcher {
@@ -35,7 +49,7 @@ export class Connections implements AsyncDisposable {
     ]);
     let pool = this.#pools.get(key);
     if (pool === undefined) {
-      pool = openPool(place);
+      pool = openPool(place, this.#timeouts);
       this.#pools.set(key, pool);
     }
     return pool;
@@ -67,17 +81,18 @@ function placeOf(host: RegistryHost, url: URL): Place {
   return { ...elsewhere, tls: { authorities, clientCertificates: [], skipVerify: false } };
 }
 
-function openPool(host: Place): Dispatcher {
+function openPool(host: Place, timeouts: RegistryTimeouts): Dispatcher {
+  const { connectMs = CONNECT_MS, answerMs = ANSWER_MS, progressMs = PROGRESS_MS } = timeouts;
   const { proxy, dialTimeoutMs } = host;
   const secure = tlsOptions(host);
   const options = {
-    connect: { timeout: dialTimeoutMs ?? DIAL_TIMEOUT_MS, ...secure },
+    connect: { timeout: dialTimeoutMs ?? connectMs, ...secure },
     // What a proxy tunnels is connected to with the host's certificates, not the proxy's.
     requestTls: secure,
     allowH2: true,
     connections: MAX_CONNECTIONS,
-    headersTimeout: HEADERS_TIMEOUT_MS,
-    bodyTimeout: NO_PROGRESS_MS,
+    headersTimeout: answerMs,
+    bodyTimeout: progressMs,
     keepAliveTimeout: IDLE_MS,
   };
   try {

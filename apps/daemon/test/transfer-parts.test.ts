@@ -1,0 +1,145 @@
+import { ImageStoreSchema } from "@berth/api/containerd/types/transfer/imagestore";
+import { OCIRegistrySchema } from "@berth/api/containerd/types/transfer/registry";
+import type { Client } from "@berth/client";
+import { createClient } from "@berth/client";
+import { codeName, codeOf } from "@berth/errors";
+import type { Digest, DigestAlgorithm } from "@berth/oci";
+import { hostPlatform, MediaType } from "@berth/oci";
+import type { BuiltImage, FaultRegistry, PeerDaemon } from "@berth/testing";
+import { buildImage, startBerthd, startFaultRegistry } from "@berth/testing";
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+
+import { pack, transfer } from "./transfer-client.ts";
+
+const { os, architecture } = hostPlatform();
+const PLATFORM = { os, architecture };
+const PART = 500_000;
+
+/** Bytes that do not compress. */
+function noise(seed: number, size: number): Uint8Array {
+  const bytes = new Uint8Array(size);
+  for (let state = seed, at = 0; at < size; at += 1) {
+    state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0;
+    bytes[at] = state >>> 16;
+  }
+  return bytes;
+}
+
+function sameBytes(one: Uint8Array | undefined, other: Uint8Array | undefined): boolean {
+  return one !== undefined && other !== undefined && Buffer.compare(one, other) === 0;
+}
+
+describe("the transfer service that fetches layers in parts", { timeout: 60_000 }, () => {
+  const stack = new AsyncDisposableStack();
+  let daemon: PeerDaemon;
+  let client: Client;
+  let registry: FaultRegistry;
+  let seed = 1;
+
+  beforeAll(async () => {
+    const config = `[timeouts]\n"io.berth.timeout.registry.progress" = "300ms"\n[plugins."io.containerd.transfer.v1.local"]\nconcurrent_layer_fetch_buffer = ${PART}\n`;
+    daemon = stack.use(await startBerthd({ config }));
+    client = stack.use(createClient({ address: daemon.address }));
+  }, 60_000);
+
+  beforeEach(async () => {
+    registry = stack.use(await startFaultRegistry());
+  });
+
+  afterAll(() => stack.disposeAsync());
+
+  /** An image that no other test has, on the registry. */
+  const publish = async (
+    sizes: readonly number[],
+    { algorithm, urls }: { readonly algorithm?: DigestAlgorithm; readonly urls?: (digest: Digest) => string } = {},
+  ): Promise<BuiltImage> => {
+    const layers = sizes.map((size) => [
+      { path: `f${(seed += 1)}`, type: "file" as const, size, content: noise(seed, size) },
+    ]);
+    const image = await buildImage({ name: "x:1", layers, ...(algorithm && { algorithm }) });
+    const bytesOf = (digest: Digest): Uint8Array => image.blobs.get(digest) ?? new Uint8Array();
+    for (const { digest, mediaType } of [...image.layers, image.config])
+      registry.add(bytesOf(digest), mediaType, algorithm);
+    const manifest = JSON.parse(Buffer.from(bytesOf(image.manifest.digest)).toString());
+    if (urls !== undefined) for (const layer of manifest.layers) layer.urls = [urls(layer.digest)];
+    const added = registry.add(new TextEncoder().encode(JSON.stringify(manifest)), MediaType.ociManifest, algorithm);
+    registry.tag("1", added);
+    return { ...image, manifest: added };
+  };
+  const pull = (object = ":1") => {
+    const reference = `${registry.host}/team/app${object}`;
+    const into = {
+      name: reference,
+      platforms: [PLATFORM],
+      unpacks: [{ platform: PLATFORM, snapshotter: "overlayfs" }],
+    };
+    return transfer(client.transport, pack(OCIRegistrySchema, { reference }), pack(ImageStoreSchema, into)).then(
+      () => "ok",
+      (error: unknown) => codeName(codeOf(error)),
+    );
+  };
+  const isUnpacked = async (image: BuiltImage): Promise<void> => {
+    const { labels } = await client.content.info(image.config.digest);
+    const chainId = labels.get("containerd.io/gc.ref.snapshot.overlayfs") ?? "";
+    expect(await client.snapshotter("overlayfs").stat(chainId)).toMatchObject({ kind: "committed" });
+    expect(await Array.fromAsync(client.content.listStatuses())).toEqual([]);
+  };
+  const partsOf = ({ digest }: { readonly digest: Digest }): (string | undefined)[] =>
+    registry.requests.filter(({ path }) => path.endsWith(digest)).map(({ headers }) => headers.range);
+
+  it("pulls and unpacks", async () => {
+    const image = await publish([3_000_000, 10, 1_200_000]);
+    expect(await pull()).toBe("ok");
+    await isUnpacked(image);
+    expect(partsOf(image.layers[0] ?? image.config).length).toBeGreaterThan(1);
+    expect(partsOf(image.layers[1] ?? image.config)).toEqual([undefined]);
+  });
+
+  it("pulls on when parts are reset, stall or come from a server that gives none", async () => {
+    const image = await publish([4_000_000, 2_000_000]);
+    let count = 0;
+    registry.fault = ({ headers }) => {
+      if (headers.range === undefined) return undefined;
+      count += 1;
+      if (count % 4 === 1) return { kind: "reset", after: 100_000 };
+      if (count % 4 === 2) return { kind: "stall", after: 200_000 };
+      return count % 4 === 3 ? { kind: "ignore-range" } : undefined;
+    };
+    expect(await pull()).toBe("ok");
+    await isUnpacked(image);
+  });
+
+  it("keeps nothing when one part has wrong bytes, and pulls later", async () => {
+    const image = await publish([3_000_000]);
+    registry.fault = ({ headers }) => (headers.range?.startsWith(`bytes=${PART}-`) ? { kind: "corrupt" } : undefined);
+    expect(await pull()).toBe("failed_precondition");
+    expect(await Array.fromAsync(client.content.listStatuses())).toEqual([]);
+    registry.fault = undefined;
+    expect(await pull()).toBe("ok");
+    await isUnpacked(image);
+  });
+
+  it.each([0, 1000])("takes from the registry what elsewhere is wrong from byte %i on", async (from) => {
+    await using other = await startFaultRegistry();
+    const image = await publish([2_000_000, 100_000], { urls: (digest) => `http://${other.host}/${digest}` });
+    for (const layer of image.layers) other.add(image.blobs.get(layer.digest) ?? new Uint8Array(), layer.mediaType);
+    other.fault = () => ({ kind: "corrupt", from });
+    expect(await pull()).toBe("ok");
+    await isUnpacked(image);
+    expect(other.requests.length).toBeGreaterThan(0);
+  });
+
+  it.each(["sha512", "sha384"] as const)("pulls and pushes an image whose digests are of %s", async (algorithm) => {
+    const image = await publish([1_500_000, 10], { algorithm });
+    expect(image.manifest.digest).toMatch(algorithm);
+    for (const object of [":1", `@${image.manifest.digest}`]) expect(await pull(object)).toBe("ok");
+    await isUnpacked(image);
+    await using other = await startFaultRegistry();
+    const name = `${registry.host}/team/app:1`;
+    const to = pack(OCIRegistrySchema, { reference: `${other.host}/team/app:1` });
+    await transfer(client.transport, pack(ImageStoreSchema, { name }), to);
+    for (const { digest } of [image.config, ...image.layers])
+      expect(sameBytes(other.find(digest), registry.find(digest))).toBe(true);
+    expect(sameBytes(other.find("1"), registry.find(image.manifest.digest))).toBe(true);
+  });
+});
