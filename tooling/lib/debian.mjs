@@ -9,6 +9,7 @@ import { attempt, run } from "./run.mjs";
 
 /** What the tests hold berth against. */
 export const PEER_PACKAGES = [
+  "apparmor",
   "runc",
   "crun",
   "libyajl2",

@@ -6,14 +6,11 @@ import { COMMAND_TREE, findEntry } from "../src/cli/command-tree.ts";
 import { CONTAINERD_COMMANDS, CONTAINERD_FLAG_SETS } from "./containerd-commands.ts";
 
 const NO_GO = "a shim of containerd's is asked by its own program; `shim pprof` says so";
-const NO_TASK = "there is no effect before a task is made: `run` and `tasks start` have it";
 
 /**
  * What containerd's ctr has and this one has not, and why: commands, and flags as `command --flag`. What comes to be there is taken out.
  */
 const MISSING: Readonly<Record<string, string>> = {
-  "containers create --no-pivot": NO_TASK,
-  "containers create --pid-file": NO_TASK,
   "images build-erofs-cache": "the erofs snapshotter makes its images when it unpacks",
   "shim pprof block": NO_GO,
   "shim pprof goroutines": NO_GO,

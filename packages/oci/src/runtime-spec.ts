@@ -1,3 +1,5 @@
+export { type ApparmorParts, apparmorProfile, loadApparmorProfile } from "./apparmor.ts";
+export { type BlockIoClass, readBlockIoClass, withBlockIo } from "./block-io.ts";
 export { SpecTypeUrl, decodeProcess, decodeSpec, encodeLinuxResources, encodeProcess, encodeSpec } from "./spec-any.ts";
 export { type CdiOptions, parseCdiName, withCdiDevices, withGpus } from "./cdi/inject.ts";
 export {
@@ -31,6 +33,7 @@ export {
 } from "./spec-linux.ts";
 export type {
   RuntimeSpec,
+  SpecBlockIo,
   SpecCapabilities,
   SpecDevice,
   SpecDeviceRule,

@@ -53,8 +53,8 @@ async function readDirectory(path: string, containerPath: string): Promise<SpecD
   return devices;
 }
 
-/** A device that goes away while the directory is read is no error. */
-async function findDevice(path: string, containerPath: string): Promise<SpecDevice | undefined> {
+/** This returns the device at `path`, nothing where there is none. A device that goes away while a directory is read is no error. */
+export async function findDevice(path: string, containerPath: string): Promise<SpecDevice | undefined> {
   try {
     return deviceOf(await lstat(path), containerPath);
   } catch (error) {

@@ -135,8 +135,24 @@ export interface SpecResources {
     readonly mems?: string;
   };
   readonly pids?: { readonly limit: number };
+  readonly blockIO?: SpecBlockIo;
   readonly unified?: Readonly<Record<string, string>>;
 }
+
+/** Weights and limits of block I/O, of all devices and of single ones. */
+export interface SpecBlockIo {
+  readonly weight?: number;
+  readonly weightDevice?: readonly SpecDeviceAmount<"weight">[];
+  readonly throttleReadBpsDevice?: readonly SpecDeviceAmount<"rate">[];
+  readonly throttleWriteBpsDevice?: readonly SpecDeviceAmount<"rate">[];
+  readonly throttleReadIOPSDevice?: readonly SpecDeviceAmount<"rate">[];
+  readonly throttleWriteIOPSDevice?: readonly SpecDeviceAmount<"rate">[];
+}
+
+/** An amount of one device. */
+export type SpecDeviceAmount<Field extends string> = { readonly major: number; readonly minor: number } & {
+  readonly [field in Field]: number;
+};
 
 /** What a change needs of a spec that lacks it. */
 export const EMPTY_PROCESS: SpecProcess = { user: { uid: 0, gid: 0 }, cwd: "/" };

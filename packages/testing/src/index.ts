@@ -19,6 +19,7 @@ export { startBerthd, startContainerd } from "./peers/daemon.ts";
 export type { DebianTool } from "./peers/debian-tools.ts";
 export {
   crunProgram,
+  debianFile,
   debianLibraries,
   debianPath,
   debianTool,

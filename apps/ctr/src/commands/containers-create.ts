@@ -1,9 +1,16 @@
 import { defineCommand } from "../cli/command.ts";
+import { unsupportedFlag } from "../cli/flags.ts";
 import { CONTAINER_FLAGS } from "../process/container-flags.ts";
 import { containerArguments, createFromFlags } from "../process/create-from-flags.ts";
 import { endOnSignals } from "../process/interrupts.ts";
 
-const { "pid-file": _pidFile, "no-pivot": _noPivot, ...flags } = CONTAINER_FLAGS;
+const NO_EFFECT = "there is no effect before a task is made: `run` and `tasks start` have it";
+
+const flags = {
+  ...CONTAINER_FLAGS,
+  "pid-file": unsupportedFlag(NO_EFFECT),
+  "no-pivot": unsupportedFlag(NO_EFFECT, "boolean"),
+} as const;
 
 export const create = defineCommand({
   usage: "Image|RootFS CONTAINER [COMMAND] [ARG...]",

@@ -4,7 +4,7 @@ import { failedPrecondition } from "@berth/errors";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 
 import { defineCommand } from "../cli/command.ts";
-import { booleanFlag, stringFlag, unsupportedFlag } from "../cli/flags.ts";
+import { booleanFlag, stringFlag } from "../cli/flags.ts";
 import { decodeJson } from "../output/any-json.ts";
 import { formatJson } from "../output/json.ts";
 import { print } from "../output/print.ts";
@@ -16,7 +16,7 @@ export const inspectRuntime = defineCommand({
   examples: ["ctr plugins inspect-runtime", "ctr plugins inspect-runtime --runc-binary /usr/bin/crun"],
   flags: {
     runtime: stringFlag("name of the runtime, or path of its shim", { initial: "io.containerd.runc.v2" }),
-    "runtime-config-path": unsupportedFlag("runtimes other than runc have no options here"),
+    "runtime-config-path": stringFlag("configuration of a runtime other than runc's"),
     "runc-binary": stringFlag("program that runc's runtimes run instead of runc"),
     "runc-root": stringFlag("directory of the state of runc"),
     "runc-systemd-cgroup": booleanFlag("have systemd make the cgroups"),

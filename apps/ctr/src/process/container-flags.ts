@@ -1,5 +1,5 @@
 import type { FlagValues } from "../cli/flags.ts";
-import { booleanFlag, integerFlag, listFlag, stringFlag, unsupportedFlag } from "../cli/flags.ts";
+import { booleanFlag, integerFlag, listFlag, stringFlag } from "../cli/flags.ts";
 import { snapshotterFlag } from "../cli/shared-flags.ts";
 
 /** Flags of everything that makes a container. */
@@ -38,16 +38,14 @@ export const CONTAINER_FLAGS = {
   "cpu-period": integerFlag("microseconds of a period of --cpu-quota"),
   "rootfs-propagation": stringFlag("how mounts travel: private, shared, slave, rprivate, rshared or rslave"),
   device: listFlag("device of the host, a directory of devices, or a CDI device, vendor.com/class=name"),
-  "runtime-config-path": unsupportedFlag("runtimes other than runc's take no options here"),
+  "runtime-config-path": stringFlag("configuration of a runtime other than runc's"),
   sandbox: stringFlag("id of the sandbox whose shim runs the container; see ctr sandboxes run"),
   gpus: listFlag("GPU by its number, or all; of the first vendor with a CDI specification"),
   seccomp: booleanFlag("set the default seccomp profile"),
-  "apparmor-default-profile": unsupportedFlag(
-    "no profile is made or loaded; name a loaded one with --apparmor-profile",
-  ),
+  "apparmor-default-profile": stringFlag("AppArmor profile that is made for containers and loaded under this name"),
   "apparmor-profile": stringFlag("loaded AppArmor profile that confines the process"),
-  "blockio-config-file": unsupportedFlag("block I/O classes are not supported"),
-  "blockio-class": unsupportedFlag("block I/O classes are not supported"),
+  "blockio-config-file": stringFlag("file with classes of block I/O, in YAML"),
+  "blockio-class": stringFlag("class of block I/O in that file"),
   "rdt-class": stringFlag("class of Intel's resource director"),
 } as const;
 

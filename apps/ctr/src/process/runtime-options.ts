@@ -1,20 +1,25 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { OptionsSchema } from "@berth/api/containerd/runc/v1/options";
+import { OptionsSchema as RuntimeOptionsSchema } from "@berth/api/runtimeoptions/v1/options";
 import type { AnyValue } from "@berth/core/any";
 import { invalidArgument } from "@berth/errors";
 
 import type { ContainerFlags } from "./container-flags.ts";
 
 type RuncFlags = Pick<ContainerFlags, "runc-binary" | "runc-root" | "runc-systemd-cgroup">;
+type RuntimeFlags = RuncFlags & Pick<ContainerFlags, "runtime-config-path">;
 
 /** Runtimes that understand runc's options. */
 const RUNC = /^io\.containerd\.(runc|berth)\.v\d+$/;
 
-/** This makes the options that a container's record holds for its runtime. @throws invalid_argument - runc's flags for another runtime */
-export function runtimeOptions(runtime: string, flags: RuncFlags): AnyValue | undefined {
+/** This makes the options that a container's record holds for its runtime. @throws invalid_argument - runc's flags for another runtime, or another's for runc */
+export function runtimeOptions(runtime: string, flags: RuntimeFlags): AnyValue | undefined {
+  const { "runtime-config-path": configPath } = flags;
+  if (configPath !== "" && RUNC.test(runtime))
+    throw invalidArgument(`runtime ${runtime} takes no --runtime-config-path`);
   const given = flags["runc-binary"] !== "" || flags["runc-root"] !== "" || flags["runc-systemd-cgroup"];
-  if (!given && !RUNC.test(runtime)) return undefined;
+  if (!given && !RUNC.test(runtime)) return configPath === "" ? undefined : encodeConfigPath(configPath);
   if (!RUNC.test(runtime)) throw invalidArgument(`runtime ${runtime} takes no --runc flags`);
   return encodeRuncOptions(flags);
 }
@@ -30,6 +35,11 @@ export function noPivotOptions(options: AnyValue | undefined): AnyValue {
     throw invalidArgument(`no-pivot is a flag of runc's runtimes, not of options of type ${options.typeUrl}`);
   }
   return encode({ ...fromBinary(OptionsSchema, options.value), noPivotRoot: true });
+}
+
+function encodeConfigPath(configPath: string): AnyValue {
+  const value = toBinary(RuntimeOptionsSchema, create(RuntimeOptionsSchema, { configPath }));
+  return { typeUrl: RuntimeOptionsSchema.typeName, value };
 }
 
 function encodeRuncOptions(flags: RuncFlags): AnyValue {

@@ -4,8 +4,10 @@ import { hostname } from "node:os";
 import { invalidArgument, messageOf, wrapError } from "@berth/errors";
 import type { SpecMount, SpecNamespaceType, SpecOption, UserFiles } from "@berth/oci/spec";
 import {
+  loadApparmorProfile,
   parseCdiName,
   parseMountFlag,
+  readBlockIoClass,
   readCurrentCapabilities,
   readDevices,
   readHostDevices,
@@ -13,6 +15,7 @@ import {
   withAdditionalGids,
   withAnnotations,
   withApparmorProfile,
+  withBlockIo,
   withCdiDevices,
   withCgroup,
   withCwd,
@@ -37,6 +40,7 @@ import {
 } from "@berth/oci/spec";
 
 import { parseLabels } from "../cli/arguments.ts";
+import { complain } from "../output/complain.ts";
 import type { ContainerFlags } from "./container-flags.ts";
 import type { LimitFlags } from "./limit-flags.ts";
 import { limitOptions } from "./limit-flags.ts";
@@ -132,12 +136,31 @@ async function hostOptions(flags: SpecFlags): Promise<SpecOption[]> {
 
 async function confinement(flags: SpecFlags): Promise<SpecOption[]> {
   const options: SpecOption[] = [];
-  const { "seccomp-profile": profile, "apparmor-profile": apparmor, "rdt-class": rdt } = flags;
+  const { "seccomp-profile": profile, "rdt-class": rdt } = flags;
   if (profile !== "") options.push(withSeccomp(await readJsonFile(profile)));
   else if (flags.seccomp) options.push(withDefaultSeccomp());
-  if (apparmor !== "") options.push(withApparmorProfile(apparmor));
+  options.push(...(await apparmorOptions(flags)), ...(await blockIoOptions(flags)));
   if (rdt !== "") options.push(withRdt({ closID: rdt }));
   return options;
+}
+
+async function apparmorOptions(flags: SpecFlags): Promise<SpecOption[]> {
+  const { "apparmor-profile": named, "apparmor-default-profile": made } = flags;
+  if (named !== "" && made !== "")
+    throw invalidArgument("flags --apparmor-profile and --apparmor-default-profile cannot be specified together");
+  if (made !== "") await loadApparmorProfile(made);
+  const profile = named === "" ? made : named;
+  return profile === "" ? [] : [withApparmorProfile(profile)];
+}
+
+async function blockIoOptions(flags: SpecFlags): Promise<SpecOption[]> {
+  const { "blockio-config-file": file, "blockio-class": name } = flags;
+  if (file === "" && name === "") return [];
+  if (file === "" || name === "")
+    throw invalidArgument("flags --blockio-config-file and --blockio-class must be given together");
+  const { blockIo, problems } = await readBlockIoClass(file, name);
+  for (const problem of problems) complain(`${file}: ${problem}`);
+  return [withBlockIo(blockIo)];
 }
 
 function parseMount(text: string): SpecMount {
