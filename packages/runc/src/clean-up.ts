@@ -38,6 +38,7 @@ export async function cleanUpContainer(container: LeftContainer): Promise<LeftEx
   const driver = new RuncDriver({
     command: options.binaryName,
     root,
+    bundle,
     // many are cleaned up at a time, and few need a process of the runtime
     get reaper() {
       return (reaper ??= resources.use(new ChildReaper({ mode: "registered" })));

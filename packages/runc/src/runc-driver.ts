@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 
 import { internal, notFound, unknown } from "@berth/errors";
@@ -15,6 +15,8 @@ export interface RuncDriverOptions {
   readonly command?: string | undefined;
   /** `--root`: the directory of one namespace. */
   readonly root: string;
+  /** The directory of the container. Its runtime runs and logs there: programs that wrap runc read `config.json` and `--log`. */
+  readonly bundle?: string | undefined;
   readonly reaper: ChildReaper;
   readonly systemdCgroup?: boolean | undefined;
 }
@@ -117,8 +119,9 @@ export class RuncDriver {
     const { ended: initPid } = options;
     if (this.isPlain && initPid !== undefined && (await deletePlain({ root: this.#options.root, id, initPid }))) return;
     const result = await this.#execute(["delete", ...(options.force ? ["--force"] : []), id]);
-    const failed = result.status !== 0 && !/does not exist/i.test(result.stderr);
-    if (failed) throw unknown(`OCI runtime delete failed: ${lastLine(result)}`);
+    if (result.status === 0) return;
+    const reason = reasonOf(result);
+    if (!/does not exist/i.test(`${reason} ${result.stderr}`)) throw unknown(`OCI runtime delete failed: ${reason}`);
   }
 
   async pause(id: string): Promise<void> {
@@ -185,22 +188,34 @@ export class RuncDriver {
   }
 
   async #run(args: readonly string[], how: RunOptions): Promise<CommandResult> {
-    const offset = how.log === undefined ? 0 : logSize(how.log);
     const began = Date.now();
     const result = await this.#execute(args, how);
     if (result.status === 0) return result;
-    const reason = (how.log === undefined ? undefined : lastLogError(how.log, offset)) ?? lastLine(result);
+    const reason = reasonOf(result);
     const details = how.criuLog === undefined ? [] : criuErrors(how.criuLog, began, reason);
     const message = [`OCI runtime ${how.doing} failed: ${reason.replaceAll(/\n+/g, "; ")}`, ...details].join("; ");
     throw GONE.test(reason) && how.doing !== "create" && how.doing !== "exec" ? notFound(message) : unknown(message);
   }
 
-  #execute(args: readonly string[], how: Omit<RunOptions, "doing"> = {}): Promise<CommandResult> {
-    const { root, reaper, systemdCgroup } = this.#options;
-    const log = how.log === undefined ? [] : ["--log", how.log, "--log-format", "json"];
+  async #execute(args: readonly string[], how: Omit<RunOptions, "doing"> = {}): Promise<RuntimeResult> {
+    const { root, reaper, bundle, systemdCgroup } = this.#options;
+    // What is to be cleaned up may have lost it.
+    const cwd = bundle !== undefined && existsSync(bundle) ? bundle : undefined;
+    const file = how.log ?? (cwd === undefined ? undefined : join(cwd, "log.json"));
+    const offset = file === undefined ? 0 : logSize(file);
+    const log = file === undefined ? [] : ["--log", file, "--log-format", "json"];
     const before = ["--root", root, ...log, ...(systemdCgroup ? ["--systemd-cgroup"] : [])];
-    return runCommand({ path: this.#command, args: [...before, ...args], reaper, stdio: how.stdio });
+    const options = { path: this.#command, args: [...before, ...args], reaper, cwd, stdio: how.stdio };
+    const result = await runCommand(options);
+    // Other commands write into the log of the bundle too: it counts where the runtime prints nothing beside it.
+    const isTold = file !== undefined && (how.log !== undefined || result.stderr === "");
+    return result.status !== 0 && isTold ? { ...result, logged: lastLogError(file, offset) } : result;
   }
+}
+
+interface RuntimeResult extends CommandResult {
+  /** The last error in the log. */
+  readonly logged?: string | undefined;
 }
 
 interface RunOptions {
@@ -211,7 +226,8 @@ interface RunOptions {
   readonly stdio?: readonly ChildDescriptor[];
 }
 
-function lastLine({ stderr, status }: CommandResult): string {
+function reasonOf({ logged, stderr, status }: RuntimeResult): string {
+  if (logged !== undefined) return logged;
   const line = stderr.trimEnd().split("\n").at(-1) ?? "";
   // the runtime's own text log; its quoting is Go's, of which only quotes and ends of lines matter to a reader
   const [, quoted] = /msg="((?:[^"\\]|\\.)*)"/.exec(line) ?? [];

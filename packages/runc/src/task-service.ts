@@ -171,6 +171,7 @@ class ContainerTasks implements RuncTasks {
       const driver = new RuncDriver({
         command: options.binaryName,
         root: runcRoot(options, this.#context.namespace, this.#context.runcRoot),
+        bundle,
         reaper: this.#context.reaper,
         systemdCgroup: options.systemdCgroup,
       });

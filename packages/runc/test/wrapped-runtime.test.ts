@@ -1,0 +1,45 @@
+import { chmodSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { create, toBinary } from "@bufbuild/protobuf";
+import { OptionsSchema } from "@berth/api/containerd/runc/v1/options";
+import { debianTool } from "@berth/testing";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+
+import { TasksFixture } from "./container-fixture.ts";
+
+// Programs that stand for runc and call it look at the container's specification, and log where runc does.
+describe("a program that wraps runc", { timeout: 30_000 }, () => {
+  let fixture: TasksFixture;
+  let options: { readonly typeUrl: string; readonly value: Uint8Array };
+  let seen: string;
+
+  beforeAll(async () => {
+    fixture = await TasksFixture.open();
+    seen = join(fixture.directory, "seen");
+    const binaryName = join(fixture.directory, "runc-wrapped");
+    writeFileSync(binaryName, `#!/bin/sh\necho "$(pwd) $*" >>${seen}\nexec ${debianTool("runc")} "$@"\n`);
+    chmodSync(binaryName, 0o755);
+    options = {
+      typeUrl: OptionsSchema.typeName,
+      value: toBinary(OptionsSchema, create(OptionsSchema, { binaryName })),
+    };
+  });
+  afterAll(() => fixture[Symbol.asyncDispose]());
+
+  it("runs in the bundle, and is always told where to log", async () => {
+    const bundle = fixture.bundle("wrapped", { args: [] });
+    await fixture.create("wrapped", { args: ["sleep", "1000"] }, { options });
+    await fixture.call("start", "wrapped");
+    await fixture.exec("wrapped", "e", ["true"]);
+    await fixture.call("start", "wrapped", "e");
+    await fixture.call("wait", "wrapped", "e");
+    await fixture.call("pause", "wrapped");
+    await fixture.call("resume", "wrapped");
+    await fixture.remove("wrapped");
+    const lines = readFileSync(seen, "utf8").trim().split("\n");
+    const command = new RegExp(`^${bundle} --root \\S+ --log ${bundle}/\\S+ --log-format json (\\w+)`);
+    const commands = lines.map((line) => command.exec(line)?.[1]);
+    expect(commands).toEqual(["create", "start", "exec", "pause", "resume", "kill", "delete"]);
+  });
+});
