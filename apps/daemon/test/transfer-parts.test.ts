@@ -1,5 +1,5 @@
 import { ImageStoreSchema } from "@berth/api/containerd/types/transfer/imagestore";
-import { OCIRegistrySchema } from "@berth/api/containerd/types/transfer/registry";
+import { HTTPDebug, OCIRegistrySchema } from "@berth/api/containerd/types/transfer/registry";
 import type { Client } from "@berth/client";
 import { createClient } from "@berth/client";
 import { codeName, codeOf } from "@berth/errors";
@@ -7,9 +7,10 @@ import type { Digest, DigestAlgorithm } from "@berth/oci";
 import { hostPlatform, MediaType } from "@berth/oci";
 import type { BuiltImage, FaultRegistry, PeerDaemon } from "@berth/testing";
 import { buildImage, startBerthd, startFaultRegistry } from "@berth/testing";
+import { receiveBytes } from "@berth/transfer";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 
-import { pack, transfer } from "./transfer-client.ts";
+import { openStream, pack, transfer } from "./transfer-client.ts";
 
 const { os, architecture } = hostPlatform();
 const PLATFORM = { os, architecture };
@@ -29,7 +30,7 @@ function sameBytes(one: Uint8Array | undefined, other: Uint8Array | undefined): 
   return one !== undefined && other !== undefined && Buffer.compare(one, other) === 0;
 }
 
-describe("the transfer service that fetches layers in parts", { timeout: 60_000 }, () => {
+describe("the transfer service with what is off by default", { timeout: 60_000 }, () => {
   const stack = new AsyncDisposableStack();
   let daemon: PeerDaemon;
   let client: Client;
@@ -141,5 +142,23 @@ describe("the transfer service that fetches layers in parts", { timeout: 60_000 
     for (const { digest } of [image.config, ...image.layers])
       expect(sameBytes(other.find(digest), registry.find(digest))).toBe(true);
     expect(sameBytes(other.find("1"), registry.find(image.manifest.digest))).toBe(true);
+  });
+
+  it("tells a client that asks for it of its requests, and the log where the client does not say where", async () => {
+    await publish([10]);
+    const reference = `${registry.host}/team/app:1`;
+    const stream = await openStream(client.transport);
+    const told = Array.fromAsync(receiveBytes(stream, {}));
+    const from = (resolver: object) => pack(OCIRegistrySchema, { reference, resolver });
+    const into = pack(ImageStoreSchema, { name: reference, platforms: [PLATFORM] });
+    await transfer(client.transport, from({ httpDebug: HTTPDebug.DEBUG, logsStream: stream.id }), into);
+    const lines = Buffer.concat(await told)
+      .toString()
+      .split("\n");
+    expect(lines).toHaveLength(registry.requests.length * 2 + 1);
+    expect(lines[0]).toMatch(`> HEAD http://${registry.host}/v2/team/app/manifests/1 accept=`);
+    expect(lines[1]).toMatch(`< 200 HEAD http://${registry.host}/v2/team/app/manifests/1 `);
+    await transfer(client.transport, from({ httpDebug: HTTPDebug.TRACE }), into);
+    await expect.poll(() => daemon.log()).toContain(`< 200 HEAD http://${registry.host}/v2/team/app/manifests/1 `);
   });
 });

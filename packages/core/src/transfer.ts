@@ -39,6 +39,8 @@ export interface RegistryAccess {
   readonly headers?: ReadonlyMap<string, readonly string[]>;
   /** Ask registries without a `hosts.toml` by plain HTTP. */
   readonly plainHttp?: boolean;
+  /** Told in a line, without secrets, of each request and each answer; must not throw. */
+  readonly onHttp?: (line: string) => void;
 }
 
 /** An image in a registry. */

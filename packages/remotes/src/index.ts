@@ -5,6 +5,7 @@ export { dockerConfigCredentials } from "./auth/docker-config.ts";
 export type { FetchOptions } from "./fetch.ts";
 export type { Capability, Credentials, RegistryHost, TlsSettings } from "./hosts/registry-host.ts";
 export type { RegistryTimeouts } from "./http/connections.ts";
+export type { HttpStep, HttpWatcher } from "./http/http-step.ts";
 export type { PushOptions } from "./push.ts";
 export type { ReferrersOptions } from "./referrers.ts";
 export type { RegistryOptions, ResolvedReference } from "./registry.ts";

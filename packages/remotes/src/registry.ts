@@ -15,6 +15,7 @@ import { hostsFromDirectory } from "./hosts/hosts-directory.ts";
 import type { RegistryHost, TlsSettings } from "./hosts/registry-host.ts";
 import type { RegistryTimeouts } from "./http/connections.ts";
 import { Connections } from "./http/connections.ts";
+import type { HttpWatcher } from "./http/http-step.ts";
 import { PART_MEMORY_BYTES, PartMemory } from "./part-memory.ts";
 import type { PartSettings } from "./parts-ahead.ts";
 import type { RateLimit } from "./rate-limit.ts";
@@ -51,6 +52,8 @@ export interface RegistryOptions {
   /** With `partBytes`: for parts that come before their turn; shared by all clients that have it. Absent: 32 MiB for this one. */
   readonly partMemory?: PartMemory;
   readonly timeouts?: RegistryTimeouts;
+  /** Told of each request and each answer, of token servers too. */
+  readonly onHttp?: HttpWatcher;
   readonly userAgent?: string;
   readonly log?: Logger;
 }
@@ -77,7 +80,7 @@ export class RegistryClient implements AsyncDisposable {
 
   constructor(options: RegistryOptions = {}) {
     this.#options = options;
-    this.#connections = new Connections(options.timeouts);
+    this.#connections = new Connections(options.timeouts, options.onHttp);
     this.#authorizer = new Authorizer(options.credentials);
     this.#parts = options.partBytes === undefined ? undefined : partSettings(options.partBytes, options);
   }

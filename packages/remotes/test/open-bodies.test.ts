@@ -75,7 +75,7 @@ describe("exchange closes what reads its body", () => {
   it("when the other side resets the stream", async () => {
     const { url, pool } = await listen(({ stream }) => void setTimeout(() => stream.close(2), 50));
     const body = countedBody();
-    await expect(exchange(() => pool, { method: "PUT", url, headers: {}, body })).rejects.toThrow();
+    await expect(exchange(() => ({ dispatcher: pool }), { method: "PUT", url, headers: {}, body })).rejects.toThrow();
     await closed(body);
     expect(body.state.sent).toBeLessThan(CHUNKS);
   });
@@ -83,7 +83,7 @@ describe("exchange closes what reads its body", () => {
   it("when the answer comes early, once it is read", async () => {
     const { url, pool } = await listen((_request, response) => void response.writeHead(413).end("too large"));
     const body = countedBody();
-    const response = await exchange(() => pool, { method: "PUT", url, headers: {}, body });
+    const response = await exchange(() => ({ dispatcher: pool }), { method: "PUT", url, headers: {}, body });
     expect(response.status).toBe(413);
     expect(Buffer.concat(await Array.fromAsync(response.body)).toString()).toBe("too large");
     await closed(body);
@@ -92,7 +92,7 @@ describe("exchange closes what reads its body", () => {
   it("when the answer comes early, once it is discarded", async () => {
     const { url, pool } = await listen((_request, response) => void response.writeHead(413).end("too large"));
     const body = countedBody();
-    const response = await exchange(() => pool, { method: "PUT", url, headers: {}, body });
+    const response = await exchange(() => ({ dispatcher: pool }), { method: "PUT", url, headers: {}, body });
     await response.discard();
     await closed(body);
   });
@@ -101,7 +101,13 @@ describe("exchange closes what reads its body", () => {
     const { url, pool } = await listen(() => {});
     const body = countedBody();
     const controller = new AbortController();
-    const failed = exchange(() => pool, { method: "PUT", url, headers: {}, body, signal: controller.signal });
+    const failed = exchange(() => ({ dispatcher: pool }), {
+      method: "PUT",
+      url,
+      headers: {},
+      body,
+      signal: controller.signal,
+    });
     await vi.waitFor(() => expect(body.state.opened).toBe(1));
     controller.abort(new Error("enough"));
     await expect(failed).rejects.toThrow("enough");
@@ -111,7 +117,7 @@ describe("exchange closes what reads its body", () => {
   it("when all is sent", async () => {
     const { url, pool } = await listen((request, response) => void request.on("end", () => response.end()).resume());
     const body = countedBody();
-    const response = await exchange(() => pool, { method: "PUT", url, headers: {}, body });
+    const response = await exchange(() => ({ dispatcher: pool }), { method: "PUT", url, headers: {}, body });
     await response.discard();
     expect([response.status, body.state.sent]).toEqual([200, CHUNKS]);
     await closed(body);

@@ -149,5 +149,5 @@ export const transferServicePlugin: Plugin = definePlugin({
   type: GrpcPlugin,
   id: "transfer",
   requires: { transfers: one(TransferPlugin), streams: one(StreamingPlugin) },
-  init: ({ plugins }) => [serviceRegistration(Transfer, createTransferService(plugins))],
+  init: ({ plugins, log }) => [serviceRegistration(Transfer, createTransferService({ ...plugins, log }))],
 });

@@ -1,8 +1,11 @@
 import { Transfer, type TransferRequest } from "@berth/api/containerd/services/transfer/v1/transfer";
 import { ImageStoreSchema } from "@berth/api/containerd/types/transfer/imagestore";
 import { ImageExportStreamSchema, ImageImportStreamSchema } from "@berth/api/containerd/types/transfer/importexport";
+import type { RegistryResolver } from "@berth/api/containerd/types/transfer/registry";
 import { OCIRegistrySchema } from "@berth/api/containerd/types/transfer/registry";
 import type { AnyValue } from "@berth/core/any";
+import type { Logger } from "@berth/core/log";
+import { silentLogger } from "@berth/core/log";
 import type { Namespace } from "@berth/core/namespaces";
 import type { StreamManager } from "@berth/core/streaming";
 import type { ImageTransfers, TransferOptions } from "@berth/core/transfer";
@@ -11,6 +14,7 @@ import { leaseOf, namespaceOf } from "@berth/rpc";
 import type { ServiceImpl } from "@connectrpc/connect";
 
 import { receiveBytes, sendBytes } from "./byte-streams.ts";
+import { openHttpLog } from "./http-log.ts";
 import { messageName, unpackMessage } from "./messages.ts";
 import { ProgressSender } from "./progress-sender.ts";
 import { fromProtoChoice, fromProtoImages, fromProtoResolver } from "./requests.ts";
@@ -21,10 +25,12 @@ export { Transfer };
 export interface TransferServiceOptions {
   readonly transfers: ImageTransfers;
   readonly streams: StreamManager;
+  /** Where clients that want to be told of requests, and do not say where, have them told. */
+  readonly log?: Logger;
 }
 
 /** A request, and how it is answered. */
-interface Order extends TransferServiceOptions {
+interface Order extends Required<TransferServiceOptions> {
   readonly namespace: Namespace;
   readonly source: AnyValue;
   readonly destination: AnyValue;
@@ -66,7 +72,7 @@ export function createTransferService(service: TransferServiceOptions): ServiceI
         signal: context.signal,
         ...(progress && { onProgress: progress.send }),
       };
-      await run({ ...service, namespace, source, destination, options });
+      await run({ log: silentLogger, ...service, namespace, source, destination, options });
       return {};
     },
   };
@@ -81,15 +87,21 @@ function endsOf({ source, destination }: TransferRequest): readonly [AnyValue, A
 async function pull(order: Order): Promise<void> {
   const { reference, resolver } = unpackMessage(OCIRegistrySchema, order.source);
   const to = fromProtoImages(unpackMessage(ImageStoreSchema, order.destination));
-  const from = { reference, access: fromProtoResolver(resolver, reference, order) };
+  await using http = httpLogOf(resolver, order);
+  const from = { reference, access: { ...fromProtoResolver(resolver, reference, order), ...(http && { onHttp: http.onHttp }) } };
   await order.transfers.pull(order.namespace, from, to, order.options);
 }
 
 async function push(order: Order): Promise<void> {
   const { reference, resolver } = unpackMessage(OCIRegistrySchema, order.destination);
   const from = fromProtoImages(unpackMessage(ImageStoreSchema, order.source));
-  const to = { reference, access: fromProtoResolver(resolver, reference, order) };
+  await using http = httpLogOf(resolver, order);
+  const to = { reference, access: { ...fromProtoResolver(resolver, reference, order), ...(http && { onHttp: http.onHttp }) } };
   await order.transfers.push(order.namespace, from, to, order.options);
+}
+
+function httpLogOf(resolver: RegistryResolver | undefined, { streams, namespace, log, options }: Order) {
+  return resolver && openHttpLog(resolver, (id) => streams.get(namespace, id), { log, signal: options.signal });
 }
 
 async function importArchive(order: Order): Promise<void> {

@@ -7,6 +7,8 @@ import type { RegistryClient, RegistryTimeouts } from "@berth/remotes";
 import type { PartMemory } from "@berth/remotes/part-memory";
 import type { RateLimit } from "@berth/remotes/rate-limit";
 
+import { formatHttpStep } from "./http-log.ts";
+
 /** What an unpacking needs to know of a snapshotter. */
 export interface UnpackChoice {
   readonly platform: Platform;
@@ -51,7 +53,7 @@ export async function openRegistry(
   { hostDirectories = [], downloadLimit, partBytes, maxDownloads, registryTimeouts, log }: LocalTransferOptions,
   partMemory?: PartMemory,
 ): Promise<RegistryClient> {
-  const { credentials, hostDirectory, headers, plainHttp } = access;
+  const { credentials, hostDirectory, headers, plainHttp, onHttp } = access;
   const { RegistryClient: Client } = await import("@berth/remotes");
   return new Client({
     hostDirectories: hostDirectory === undefined ? hostDirectories : [hostDirectory],
@@ -63,6 +65,7 @@ export async function openRegistry(
     ...(maxDownloads !== undefined && { maxRequests: maxDownloads }),
     ...(partMemory && { partMemory }),
     ...(registryTimeouts && { timeouts: registryTimeouts }),
+    ...(onHttp && { onHttp: (step) => onHttp(formatHttpStep(step)) }),
     ...(log && { log }),
   });
 }

@@ -7,6 +7,8 @@ import { EnvHttpProxyAgent, ProxyAgent } from "undici";
 import { isLocalhost } from "../hosts/default-host.ts";
 import type { RegistryHost } from "../hosts/registry-host.ts";
 import { isOwnUrl } from "../hosts/registry-host.ts";
+import type { Pool } from "./exchange.ts";
+import type { HttpWatcher } from "./http-step.ts";
 
 /** How long something may be waited for, in milliseconds. */
 export interface RegistryTimeouts {
@@ -32,13 +34,15 @@ const LOOPBACK = ["localhost", "127.0.0.1", "::1"];
 export class Connections implements AsyncDisposable {
   readonly #pools = new Map<string, Dispatcher>();
   readonly #timeouts: RegistryTimeouts;
+  readonly #watch: HttpWatcher | undefined;
 
-  constructor(timeouts: RegistryTimeouts = {}) {
+  constructor(timeouts: RegistryTimeouts = {}, watch?: HttpWatcher) {
     this.#timeouts = timeouts;
+    this.#watch = watch;
   }
 
   /** This returns the pool for a URL that a host is asked by, or that it names; it belongs to this object. */
-  poolFor(host: RegistryHost, url: URL): Dispatcher {
+  poolFor(host: RegistryHost, url: URL): Pool {
     const place = placeOf(host, url);
     const key = JSON.stringify([
       place.tls,
@@ -47,12 +51,12 @@ export class Connections implements AsyncDisposable {
       place.isSecure,
       isLocalhost(place.host) && place.host,
     ]);
-    let pool = this.#pools.get(key);
-    if (pool === undefined) {
-      pool = openPool(place, this.#timeouts);
-      this.#pools.set(key, pool);
+    let dispatcher = this.#pools.get(key);
+    if (dispatcher === undefined) {
+      dispatcher = openPool(place, this.#timeouts);
+      this.#pools.set(key, dispatcher);
     }
-    return pool;
+    return { dispatcher, watch: this.#watch };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -5,6 +5,8 @@ import type { Dispatcher } from "undici";
 import { request } from "undici";
 
 import { bodyChunks } from "./body-chunks.ts";
+import type { HttpWatcher } from "./http-step.ts";
+import { beginStep } from "./http-step.ts";
 import { toTransportError } from "./transport-error.ts";
 
 const MAX_REDIRECTS = 10;
@@ -29,8 +31,14 @@ export interface HttpRequest {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** This gives the connections by which a URL is asked. */
-export type PoolOf = (url: URL) => Dispatcher;
+/** Connections by which a URL is asked, and who is told of that. */
+export interface Pool {
+  readonly dispatcher: Dispatcher;
+  readonly watch?: HttpWatcher | undefined;
+}
+
+/** This gives the connections for a URL. */
+export type PoolOf = (url: URL) => Pool;
 
 /** What is sent, of known length. */
 export interface HttpBody {
@@ -78,15 +86,14 @@ export function printable(url: URL): string {
   return `${url.origin}${url.pathname}`;
 }
 
-async function exchangeOnce(
-  pool: Dispatcher,
-  { method, url, headers, body, signal }: HttpRequest,
-): Promise<HttpResponse> {
+async function exchangeOnce({ dispatcher, watch }: Pool, asked: HttpRequest): Promise<HttpResponse> {
+  const { method, url, headers, body, signal } = asked;
   signal?.throwIfAborted();
+  const step = watch && beginStep(watch, asked);
   const source = body && body.length > 0 ? new BodySource(body) : undefined;
   try {
     const answer = await request(url, {
-      dispatcher: pool,
+      dispatcher,
       // Methods are ours.
       method: method as Dispatcher.HttpMethod,
       headers: { ...mutable(headers), ...(body && { "content-length": String(body.length) }) },
@@ -96,8 +103,11 @@ async function exchangeOnce(
     });
     // Not yet at the answer, which may come before all is sent: what is cut short then may cost the rest of the answer.
     answer.body.once("close", () => source?.close());
-    return toResponse(answer, url, signal);
+    const response = toResponse(answer, url, signal);
+    step?.answered(response.status, response.header);
+    return response;
   } catch (error) {
+    step?.failed();
     source?.close();
     const failure = signal?.aborted === true ? undefined : source?.failure;
     if (failure !== undefined) throw wrapError(failure.error, `${method} ${printable(url)}: read what is to be sent`);
