@@ -3,22 +3,10 @@ import { join } from "node:path";
 
 import { createClient } from "@berth/client";
 import { importImage } from "@berth/client/import";
-import { buildImage, debianLibraries, debianTool, startBerthd, temporaryDirectory } from "@berth/testing";
+import { buildImage, newerTool, startBerthd, temporaryDirectory } from "@berth/testing";
 import { describe, expect, it } from "vitest";
 
 const DIFFER = "type==io.containerd.differ.v1,id==erofs";
-
-/** What Debian's mkfs.erofs lacks: it unpacks the archive, and makes an image of the tree. */
-const TAR_MKFS = `#!/bin/sh
-export LD_LIBRARY_PATH=${debianLibraries()}
-case "$1" in
---help) echo " --tar=X   generate a full or index-only image from a tarball(-ish) source"; exit 0;;
---tar=f) for last; do :; done
-  tree=$(mktemp -d) && tar -xf - -C $tree && ${debianTool("mkfs.erofs")} --quiet "$last" $tree; code=$?
-  rm -r $tree; touch $(dirname $0)/used; exit $code;;
-*) exec ${debianTool("mkfs.erofs")} "$@";;
-esac
-`;
 
 async function* stream(): AsyncGenerator<Uint8Array, void, undefined> {
   const layers = ["a", "b"].map((path) => [{ path, type: "file" as const, content: Buffer.from(path) }]);
@@ -38,7 +26,8 @@ describe("the EROFS differ of berthd", { timeout: 60_000 }, () => {
     await using directory = await temporaryDirectory("erofs-differ");
     const bin = join(directory.path, "bin");
     await mkdir(bin);
-    await writeFile(join(bin, "mkfs.erofs"), TAR_MKFS);
+    const script = `#!/bin/sh\ncase "$1" in --tar=f) touch ${bin}/used;; esac\nexec ${newerTool("mkfs.erofs")} "$@"\n`;
+    await writeFile(join(bin, "mkfs.erofs"), script);
     await chmod(join(bin, "mkfs.erofs"), 0o755);
     const config = `[plugins."io.containerd.service.v1.diff-service"]\ndefault = ["erofs", "walking"]\n`;
     await using daemon = await startBerthd({ path: [bin], config });

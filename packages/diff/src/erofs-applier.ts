@@ -32,6 +32,8 @@ export interface ErofsApplierOptions {
 
 const EROFS_LAYER = "application/vnd.erofs.layer.v1";
 const EROFS_LAYER_ZSTD = `${EROFS_LAYER}+zstd`;
+/** Images mount on machines with any size of pages. */
+const DEFAULT_BLOCK = ["-b4096"];
 const MKFS_MS = 60 * 60_000;
 const APPEND = constants.O_WRONLY | constants.O_APPEND;
 /** The namespace of URLs of RFC 9562. */
@@ -112,8 +114,9 @@ class ErofsApply {
   /** The archive goes to the program through a pipe, which a worker fills. */
   async #convert(blob: ContentReader, path: string, mode: "f" | "i"): Promise<LayerSummary> {
     const { engine, mkfs, mkfsOptions = [] } = this.#options;
+    const block = mkfsOptions.some((option) => option.startsWith("-b")) ? [] : DEFAULT_BLOCK;
     const uuid = layerUuid(this.#layer.digest);
-    const args = [`--tar=${mode}`, "--aufs", "--quiet", "-Enoinline_data", ...mkfsOptions, "-U", uuid, path];
+    const args = [`--tar=${mode}`, "--aufs", "--quiet", "-Enoinline_data", ...block, ...mkfsOptions, "-U", uuid, path];
     const processor = { id: "mkfs.erofs", accepts: [], returns: EROFS_LAYER, path: mkfs, args, env: [] };
     const step = { processor, mediaType: MediaType.ociLayer, payload: undefined };
     const [read, write] = pipe2();
