@@ -1,14 +1,20 @@
 import type { Client } from "@berth/client";
 import type { RestoredContainer } from "@berth/client/checkpoint";
+import type { PullImageOptions } from "@berth/client/pull";
 import { removeContainer } from "@berth/client/run";
-import { ignoreNotFound, invalidArgument } from "@berth/errors";
+import { ignoreNotFound, invalidArgument, isNotFound } from "@berth/errors";
+import { parseReference } from "@berth/oci";
 import { decodeSpec } from "@berth/oci/spec";
 
 import { requireArgument } from "../cli/arguments.ts";
 import { defineCommand } from "../cli/command.ts";
 import { booleanFlag } from "../cli/flags.ts";
+import { withRegistryAdvice } from "../cli/registry-advice.ts";
+import type { RegistryFlags } from "../cli/registry-flags.ts";
+import { openRegistry, REGISTRY_FLAGS } from "../cli/registry-flags.ts";
 import type { Session } from "../cli/session.ts";
 import { print } from "../output/print.ts";
+import { TransferProgress } from "../output/transfer-progress.ts";
 import { makeProcessIo, releaseDetached } from "../process/process-io.ts";
 import { ProcessSignals } from "../process/process-signals.ts";
 import { rawModeFor, startFromFlags, watchProcess } from "../process/run-task.ts";
@@ -16,12 +22,13 @@ import { rawModeFor, startFromFlags, watchProcess } from "../process/run-task.ts
 export const restore = defineCommand({
   usage: "CONTAINER REF",
   description:
-    "Makes a container of a checkpoint and starts it. One with a terminal is followed to its end; any other is left running, for tasks attach.\nWhoever made the checkpoint chooses what it runs. One that asks for more of this machine than a container has by default (a runtime by its path, options for it, hooks, mounts, devices, rights) is refused without --trust; an image that it brings gets its name only where that is free, and is told.",
+    "Makes a container of a checkpoint and starts it. One with a terminal is followed to its end; any other is left running, for tasks attach.\nWhoever made the checkpoint chooses what it runs. One that asks for more of this machine than a container has by default (a runtime by its path, options for it, hooks, mounts, devices, rights) is refused without --trust; one that is not here is fetched from its registry first; an image that it brings gets its name only where that is free, and is told.",
   examples: [
     "ctr containers restore --rw web2 example.org/web:saved",
     "ctr containers restore --trust web2 example.org/privileged:saved",
   ],
   flags: {
+    ...REGISTRY_FLAGS,
     rw: booleanFlag("with the changed files"),
     live: booleanFlag("let the processes go on where they were, by CRIU; else they begin again"),
     trust: booleanFlag("let the checkpoint have what it asks for: give it only to those whose maker you know"),
@@ -31,6 +38,7 @@ export const restore = defineCommand({
     const name = requireArgument(args, 1, "ref must be provided");
     const { restoreContainer } = await import("@berth/client/checkpoint");
     const client = await session.client();
+    await fetchUnlessThere(client, flags, name, session.signal);
     using signals = new ProcessSignals(session);
     await using undo = new AsyncDisposableStack();
     const { rw: files, trust } = flags;
@@ -44,6 +52,43 @@ export const restore = defineCommand({
     return await start({ client, session, signals, restored, live: flags.live, undo });
   },
 });
+
+/** As an image to look at: nothing of it is unpacked, and it stays when the restoring fails. */
+async function fetchUnlessThere(
+  client: Client,
+  flags: RegistryFlags,
+  name: string,
+  signal: AbortSignal,
+): Promise<void> {
+  try {
+    await client.images.get(name, { signal });
+    return;
+  } catch (error) {
+    if (!isNotFound(error) || !isFullReference(name)) throw error;
+  }
+  const { pullImage } = await import("@berth/client/pull");
+  await using registry = await openRegistry(flags);
+  using progress = new TransferProgress("downloading");
+  const pull: PullImageOptions = {
+    // A checkpoint is an index of parts that are all for this machine; of them only one would be fetched.
+    everyPlatform: true,
+    signal,
+    onResolved: ({ digest }) => print(`${name} resolved: ${digest}\n`),
+    onProgress: (descriptor, offset) => progress.reached(descriptor, offset),
+    onStored: (descriptor, state) => progress.done(descriptor, state === "exists" ? "exists" : "done"),
+  };
+  await withRegistryAdvice(`fetch ${name}`, () => pullImage(client, registry, name, pull));
+  progress.finish();
+}
+
+/** Other names are of images that somebody has made here. */
+function isFullReference(name: string): boolean {
+  try {
+    return parseReference(name).object !== "";
+  } catch {
+    return false;
+  }
+}
 
 interface RestoreContext {
   readonly client: Client;
