@@ -6,8 +6,9 @@ import { wrapError } from "@berth/errors";
 
 import { requireArgument } from "../cli/arguments.ts";
 import { defineCommand } from "../cli/command.ts";
-import { booleanFlag, stringFlag, unsupportedFlag } from "../cli/flags.ts";
+import { booleanFlag, stringFlag } from "../cli/flags.ts";
 import { parseLabelChange } from "../cli/label-arguments.ts";
+import { chooseSnapshotter } from "../cli/namespace-defaults.ts";
 import { snapshotterFlag } from "../cli/shared-flags.ts";
 import { forEachTold } from "../output/complain.ts";
 import { formatJson } from "../output/json.ts";
@@ -69,13 +70,26 @@ export const commit = defineCommand({
 
 export const mounts = defineCommand({
   usage: "<target> <key>",
-  description: "Nothing is mounted: the output is for a shell.",
-  flags: { snapshotter: snapshotterFlag, temp: unsupportedFlag("name the target yourself", "boolean") },
+  description:
+    "Nothing is mounted: the output is for a shell. With --temp the daemon mounts the snapshot, and unmounts it when the snapshot goes.",
+  flags: {
+    snapshotter: snapshotterFlag,
+    temp: booleanFlag("let the daemon mount the snapshot, and print the bind of its place"),
+  },
   async run({ flags, args, session }) {
     const target = requireArgument(args, 0, "mount target must be provided");
     const key = requireArgument(args, 1, NO_KEY);
-    const { snapshotter } = await openSnapshotter(session, flags.snapshotter);
-    print(formatMounts(await snapshotter.mounts(key, { signal: session.signal }), target));
+    const { signal } = session;
+    const { client, snapshotter } = await openSnapshotter(session, flags.snapshotter);
+    const own = await snapshotter.mounts(key, { signal });
+    if (!flags.temp) {
+      print(formatMounts(own, target));
+      return;
+    }
+    const name = await chooseSnapshotter(client, flags.snapshotter, signal);
+    const labels = new Map([[`containerd.io/gc.bref.snapshot.${name}`, key]]);
+    const { system } = await client.mounts.activate(`ctr${key}`, own, { temporary: true, labels, signal });
+    print(formatMounts(system, target));
   },
 });
 
