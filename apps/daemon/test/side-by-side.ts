@@ -81,7 +81,7 @@ function wordsOf(line: string): string[] {
 const CLASS = /(not found|already exists|failed precondition)\n?$/;
 
 /** An error is its class: the words before that differ. */
-function comparable({ code, stdout, stderr }: ProgramResult): unknown {
+function comparable({ code, stdout, stderr }: ProgramResult): Readonly<Record<"code" | "stdout" | "error", unknown>> {
   const failed = stderr.startsWith("ctr: ") || /level=error/.test(stderr);
   const error = failed ? (CLASS.exec(stderr)?.[1] ?? "another") : withoutTimes(stderr);
   return { code, stdout: withoutTimes(stdout), error };
