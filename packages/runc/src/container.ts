@@ -271,13 +271,7 @@ export class Container {
     this.#cgroup.checkAtExit();
     this.#news.record(this.init, status);
     if (!this.#privatePids) await this.#killRemaining();
-    const others = this.execs.list().filter((exec) => exec.pid !== 0 && !exec.exit);
-    if (others.length > 0) {
-      await Promise.race([
-        Promise.all(others.map((exec) => exec.exited)),
-        sleep(EXEC_EXIT_GRACE_MS, undefined, { ref: false }),
-      ]);
-    }
+    await Promise.race([this.execs.ended(), sleep(EXEC_EXIT_GRACE_MS, undefined, { ref: false })]);
     await this.#news.tell(this.init, status);
   }
 

@@ -28,6 +28,7 @@ export interface ExecSettings {
 export class ExecProcesses {
   readonly #settings: ExecSettings;
   readonly #processes = new Map<string, ShimProcess>();
+  readonly #starting = new Set<ShimProcess>();
 
   constructor(settings: ExecSettings) {
     this.#settings = settings;
@@ -42,6 +43,13 @@ export class ExecProcesses {
 
   list(): ShimProcess[] {
     return [...this.#processes.values()];
+  }
+
+  /** Resolves when none runs, nor is being started. */
+  async ended(): Promise<void> {
+    const isActive = (exec: ShimProcess): boolean => !exec.exit && (exec.pid !== 0 || this.#starting.has(exec));
+    for (let left = this.list().filter(isActive); left.length > 0; left = this.list().filter(isActive))
+      await Promise.all(left.map((exec) => exec.exited));
   }
 
   /** This adds a process, given as OCI process JSON, which `start` starts. @throws already_exists @throws invalid_argument - no such JSON */
@@ -63,6 +71,7 @@ export class ExecProcesses {
       check();
       void awaitCgroupMoves();
       const { id, context, news } = this.#settings;
+      this.#starting.add(exec);
       try {
         exec.pid = await this.#run(exec);
       } catch (error) {
@@ -70,6 +79,8 @@ export class ExecProcesses {
         exec.setExit({ status: FAILED_TO_START, exitedAt: new Date() });
         exec.announceExit();
         throw error;
+      } finally {
+        this.#starting.delete(exec);
       }
       context.publish("/tasks/exec-started", TaskExecStartedSchema, { containerId: id, execId, pid: exec.pid });
       news.watch(exec, async (status) => {

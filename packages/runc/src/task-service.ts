@@ -112,8 +112,9 @@ class ContainerTasks implements RuncTasks {
         const container = this.#get(id);
         const { exit, pid, request } = container.process(execId);
         const unstarted = execId !== "" && pid === 0;
-        const status = exit ? Status.STOPPED : unstarted ? Status.CREATED : STATUS[container.status];
-        const end = exit ? { exitStatus: exit.status, exitedAt: timestampFromDate(exit.at) } : {};
+        // An exec that failed to start has not ended, though nobody need wait for it.
+        const status = unstarted ? Status.CREATED : exit ? Status.STOPPED : STATUS[container.status];
+        const end = exit && !unstarted ? { exitStatus: exit.status, exitedAt: timestampFromDate(exit.at) } : {};
         return { id: execId || id, bundle: container.bundle, pid, status, execId, ...request, ...end };
       },
       resizePty: ({ id, execId, width, height }) => {

@@ -318,6 +318,23 @@ describe("tasks over runc", { timeout: 30_000 }, () => {
     expect(readFileSync(result, "utf8")).toBe(`test/${scheme} key some value\nout\nerr\n`);
   });
 
+  it("an init that ends while an exec is being started ends after it; the exec counts as created", async () => {
+    const slow = fixture.runtime("slow-exec", `"$@"`, `case " $* " in *" exec "*) sleep 1;; esac`);
+    await fixture.create("racing", { args: ["sleep", "1000"] }, { options: slow });
+    const { pid = 0 } = await fixture.call("start", "racing");
+    await fixture.exec("racing", "early", ["true"]);
+    const starting = codeFrom(fixture.call("start", "racing", "early"));
+    process.kill(pid, "SIGKILL");
+    await expect.poll(() => fixture.records.some((record) => record.pid === pid)).toBe(true);
+    expect(await fixture.call("state", "racing")).toMatchObject({ status: Status.RUNNING });
+    await fixture.exec("racing", "late", ["true"]);
+    expect(await starting).toBe(Code.Unknown);
+    expect(await fixture.call("wait", "racing")).toMatchObject({ exitStatus: 137 });
+    for (const execId of ["early", "late"])
+      expect(await fixture.call("state", "racing", execId)).toMatchObject({ status: Status.CREATED });
+    await fixture.call("delete", "racing");
+  });
+
   it("refuses a logger that ends before it is ready", async () => {
     const program = join(fixture.directory, "lazy.sh");
     writeFileSync(program, "#!/bin/sh\nexit 1\n", { mode: 0o755 });
