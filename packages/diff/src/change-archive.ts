@@ -11,11 +11,12 @@ import type { Change, ParentDirectory, Upserted } from "./walk-changes.ts";
 
 const WHITEOUT_PREFIX = ".wh.";
 const READ_BYTES = 1 << 20;
-const EPOCH = 0;
+/** A deletion has no time of its own. */
+const WHITEOUT_TIME = 0;
 
 /** How an archive of changes is made. */
 export interface ChangeArchiveOptions {
-  /** No time is later than this; seconds since 1970. Whiteouts have it, and 1970 when it is absent. */
+  /** No time is later than this; seconds since 1970. Whiteouts are of 1970 whatever it is. */
   readonly latestSeconds?: number | undefined;
   readonly warn: Warn;
 }
@@ -71,7 +72,7 @@ export class ChangeArchive {
       path: bytesOf(`${path.slice(0, slash)}${WHITEOUT_PREFIX}${path.slice(slash)}`),
       type: "file",
       mode: 0,
-      mtime: seconds(this.#latest ?? EPOCH),
+      mtime: seconds(WHITEOUT_TIME),
     });
   }
 

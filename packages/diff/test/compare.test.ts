@@ -209,7 +209,7 @@ describe("Comparer", () => {
     expect(await paths(layer)).toEqual(["b", "a/", "a/first -> b", "a/second -> b"]);
   });
 
-  it("has no time later than the epoch given, whiteouts included", async () => {
+  it("has no time later than the epoch given, and whiteouts have none", async () => {
     put(fixture.make("lower"), "gone", "x");
     put(fixture.make("upper"), "new", "x");
     put(fixture.make("upper"), "old", "x");
@@ -217,7 +217,7 @@ describe("Comparer", () => {
     const layer = await plain([fixture.bind("lower")], [fixture.bind("upper")], { sourceDateEpoch: 5_000_500 });
     const times = (await headers(bytesOf(layer))).map(({ path, mtime }) => [path, mtime.seconds]);
     expect(times).toEqual([
-      [".wh.gone", 5000],
+      [".wh.gone", 0],
       ["new", 5000],
       ["old", 1000],
     ]);
