@@ -2,6 +2,7 @@ import { readdir, readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
+import { OptionsSchema } from "@berth/api/containerd/runc/v1/options";
 import { readTar, writeTar } from "@berth/archive";
 import type { TarEntryWithContent } from "@berth/archive";
 import { streamBlob } from "@berth/core/content";
@@ -10,7 +11,7 @@ import type { Task, TaskRuntime } from "@berth/core/runtime";
 import { codeName, codeOf, unknown } from "@berth/errors";
 import { parseDigest } from "@berth/oci";
 import { MemoryContentStore } from "@berth/testing";
-import { fromBinary } from "@bufbuild/protobuf";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { AnySchema } from "@bufbuild/protobuf/wkt";
 import { type Client, createClient, createRouterTransport } from "@connectrpc/connect";
 import { beforeEach, expect, it } from "vitest";
@@ -128,14 +129,22 @@ it("a checkpoint without a directory goes into the content store, and a task is 
   expect(await leftOver()).toEqual([]);
 });
 
+it("a task is restored from the directory that its runc options name, unless the checkpoint names one", async () => {
+  const value = toBinary(OptionsSchema, create(OptionsSchema, { criuImagePath: "/images" }));
+  const options = { typeUrl: OptionsSchema.typeName, value };
+  await tasks.create({ containerId, options }, headers);
+  await tasks.create({ containerId, options, checkpoint: { annotations: { RestoreFromPath: "/other" } } }, headers);
+  expect(directories).toEqual(["/images", "/other"]);
+});
+
 it.each(["checkpoint", "create", "start"] as const)("a %s that fails leaves no directory", async (what) => {
   const digest = await store([{ path: "core-1.img", type: "file", size: 1, content: Uint8Array.of(1) }]);
   failing = what;
-  const create = tasks.create.bind(tasks, { containerId, checkpoint: { mediaType: IMAGES, digest } }, headers);
+  const restore = tasks.create.bind(tasks, { containerId, checkpoint: { mediaType: IMAGES, digest } }, headers);
   if (what === "checkpoint") expect(await codeThrown(tasks.checkpoint({ containerId }, headers))).toBe("unknown");
-  else if (what === "create") expect(await codeThrown(create())).toBe("unknown");
+  else if (what === "create") expect(await codeThrown(restore())).toBe("unknown");
   else {
-    await create();
+    await restore();
     expect(await codeThrown(tasks.start({ containerId }, headers))).toBe("unknown");
     // It may be started again, or deleted.
     expect(await leftOver()).toHaveLength(1);

@@ -29,10 +29,14 @@ export async function createTask(
   // Clients send the mounts; one that sends none gets those of the container's snapshot.
   const container = request.rootfs.length === 0 ? found : { ...found, snapshotKey: "" };
   const record = await containerTaskOptions(container, stores, { signal });
-  const inOptions = taskApi(decodeRuncOptions(options));
+  const runcOptions = decodeRuncOptions(options);
+  const inOptions = taskApi(runcOptions);
   if (record.taskApiAddress !== undefined || inOptions.taskApiAddress !== undefined) warnOfTaskApi(deprecations);
   await using undo = new AsyncDisposableStack();
-  const checkpoint = await findCheckpoint(restores, stores, request, { signal });
+  const directory = request.checkpoint?.annotations[RESTORE_FROM_PATH] || runcOptions?.criuImagePath;
+  const checkpoint = directory
+    ? { path: directory, unpacked: undefined }
+    : await unpackBlob(restores, stores, request, { signal });
   if (checkpoint.unpacked !== undefined) undo.use(checkpoint.unpacked);
   const task = await runtime.create(namespace, containerId, {
     ...record,
@@ -65,16 +69,14 @@ function warnOfTaskApi(deprecations: TasksServiceOptions["deprecations"]): void 
   }
 }
 
-/** The directory of the checkpoint that a task begins from: one that the request names, or a blob that is unpacked. */
-async function findCheckpoint(
+/** The directory with the checkpoint that a task begins from, out of the blob that the request names; none where it names none. */
+async function unpackBlob(
   restores: Restores,
   stores: NamespacedStores,
   { checkpoint }: CreateTaskRequest,
   options: CallOptions,
 ): Promise<{ readonly path: string; readonly unpacked?: CheckpointDirectory }> {
   if (checkpoint === undefined) return { path: "" };
-  const named = checkpoint.annotations[RESTORE_FROM_PATH];
-  if (named !== undefined && named !== "") return { path: named };
   if (checkpoint.mediaType !== CheckpointMediaType.images) {
     throw unimplemented(`unsupported checkpoint type ${JSON.stringify(checkpoint.mediaType)}`);
   }
