@@ -1,5 +1,10 @@
 import { ImageStoreSchema } from "@berth/api/containerd/types/transfer/imagestore";
-import { HTTPDebug, OCIRegistrySchema } from "@berth/api/containerd/types/transfer/registry";
+import {
+  AuthResponseSchema,
+  AuthType,
+  HTTPDebug,
+  OCIRegistrySchema,
+} from "@berth/api/containerd/types/transfer/registry";
 import type { Client } from "@berth/client";
 import { createClient } from "@berth/client";
 import { codeName, codeOf } from "@berth/errors";
@@ -155,10 +160,31 @@ describe("the transfer service with what is off by default", { timeout: 60_000 }
     const lines = Buffer.concat(await told)
       .toString()
       .split("\n");
-    expect(lines).toHaveLength(registry.requests.length * 2 + 1);
-    expect(lines[0]).toMatch(`> HEAD http://${registry.host}/v2/team/app/manifests/1 accept=`);
-    expect(lines[1]).toMatch(`< 200 HEAD http://${registry.host}/v2/team/app/manifests/1 `);
+    const manifest = `http://${registry.host}/v2/team/app/manifests/1 `;
+    // It asked by TLS before.
+    expect(lines[1]).toMatch(/^< failed HEAD https:/);
+    expect(lines).toHaveLength(registry.requests.length * 2 + 3);
+    expect(lines[2]).toMatch(`> HEAD ${manifest}accept=`);
+    expect(lines[3]).toMatch(`< 200 HEAD ${manifest}`);
     await transfer(client.transport, from({ httpDebug: HTTPDebug.TRACE }), into);
-    await expect.poll(() => daemon.log()).toContain(`< 200 HEAD http://${registry.host}/v2/team/app/manifests/1 `);
+    await expect.poll(() => daemon.log()).toContain(`< 200 HEAD ${manifest}`);
+  });
+
+  it("sends nothing that is empty for a user and a password", async () => {
+    await publish([10]);
+    registry.fault = () => ({ kind: "status", status: 401, headers: { "www-authenticate": "Basic realm=x" } });
+    const auth = await openStream(client.transport);
+    void (async () => {
+      while ((await auth.receive()) !== undefined)
+        await auth.send(pack(AuthResponseSchema, { authType: AuthType.REFRESH, secret: "" }));
+    })().catch(() => {});
+    const reference = `${registry.host}/team/app:1`;
+    const from = pack(OCIRegistrySchema, { reference, resolver: { authStream: auth.id } });
+    const error: unknown = await transfer(client.transport, from, pack(ImageStoreSchema, { name: reference })).catch(
+      (thrown: unknown) => thrown,
+    );
+    expect(codeName(codeOf(error))).toBe("unauthenticated");
+    expect(new Set(registry.requests.map(({ headers }) => headers.authorization))).toEqual(new Set([undefined]));
+    auth.close();
   });
 });

@@ -13,6 +13,7 @@ import { fetchContent } from "./fetch.ts";
 import { defaultHost } from "./hosts/default-host.ts";
 import { hostsFromDirectory } from "./hosts/hosts-directory.ts";
 import type { RegistryHost, TlsSettings } from "./hosts/registry-host.ts";
+import { withTls } from "./hosts/registry-host.ts";
 import type { RegistryTimeouts } from "./http/connections.ts";
 import { Connections } from "./http/connections.ts";
 import type { HttpWatcher } from "./http/http-step.ts";
@@ -190,6 +191,7 @@ function withOptions(
   host: RegistryHost,
   { plainHttp, tls }: { readonly plainHttp: boolean | undefined; readonly tls: TlsSettings | undefined },
 ): RegistryHost {
-  const base = tls === undefined ? host : { ...host, tls };
-  return plainHttp === true ? { ...base, scheme: "http" } : base;
+  // Who asks for plain HTTP gets that, whatever is said of TLS.
+  if (plainHttp === true) return { ...host, scheme: "http", triesTls: false, ...(tls && { tls }) };
+  return tls === undefined ? host : withTls(host, tls);
 }

@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { chmod, mkdir, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readFile, writeFile } from "node:fs/promises";
 import type { IncomingMessage } from "node:http";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -14,7 +14,7 @@ import type { FaultRegistry } from "@berth/testing";
 import { startFaultRegistry, startRegistry, temporaryDirectory } from "@berth/testing";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 
-import type { CredentialSource } from "../src/index.ts";
+import type { CredentialSource, RegistryOptions } from "../src/index.ts";
 import { dockerConfigCredentials, firstOf, RegistryClient } from "../src/index.ts";
 
 const USER: CredentialSource = async () => ({ username: "user", secret: "s3cret" });
@@ -356,8 +356,8 @@ describe("RegistryClient with Debian's docker-registry over TLS", () => {
     const hosts = join(directory.path, "hosts");
     const own = join(hosts, registry.host);
     await mkdir(own, { recursive: true });
-    const resolve = async (): Promise<string> => {
-      await using client = new RegistryClient({ hostDirectories: [hosts] });
+    const resolve = async (options: RegistryOptions = { hostDirectories: [hosts] }): Promise<string> => {
+      await using client = new RegistryClient(options);
       return await client.resolve(`${registry.host}/x:1`).then(
         () => "ok",
         (error: unknown) => codeName(codeOf(error)),
@@ -372,5 +372,13 @@ describe("RegistryClient with Debian's docker-registry over TLS", () => {
     await writeFile(join(own, "hosts.toml"), "");
     await promisify(execFile)("cp", [certificate, join(own, "ca.crt")]);
     expect(await resolve()).toBe("not_found");
+    // Of this machine, whoever answers is taken for it, unless it is said who should; TLS comes first.
+    const trusted = { authorities: [], clientCertificates: [], skipVerify: false };
+    expect(await resolve({})).toBe("not_found");
+    expect(await resolve({ tls: trusted })).toBe("failed_precondition");
+    expect(await resolve({ tls: { ...trusted, authorities: [await readFile(certificate, "utf8")] } })).toBe(
+      "not_found",
+    );
+    expect(await resolve({ plainHttp: true })).toBe("invalid_argument");
   });
 });

@@ -19,6 +19,8 @@ export function streamCredentials(stream: Stream, reference: string): NonNullabl
     // A client that has left has none.
     if (message === undefined) return undefined;
     const { authType, username, secret } = unpackMessage(AuthResponseSchema, message);
+    // Clients that have no other way to say so say it like this.
+    if (username === "" && secret === "") return undefined;
     if (authType === AuthType.CREDENTIALS) return { username, secret };
     if (authType === AuthType.REFRESH) return { username: "", secret };
     if (authType === AuthType.HEADER) return { username, secret: "", header: secret };

@@ -18,6 +18,7 @@ it.each([
   const host = defaultHost(registry);
   expect(originOf(host)).toBe(origin);
   expect(host.tls?.skipVerify ?? false).toBe(unverified);
+  expect(host.triesTls ?? false).toBe(unverified);
 });
 
 it("isLocalhost and isUpstream", () => {

@@ -1,5 +1,5 @@
 import type { RegistryHost } from "./registry-host.ts";
-import { ALL_CAPABILITIES } from "./registry-host.ts";
+import { ALL_CAPABILITIES, withTls } from "./registry-host.ts";
 
 const DOCKER_HUB = "docker.io";
 const DOCKER_HUB_SERVER = "registry-1.docker.io";
@@ -7,22 +7,21 @@ const HTTPS_PORT = "443";
 const HTTP_PORT = "80";
 
 /**
- * This returns the server of a registry that nothing is configured for. Registries of this machine on a port other than 443 are asked by
- * plain HTTP.
+ * This returns the server of a registry that nothing is configured for. Registries of this machine on a port other than 443 are asked by plain HTTP, but for port 80 by TLS first, where
+ * nobody is asked for a certificate that is trusted.
  *
- * @see containerd core/remotes/docker/registry.go, MatchLocalhost
+ * @see containerd core/remotes/docker/registry.go, MatchLocalhost; core/remotes/docker/config/hosts.go, ConfigureHosts
  */
 export function defaultHost(registry: string): RegistryHost {
-  const host = registry === DOCKER_HUB ? DOCKER_HUB_SERVER : registry;
   const plain = isPlainByDefault(registry);
-  return {
+  const host: RegistryHost = {
     scheme: plain ? "http" : "https",
-    host,
+    host: registry === DOCKER_HUB ? DOCKER_HUB_SERVER : registry,
     path: "/v2",
     capabilities: ALL_CAPABILITIES,
     headers: new Map(),
-    ...(plain && portOf(registry) !== HTTP_PORT && { tls: UNVERIFIED }),
   };
+  return plain && portOf(registry) !== HTTP_PORT ? withTls(host, UNVERIFIED) : host;
 }
 
 const UNVERIFIED = { authorities: [], clientCertificates: [], skipVerify: true } as const;

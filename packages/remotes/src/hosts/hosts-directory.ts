@@ -9,10 +9,9 @@ import { defaultHost, isPlainByDefault } from "./default-host.ts";
 import type { HostEntry, HostsFile } from "./hosts-toml.ts";
 import { parseHostsToml } from "./hosts-toml.ts";
 import type { RegistryHost, TlsSettings } from "./registry-host.ts";
-import { ALL_CAPABILITIES } from "./registry-host.ts";
+import { ALL_CAPABILITIES, withTls } from "./registry-host.ts";
 
 const PORT = /:(\d+)$/;
-const HTTP_PORT = "80";
 
 /**
  * This returns the servers to ask for a registry's images, in order: the mirrors of its `hosts.toml`, then the registry itself.
@@ -107,12 +106,6 @@ async function toHost(directory: string, entry: HostEntry, registry: string): Pr
     ...(entry.credentialsFile !== undefined && { credentialsFile: inside(directory, entry.credentialsFile) }),
   };
   return tls === undefined ? base : withTls(base, tls);
-}
-
-/** Where TLS is configured for a host that is asked by plain HTTP, TLS is tried first. */
-function withTls(host: RegistryHost, tls: TlsSettings): RegistryHost {
-  const isPlain = host.scheme === "http" && PORT.exec(host.host)?.[1] !== HTTP_PORT && PORT.test(host.host);
-  return { ...host, tls, ...(isPlain && { triesTls: true }) };
 }
 
 function serverUrl(server: string, registry: string): URL {

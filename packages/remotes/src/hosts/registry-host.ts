@@ -58,3 +58,12 @@ export function originOf({ scheme, host }: Pick<RegistryHost, "scheme" | "host">
 export function isOwnUrl({ scheme, host }: Pick<RegistryHost, "scheme" | "host">, { origin }: URL): boolean {
   return origin === originOf({ scheme: "https", host }) || origin === originOf({ scheme, host });
 }
+
+const HTTP_PORT = "80";
+
+/** This gives a host its TLS. One that is asked by plain HTTP, on a port that does not say so, is tried by TLS first. */
+export function withTls(host: RegistryHost, tls: TlsSettings): RegistryHost {
+  const port = /:(\d+)$/.exec(host.host)?.[1];
+  const isPlain = host.scheme === "http" && port !== undefined && port !== HTTP_PORT;
+  return { ...host, tls, ...(isPlain && { triesTls: true }) };
+}

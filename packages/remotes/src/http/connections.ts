@@ -127,8 +127,8 @@ function tlsOptions({ tls, isSecure }: Place) {
   const { authorities = [], clientCertificates = [], skipVerify = false } = tls ?? {};
   return {
     rejectUnauthorized: !skipVerify,
-    // Reading those of the system takes a while, which a host without TLS does not cost.
-    ...(isSecure && { ca: [...knownAuthorities(), ...authorities] }),
+    // Reading those of the system takes a while, which a host without TLS does not cost, nor one that anybody may be.
+    ...(isSecure && !skipVerify && { ca: [...knownAuthorities(), ...authorities] }),
     ...(clientCertificates.length > 0 && {
       cert: clientCertificates.map(({ certificate }) => certificate),
       key: clientCertificates.map(({ key }) => key),

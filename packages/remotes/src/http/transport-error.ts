@@ -24,11 +24,11 @@ export function toTransportError(error: unknown, doing: string, signal?: AbortSi
   return wrapError(error, doing);
 }
 
-/** This says whether a server that was spoken to by TLS does not speak it. */
+/** This says whether a server that was spoken to by TLS does not speak it; or says nothing, as one does that waits for a line of HTTP. */
 export function isNotTls(error: unknown): boolean {
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
     const { code } = cause as { readonly code?: unknown };
-    if (typeof code === "string" && NOT_TLS.test(code)) return true;
+    if (typeof code === "string" && (NOT_TLS.test(code) || code === "UND_ERR_CONNECT_TIMEOUT")) return true;
   }
   return false;
 }
