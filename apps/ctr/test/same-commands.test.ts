@@ -11,7 +11,6 @@ const NO_GO = "a shim of containerd's is asked by its own program; `shim pprof` 
  * What containerd's ctr has and this one has not, and why: commands, and flags as `command --flag`. What comes to be there is taken out.
  */
 const MISSING: Readonly<Record<string, string>> = {
-  "images build-erofs-cache": "the erofs snapshotter makes its images when it unpacks",
   "shim pprof block": NO_GO,
   "shim pprof goroutines": NO_GO,
   "shim pprof heap": NO_GO,

@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import { constants } from "node:fs";
 import { open, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
@@ -11,7 +10,15 @@ import { type Logger, silentLogger } from "@berth/core/log";
 import type { Mount } from "@berth/core/mount";
 import { unimplemented, wrapError } from "@berth/errors";
 import { closeFd, pipe2 } from "@berth/linux/files";
-import { type Descriptor, type Digest, formatDigest, MediaType } from "@berth/oci";
+import {
+  type Descriptor,
+  EROFS_LAYER,
+  erofsUuid,
+  formatDigest,
+  isErofsLayer,
+  MediaType,
+  withErofsBlocks,
+} from "@berth/oci";
 
 import { erofsSnapshotDirectory, LAYER_FILE } from "./erofs-target.ts";
 import type { LayerEngine } from "./layer-engine.ts";
@@ -30,14 +37,9 @@ export interface ErofsApplierOptions {
   readonly log?: Logger;
 }
 
-const EROFS_LAYER = "application/vnd.erofs.layer.v1";
 const EROFS_LAYER_ZSTD = `${EROFS_LAYER}+zstd`;
-/** Images mount on machines with any size of pages. */
-const DEFAULT_BLOCK = ["-b4096"];
 const MKFS_MS = 60 * 60_000;
 const APPEND = constants.O_WRONLY | constants.O_APPEND;
-/** The namespace of URLs of RFC 9562. */
-const URL_NAMESPACE = Buffer.from("6ba7b8119dad11d180b400c04fd430c8", "hex");
 
 /**
  * This makes an applier that gives a snapshot of the EROFS snapshotter its layer as an image: a layer that is one, or one made of a
@@ -77,7 +79,7 @@ class ErofsApply {
     this.#layer = layer;
     this.#call = { signal };
     this.#syncFs = syncFs;
-    this.#native = layer.mediaType.startsWith(EROFS_LAYER);
+    this.#native = isErofsLayer(layer.mediaType);
     this.#chain = this.#native
       ? nativeChain(layer.mediaType)
       : planProcessors(layer.mediaType, options.engine.processors, payloads);
@@ -114,9 +116,9 @@ class ErofsApply {
   /** The archive goes to the program through a pipe, which a worker fills. */
   async #convert(blob: ContentReader, path: string, mode: "f" | "i"): Promise<LayerSummary> {
     const { engine, mkfs, mkfsOptions = [] } = this.#options;
-    const block = mkfsOptions.some((option) => option.startsWith("-b")) ? [] : DEFAULT_BLOCK;
-    const uuid = layerUuid(this.#layer.digest);
-    const args = [`--tar=${mode}`, "--aufs", "--quiet", "-Enoinline_data", ...block, ...mkfsOptions, "-U", uuid, path];
+    const options = withErofsBlocks(mkfsOptions);
+    const uuid = erofsUuid(this.#layer.digest);
+    const args = [`--tar=${mode}`, "--aufs", "--quiet", "-Enoinline_data", ...options, "-U", uuid, path];
     const processor = { id: "mkfs.erofs", accepts: [], returns: EROFS_LAYER, path: mkfs, args, env: [] };
     const step = { processor, mediaType: MediaType.ociLayer, payload: undefined };
     const [read, write] = pipe2();
@@ -135,12 +137,4 @@ function nativeChain(mediaType: string): ProcessorChain {
   if (mediaType === EROFS_LAYER) return { steps: [], compression: "none" };
   if (mediaType === EROFS_LAYER_ZSTD) return { steps: [], compression: "detect" };
   throw unimplemented(`no processor for media-type ${JSON.stringify(mediaType)}`);
-}
-
-/** The same layer gives the same image: a version 5 UUID of its digest. */
-export function layerUuid(digest: Digest): string {
-  const bytes = createHash("sha1").update(URL_NAMESPACE).update(`erofs:blobs/${digest}`).digest().subarray(0, 16);
-  bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x50;
-  bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80;
-  return bytes.toString("hex").replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
 }

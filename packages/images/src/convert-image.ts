@@ -4,9 +4,11 @@ import type { ContentStore } from "@berth/core/content";
 import { Turns } from "@berth/core/turns";
 import { invalidArgument, notFound } from "@berth/errors";
 import type { Descriptor, PlatformMatcher } from "@berth/oci";
-import { isConfigType, isIndexType, isManifestType } from "@berth/oci";
+import { isConfigType, isErofsLayer, isIndexType, isManifestType } from "@berth/oci";
 
 import { convertLayer } from "./convert-layer.ts";
+import { type ErofsConversion, type ErofsLayer, convertToErofs } from "./erofs/convert-to-erofs.ts";
+import { erofsConfig, erofsPlatform } from "./erofs/erofs-config.ts";
 import { descriptorJson } from "./go-json.ts";
 import { readIndex, readManifest } from "./image-children.ts";
 import type { ImageDocument } from "./image-document.ts";
@@ -22,6 +24,8 @@ export interface ConvertOptions extends CallOptions {
   readonly platform?: PlatformMatcher;
   /** How layers are to be compressed; as they are when absent. */
   readonly compression?: Compression;
+  /** Make EROFS images of layers, instead of another compression; the platform gets the feature `erofs`. */
+  readonly erofs?: ErofsConversion;
   /** Replace Docker's media types by those of OCI. */
   readonly oci?: boolean;
   /** So many layers are converted at once; 2. */
@@ -35,12 +39,12 @@ const ATTESTED = "vnd.docker.reference.digest";
 const DEFAULT_CONCURRENCY = 2;
 
 /**
- * This makes another image of one, with the same files: other media types, another compression, fewer platforms. What need not change keeps its digest, fields that are not known here included. The
+ * This makes another image of one, with the same files: other media types, another compression or format of layers, fewer platforms. What need not change keeps its digest, fields that are not known here included. The
  * same image gives the same conversion.
  *
  * @returns what the new image stands for: `target` itself where there was nothing to do
  * @throws not_found - a blob is missing, or nothing is for the platform
- * @throws failed_precondition - a layer is not the one that the configuration names; unimplemented - it cannot be read
+ * @throws failed_precondition - a layer is not the one that the configuration names, or there is no mkfs.erofs; unimplemented - it cannot be read
  * @throws invalid_argument - neither manifest nor index, or malformed
  * @see containerd core/images/converter/default.go, DefaultIndexConvertFunc
  */
@@ -56,7 +60,7 @@ class Conversion implements AsyncDisposable {
   readonly #over = new AbortController();
   readonly #turns: Turns;
   /** Platforms share layers: each is converted once. */
-  readonly #layers = new Map<string, Promise<Descriptor>>();
+  readonly #layers = new Map<string, Promise<ErofsLayer>>();
 
   constructor(options: ConvertOptions) {
     const { signal } = options;
@@ -115,7 +119,12 @@ class Conversion implements AsyncDisposable {
     const converted = await Promise.all(
       layers.map((layer, index) => this.#layer(layer, diffIds[index] ?? layer.digest)),
     );
-    return this.#retyped(target, config, converted);
+    const newLayers = converted.map(({ layer }) => layer);
+    if (newLayers.every(({ mediaType }) => !isErofsLayer(mediaType))) return this.#retyped(target, config, newLayers);
+    const newDiffIds = converted.map(({ diffId }) => diffId);
+    const newConfig = await erofsConfig(content, config, newDiffIds, this.#options);
+    const made = await this.#retyped(target, newConfig, newLayers);
+    return { ...made, platform: erofsPlatform(target.platform ?? own) };
   }
 
   async #retyped(target: Descriptor, config: Descriptor, layers: readonly Descriptor[]): Promise<Descriptor> {
@@ -126,15 +135,18 @@ class Conversion implements AsyncDisposable {
     return this.#rewrite(target, document, fields, [newConfig, ...layers]);
   }
 
-  #layer(layer: Descriptor, diffId: Descriptor["digest"]): Promise<Descriptor> {
-    const { onLayer, signal, content, compression, oci } = this.#options;
+  #layer(layer: Descriptor, diffId: Descriptor["digest"]): Promise<ErofsLayer> {
+    const { onLayer, signal, content, compression, erofs, oci } = this.#options;
     const key = `${layer.mediaType} ${layer.digest} ${diffId}`;
     const known = this.#layers.get(key);
     if (known !== undefined) return known;
     const converting = this.#turns.run(async () => {
       signal?.throwIfAborted();
-      const converted = await convertLayer(layer, diffId, { content, compression, oci, signal });
-      if (converted.digest !== layer.digest) onLayer?.(layer, converted);
+      const converted =
+        erofs === undefined
+          ? { layer: await convertLayer(layer, diffId, { content, compression, oci, signal }), diffId }
+          : await convertToErofs(content, layer, diffId, { ...erofs, signal });
+      if (converted.layer.digest !== layer.digest) onLayer?.(layer, converted.layer);
       return converted;
     });
     this.#layers.set(key, converting);

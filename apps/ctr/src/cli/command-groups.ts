@@ -49,13 +49,18 @@ export const images: Group = {
   summary: "Manage images",
   commands: [
     {
+      name: "build-erofs-cache",
+      summary: "Make EROFS images of layers, for the caches of the erofs snapshotter",
+      load: async () => (await import("../commands/images-build-erofs-cache.ts")).buildErofsCache,
+    },
+    {
       name: "check",
       summary: "Check that images are complete and unpacked",
       load: async () => (await import("../commands/images-check.ts")).check,
     },
     {
       name: "convert",
-      summary: "Make another image of one: recompressed, renamed types, fewer platforms",
+      summary: "Make another image of one: layers recompressed or EROFS images, renamed types, fewer platforms",
       load: async () => (await import("../commands/images-convert.ts")).convert,
     },
     {

@@ -1,0 +1,18 @@
+import { expect, it } from "vitest";
+
+import { formatDigest } from "./digest.ts";
+import { erofsUuid, isErofsLayer, withErofsBlocks } from "./erofs-layer.ts";
+
+it("erofsUuid names an image by a UUID of version 5 of its layer", () => {
+  expect(erofsUuid(formatDigest("sha256", "0".repeat(64)))).toBe("c10bde68-dd4e-5792-ba63-78c7b75c15bf");
+});
+
+it("isErofsLayer knows compressed ones too, and no archives", () => {
+  const types = ["", "+zstd"].map((suffix) => `application/vnd.erofs.layer.v1${suffix}`);
+  expect([...types, "application/vnd.oci.image.layer.v1.tar"].map(isErofsLayer)).toEqual([true, true, false]);
+});
+
+it("withErofsBlocks leaves a size that is given", () => {
+  expect(withErofsBlocks(["-zlz4"])).toEqual(["-b4096", "-zlz4"]);
+  expect(withErofsBlocks(["-zlz4", "-b512"])).toEqual(["-zlz4", "-b512"]);
+});
