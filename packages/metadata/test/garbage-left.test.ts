@@ -29,4 +29,28 @@ describe("a blob that cannot be removed from the store", () => {
     await storage.metadata.collect();
     expect(await Array.fromAsync(content.list())).toEqual([]);
   });
+
+  it("is looked for among all blobs until one collection has removed all garbage, and never again", async () => {
+    await using directory = await temporaryDirectory("metadata");
+    const content = await createLocalContentStore({ root: `${directory.path}/blobs` });
+    let lists = 0;
+    const counting = new Proxy(failingStore(content, 1), {
+      get(target, name) {
+        if (name === "list") lists++;
+        return Reflect.get(target, name) as unknown;
+      },
+    });
+    await putText(content, "of an earlier process").catch(() => {}); // this store keeps no labels
+    const startedAt = Date.now() + 1000;
+    await using storage = await openStorage({ content: counting, startedAt });
+    const collectOne = async (text: string): Promise<readonly [lists: number, blobs: number]> => {
+      await putText(storage.stores.content, text);
+      lists = 0;
+      await storage.metadata.collect();
+      return [lists, (await Array.fromAsync(content.list())).length];
+    };
+    expect(await collectOne("a")).toEqual([1, 1]);
+    expect(await collectOne("b")).toEqual([1, 0]);
+    expect(await collectOne("c")).toEqual([0, 0]);
+  });
 });

@@ -1,4 +1,5 @@
 import type { Logger } from "@berth/core/log";
+import { Turns } from "@berth/core/turns";
 import { isNotFound, wrapError } from "@berth/errors";
 import type { Digest } from "@berth/oci";
 
@@ -40,13 +41,13 @@ export async function cleanContent(
   const removeBlob = async (digest: Digest): Promise<void> => {
     if (await remove(() => backend.remove(digest), { digest })) backend.forsaken.delete(digest);
   };
+  const turns = new Turns(AT_ONCE);
   const running: Promise<void>[] = [];
-  for await (const { digest, createdAt } of backend.store.list({ signal })) {
-    if (isKnown(index, digest) || backend.isPinned(digest)) continue;
-    if (!backend.forsaken.has(digest) && createdAt >= policy.startedAt) continue;
+  for await (const digest of candidates(backend, policy, signal)) {
+    const turn = await turns.acquire();
     // No await since the look at records and pins: whoever wants the blob from here on waits for its removal.
-    running.push(removeBlob(digest));
-    if (running.length >= AT_ONCE) await Promise.all(running.splice(0));
+    if (isKnown(index, digest) || backend.isPinned(digest)) turn[Symbol.dispose]();
+    else running.push(removeBlob(digest).finally(() => turn[Symbol.dispose]()));
   }
   await Promise.all(running);
   for (const digest of backend.forsaken) if (isKnown(index, digest)) backend.forsaken.delete(digest);
@@ -57,7 +58,23 @@ export async function cleanContent(
     await remove(() => backend.store.abort(ref), { ref });
   }
   if (failures.length > 0) throw wrapError(failures[0], `${failures.length} pieces of garbage are left`);
+  backend.isLookedThrough = true;
   return removed;
+}
+
+/** The blobs that may be garbage: of an earlier process whatever is there, of this one what it has given up. */
+async function* candidates(
+  backend: BackendContent,
+  policy: OrphanPolicy,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Digest, void, undefined> {
+  if (backend.isLookedThrough) {
+    yield* backend.forsaken;
+    return;
+  }
+  for await (const { digest, createdAt } of backend.store.list({ signal })) {
+    if (backend.forsaken.has(digest) || createdAt < policy.startedAt) yield digest;
+  }
 }
 
 function isKnown(index: RecordIndex, digest: Digest): boolean {

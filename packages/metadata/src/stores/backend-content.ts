@@ -15,6 +15,8 @@ export class BackendContent {
   readonly ingestsInFlight = new Set<string>();
   /** Blobs that lost a record in this process, or never got theirs: the collector may take them if nobody names them. */
   readonly forsaken = new Set<Digest>();
+  /** Whether the collector has removed what earlier processes left; from then on {@link forsaken} has all garbage that there is. */
+  isLookedThrough = false;
   readonly #pins = new Map<Digest, number>();
   readonly #removals = new Map<Digest, Promise<void>>();
   readonly #refs = new RefLocks();
