@@ -27,6 +27,8 @@ export interface FetchImageOptions extends Omit<DownloadOptions, "labels" | "onR
   readonly labels?: Labels;
   /** Leave layers out of the labels that keep blobs: they are collected once nobody holds them. */
   readonly discardLayers?: boolean;
+  /** Told what of it a document has fetched, before that is. */
+  readonly onChildren?: (parent: Descriptor, children: readonly Descriptor[]) => void;
   /** Told when manifests and configurations are there, with the layers still to come. */
   readonly onLayers?: (layers: readonly Descriptor[]) => void;
   /** A layer for which this resolves to `false` is not needed, as its snapshot is there. */
@@ -72,6 +74,7 @@ async function fetchDocument(
   const { discardLayers = false, signal } = options;
   await labelChildren(options.content, descriptor, all, { withoutLayers: discardLayers, signal });
   const wanted = isIndexType(descriptor.mediaType) ? await choose(descriptor, options) : all;
+  options.onChildren?.(descriptor, options.allMetadata === true ? all : wanted);
   for (const child of wanted) await fetchDocument(child, options, layers, depth + 1);
   if (options.allMetadata !== true || !isIndexType(descriptor.mediaType)) return;
   const everything = { ...options, platform: allPlatforms, everyPlatform: true, manifestLimit: 0 };

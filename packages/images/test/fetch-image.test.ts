@@ -69,6 +69,21 @@ describe("fetchImage", () => {
     expect(store.blobs.size).toBe(image.blobs.size - 1);
   });
 
+  it("tells what a document describes before any of that", async () => {
+    const told: string[] = [];
+    await fetchImage(
+      image.manifest,
+      options({
+        onChildren: (parent, children) => told.push(parent.digest, ...ids(children)),
+        onStored: ({ digest }) => told.push(digest),
+      }),
+    );
+    const { manifest, config, layers } = image;
+    expect(told.slice(0, 1)).toEqual([manifest.digest]);
+    expect(told.slice(1, 6)).toEqual([manifest.digest, ...ids([config, ...layers])]);
+    expect(told.slice(6).toSorted()).toEqual(ids([config, ...layers]));
+  });
+
   it("goes on where an earlier download was broken off", async () => {
     const { fetch } = options();
     const broken = options({

@@ -8,7 +8,7 @@ import type { Descriptor } from "@berth/oci";
 import { isLayerType } from "@berth/oci";
 import type { PartMemory } from "@berth/remotes/part-memory";
 
-import { blobStep, wholeBlob } from "./blob-step.ts";
+import { BlobTree, wholeBlob } from "./blob-step.ts";
 import type { Followers } from "./followers.ts";
 import { IncomingBlobs } from "./incoming-blobs.ts";
 import { matchPlatforms } from "./match-platforms.ts";
@@ -88,7 +88,7 @@ async function fetchAndUnpack(
 ): Promise<void> {
   const { content } = leased.stores;
   const { onProgress, signal } = options;
-  const stepOf = (blob: Descriptor) => blobStep(blob, target, from.reference);
+  const tree = new BlobTree(target, from.reference);
   const incoming = new IncomingBlobs(content);
   const unpacks = unpackOptions(leased, to, settings, {
     ...options,
@@ -114,8 +114,9 @@ async function fetchAndUnpack(
         using _lock = await downloads.acquire(`blob://${descriptor.digest}`, cancel);
         return await download();
       },
+      onChildren: tree.add,
       onLayers: (layers) => {
-        for (const layer of layers) onProgress?.({ ...stepOf(layer), event: "waiting" });
+        for (const layer of layers) onProgress?.({ ...tree.stepOf(layer), event: "waiting" });
         // What it takes to know the layers is stored by now.
         const plan = { entries: [target], documents: content };
         for (const unpacking of unpacks) early.push(undo.use(new EarlyUnpack(plan, unpacking)));
@@ -123,7 +124,7 @@ async function fetchAndUnpack(
       needsLayer: async (layer) => {
         if (unpacks.length === 0 || unpacks.some(({ remoteName }) => remoteName === undefined)) return true;
         for (const each of early) if (!(await each.isThere(layer.digest))) return true;
-        onProgress?.({ ...stepOf(layer), event: "already exists", ...wholeBlob(layer) });
+        onProgress?.({ ...tree.stepOf(layer), event: "already exists", ...wholeBlob(layer) });
         return false;
       },
       onWriter: (descriptor, { localPath }, offset) => {
@@ -135,14 +136,14 @@ async function fetchAndUnpack(
       },
       onProgress: (descriptor, progress) => {
         incoming.reached(descriptor, progress);
-        onProgress?.({ ...stepOf(descriptor), event: "downloading", progress, total: descriptor.size });
+        onProgress?.({ ...tree.stepOf(descriptor), event: "downloading", progress, total: descriptor.size });
       },
       onStored: (descriptor, state) => {
         incoming.complete(descriptor.digest);
         followed.ended(descriptor.digest);
         for (const each of early) each.stored(descriptor.digest);
         const event = state === "exists" ? "already exists" : "complete";
-        onProgress?.({ ...stepOf(descriptor), event, ...wholeBlob(descriptor) });
+        onProgress?.({ ...tree.stepOf(descriptor), event, ...wholeBlob(descriptor) });
       },
     });
   } catch (error) {

@@ -2,7 +2,7 @@ import type { RegistryImage, StoredImages, TransferOptions } from "@berth/core/t
 import { pushImage as pushContents } from "@berth/images";
 import { parseReference } from "@berth/oci";
 
-import { blobStep, wholeBlob } from "./blob-step.ts";
+import { BlobTree, wholeBlob } from "./blob-step.ts";
 import { matchPlatforms } from "./match-platforms.ts";
 import { findOne } from "./name-images.ts";
 import type { LocalTransferOptions } from "./transfer-options.ts";
@@ -26,7 +26,8 @@ export async function pushImage(
   await using registry = await openRegistry(to.access, settings);
   onProgress?.({ event: "pushing content", name, descriptor: target });
   // It comes last; what it describes has its place below it.
-  onProgress?.({ ...blobStep(target, target, name), event: "waiting", total: target.size });
+  const tree = new BlobTree(target, name);
+  onProgress?.({ ...tree.stepOf(target), event: "waiting", total: target.size });
   await pushContents(target, {
     content,
     signal,
@@ -34,7 +35,7 @@ export async function pushImage(
     ...(from.platforms.length > 0 && { platform: matchPlatforms(from.platforms) }),
     push: async (descriptor, sending) => {
       const isTarget = descriptor.digest === target.digest;
-      const step = blobStep(descriptor, target, name);
+      const step = tree.stepOf(descriptor);
       let progress = 0;
       const sent = await registry.push(reference, descriptor, content, {
         ...sending,
