@@ -21,10 +21,10 @@ const [architecture, triplet, loader] =
 const directory = join(cache, "debian", SUITE);
 
 /** Where the packages are unpacked. containerd, its `ctr` and its shim in `usr/bin` run as they are. */
-export const newerRoot = join(directory, "root");
+const newerRoot = join(directory, "root");
 
 /** Programs that start with the libraries of the suite: runc, criu, mkfs.erofs, fsck.erofs, dump.erofs. */
-export const newerPrograms = join(directory, "bin");
+const newerPrograms = join(directory, "bin");
 
 /** Unpacks the newer programs, once. */
 export async function ensureNewerPackages() {
