@@ -5,11 +5,12 @@ import { noLabels, toProtoLabels } from "@berth/core/labels";
 import { toProtoMount } from "@berth/core/mount";
 import type { Mount } from "@berth/core/mount";
 import { toProtoTimestamp } from "@berth/core/timestamp";
+import { toProtoDescriptor } from "@berth/core/proto-descriptor";
 import type { Descriptor } from "@berth/oci";
 import { createClient } from "@berth/rpc/client";
 
 import { callOptions } from "./call-options.ts";
-import { fromProtoDescriptor, toProtoAny, toProtoDescriptor } from "./wire-values.ts";
+import { fromProtoDescriptor, toProtoAny } from "./wire-values.ts";
 
 /** This makes an applier and comparer of what answers over `transport`. */
 export function createDiffClient(transport: Transport): Applier & Comparer {

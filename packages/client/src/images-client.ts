@@ -6,11 +6,12 @@ import type { ListOptions } from "@berth/core/content";
 import type { DeleteOptions, Image, ImageSpec, ImageStore, ImageWriteOptions } from "@berth/core/images";
 import { fromProtoLabels, toProtoLabels } from "@berth/core/labels";
 import { fromProtoTimestamp, toProtoTimestamp } from "@berth/core/timestamp";
+import { toProtoDescriptor } from "@berth/core/proto-descriptor";
 import type { Descriptor } from "@berth/oci";
 import { createClient } from "@berth/rpc/client";
 
 import { callOptions } from "./call-options.ts";
-import { fromProtoDescriptor, present, toProtoDescriptor, toProtoMask } from "./wire-values.ts";
+import { fromProtoDescriptor, present, toProtoMask } from "./wire-values.ts";
 
 /** This makes an image store of the one that answers over `transport`. */
 export function createImagesClient(transport: Transport): ImageStore {

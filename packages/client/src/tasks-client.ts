@@ -16,12 +16,13 @@ import type {
   ProcessStatus,
 } from "@berth/core/runtime";
 import { fromProtoTimestamp, fromProtoTimestampNs } from "@berth/core/timestamp";
+import { toProtoDescriptor } from "@berth/core/proto-descriptor";
 import { notFound } from "@berth/errors";
 import type { Descriptor } from "@berth/oci";
 import { createClient } from "@berth/rpc/client";
 
 import { callOptions } from "./call-options.ts";
-import { fromProtoAny, fromProtoDescriptor, present, toProtoAny, toProtoDescriptor } from "./wire-values.ts";
+import { fromProtoAny, fromProtoDescriptor, present, toProtoAny } from "./wire-values.ts";
 
 /** What is needed to make a task; its spec and runtime stand in the container's record. */
 export interface CreateTaskOptions extends CallOptions {

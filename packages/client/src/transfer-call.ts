@@ -2,8 +2,8 @@ import { Transfer } from "@berth/api/containerd/services/transfer/v1/transfer";
 import type { Progress } from "@berth/api/containerd/types/transfer/progress";
 import { ProgressSchema } from "@berth/api/containerd/types/transfer/progress";
 import type { AnyValue, CallOptions } from "@berth/core/any";
+import { unpackMessage } from "@berth/core/messages";
 import type { Descriptor } from "@berth/oci";
-import { fromBinary } from "@bufbuild/protobuf";
 import { createClient } from "@connectrpc/connect";
 
 import type { Client } from "./client.ts";
@@ -45,7 +45,7 @@ export async function callTransfer(
 }
 
 async function watch({ messages }: OpenStream, onProgress: (step: TransferStep) => void): Promise<void> {
-  for await (const { value } of messages) onProgress(stepOf(fromBinary(ProgressSchema, value)));
+  for await (const message of messages) onProgress(stepOf(unpackMessage(ProgressSchema, message)));
 }
 
 function stepOf({ event, name, parents, progress, total, desc }: Progress): TransferStep {

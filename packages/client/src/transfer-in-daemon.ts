@@ -4,6 +4,7 @@ import type { CallOptions } from "@berth/core/any";
 import type { Labels } from "@berth/core/labels";
 import { noLabels, toProtoLabels } from "@berth/core/labels";
 import { packMessage } from "@berth/core/messages";
+import { toProtoPlatform } from "@berth/core/proto-descriptor";
 import type { Platform } from "@berth/oci";
 
 import { receiveBytes, sendBytes } from "./byte-streams.ts";
@@ -206,8 +207,4 @@ function storeOf({ platforms, labels = noLabels, unpacks = [] }: StoreOptions) {
     platforms: platforms.map(toProtoPlatform),
     unpacks: unpacks.map(({ platform, snapshotter }) => ({ platform: toProtoPlatform(platform), snapshotter })),
   };
-}
-
-function toProtoPlatform({ os, architecture, variant = "", osVersion = "", osFeatures = [] }: Platform) {
-  return { os, architecture, variant, osVersion, osFeatures: [...osFeatures] };
 }

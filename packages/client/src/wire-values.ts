@@ -1,6 +1,4 @@
 import type { Any, FieldMask } from "@bufbuild/protobuf/wkt";
-import type { MessageInitShape } from "@bufbuild/protobuf";
-import type { DescriptorSchema } from "@berth/api/containerd/types/descriptor";
 import type { Descriptor as WireDescriptor } from "@berth/api/containerd/types/descriptor";
 import type { AnyValue } from "@berth/core/any";
 import { dataLoss, outOfRange } from "@berth/errors";
@@ -34,12 +32,6 @@ export function fromProtoDescriptor(descriptor: WireDescriptor | undefined): Des
     size: fromProtoInt(size),
     ...(Object.keys(annotations).length === 0 ? {} : { annotations }),
   };
-}
-
-/** This makes the wire form of a descriptor; platform, urls and data do not travel. */
-export function toProtoDescriptor(descriptor: Descriptor): MessageInitShape<typeof DescriptorSchema> {
-  const { mediaType, digest, size, annotations } = descriptor;
-  return { mediaType, digest, size: BigInt(size), ...(annotations === undefined ? {} : { annotations }) };
 }
 
 /** This makes the field `update_mask` of an update, absent where no paths are given. */

@@ -6,6 +6,7 @@ import type { NamespaceOptions } from "@berth/core/metadata";
 import { fromProtoMount, type Mount } from "@berth/core/mount";
 import type { Namespace } from "@berth/core/namespaces";
 import { fromProtoTimestamp } from "@berth/core/timestamp";
+import { toProtoDescriptor } from "@berth/core/proto-descriptor";
 import { invalidArgument, isUnimplemented, unimplemented } from "@berth/errors";
 import { type Descriptor, parseDigest } from "@berth/oci";
 import { leaseOf, namespaceOf } from "@berth/rpc";
@@ -88,9 +89,4 @@ function fromProtoDescriptor(descriptor: ProtoDescriptor | undefined): Descripto
   const { mediaType, digest, size, annotations } = descriptor;
   if (size < 0n || size > BigInt(Number.MAX_SAFE_INTEGER)) throw invalidArgument(`invalid size ${size} of ${digest}`);
   return { mediaType, digest: parseDigest(digest), size: Number(size), annotations };
-}
-
-function toProtoDescriptor(descriptor: Descriptor) {
-  const { mediaType, digest, size, annotations } = descriptor;
-  return { mediaType, digest, size: BigInt(size), annotations: annotations ?? {} };
 }

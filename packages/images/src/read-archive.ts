@@ -4,7 +4,8 @@ import type { TarBudgets, TarEntry } from "@berth/archive";
 import { decompress, readTar } from "@berth/archive";
 import type { CallOptions } from "@berth/core/any";
 import type { ContentStore, ContentWriter } from "@berth/core/content";
-import { invalidArgument, resourceExhausted } from "@berth/errors";
+import { readBytes } from "@berth/core/read-bytes";
+import { invalidArgument } from "@berth/errors";
 import type { Descriptor, Digest } from "@berth/oci";
 import { isDigest, MediaType } from "@berth/oci";
 
@@ -91,7 +92,8 @@ class ArchiveReading {
     if (header.type === "symlink") this.#links.set(name, memberName(posix.join(posix.dirname(name), header.linkPath)));
     else if (header.type === "link") this.#links.set(name, memberName(header.linkPath));
     else if (header.type !== "file") return;
-    else if (name === LAYOUT || name === DOCKER_MANIFEST) this.#addDocument(name, await collect(content, name));
+    else if (name === LAYOUT || name === DOCKER_MANIFEST)
+      this.#addDocument(name, await readBytes(content, MAX_JSON_BYTES, `${name} of the archive`));
     else {
       const isRepeated = this.#files.has(name);
       const file = await this.#ingest(name, header.size, content);
@@ -165,15 +167,4 @@ function digestOfPath(name: string): Digest | undefined {
   if (match === null) return undefined;
   const digest = `${match[1]}:${match[2]}`;
   return isDigest(digest) ? digest : undefined;
-}
-
-async function collect(content: AsyncIterable<Uint8Array>, name: string): Promise<Uint8Array> {
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of content) {
-    size += chunk.length;
-    if (size > MAX_JSON_BYTES) throw resourceExhausted(`${name} of the archive has more than ${MAX_JSON_BYTES} bytes`);
-    chunks.push(new Uint8Array(chunk));
-  }
-  return Buffer.concat(chunks);
 }

@@ -2,14 +2,13 @@ import { readlink } from "node:fs/promises";
 
 import type { Introspection, Plugin } from "@berth/api/containerd/services/introspection/v1/introspection";
 import { PluginSchema, ServerResponseSchema } from "@berth/api/containerd/services/introspection/v1/introspection";
-import type { Platform as ProtoPlatform } from "@berth/api/containerd/types/platform";
 import { PlatformSchema } from "@berth/api/containerd/types/platform";
 import { StatusSchema } from "@berth/api/google/rpc/status";
 import type { DeprecationLog, PluginRecord } from "@berth/core/introspection";
 import { toProtoLabels } from "@berth/core/labels";
+import { toProtoPlatform } from "@berth/core/proto-descriptor";
 import { codeOf, failedPrecondition, messageOf, notFound, unimplemented } from "@berth/errors";
 import { adapt, parseFilters } from "@berth/filters";
-import type { Platform } from "@berth/oci";
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { ServiceImpl } from "@connectrpc/connect";
@@ -59,20 +58,10 @@ export function createIntrospectionService(sources: IntrospectionSources): Servi
 function toProtoPlugin(record: PluginRecord): Plugin {
   const { type, id, requires, platforms, exports, capabilities, error } = record;
   const plugin = create(PluginSchema, { type, id, requires: [...requires], capabilities: [...capabilities] });
-  plugin.platforms = platforms.map(toProtoPlatform);
+  plugin.platforms = platforms.map((platform) => create(PlatformSchema, toProtoPlatform(platform)));
   plugin.exports = toProtoLabels(exports);
   if (error !== undefined) plugin.initErr = create(StatusSchema, { code: codeOf(error), message: messageOf(error) });
   return plugin;
-}
-
-function toProtoPlatform(platform: Platform): ProtoPlatform {
-  return create(PlatformSchema, {
-    os: platform.os,
-    architecture: platform.architecture,
-    variant: platform.variant ?? "",
-    osVersion: platform.osVersion ?? "",
-    osFeatures: [...(platform.osFeatures ?? [])],
-  });
 }
 
 /** The inode of this process's pid namespace: two daemons with the same number see the same pids. */

@@ -1,11 +1,11 @@
 import type { CallOptions } from "@berth/core/any";
+import { readBytes } from "@berth/core/read-bytes";
 import { isNotFound } from "@berth/errors";
 import type { Descriptor, Digest } from "@berth/oci";
 import { digestAlgorithm, digestHex, MediaType, parseDescriptor } from "@berth/oci";
 
 import { askHosts } from "./ask-hosts.ts";
 import type { FetchSource } from "./fetch.ts";
-import { readBytes } from "./http/read-bytes.ts";
 import { registryError } from "./registry-error.ts";
 import { MAX_MANIFEST_BYTES } from "./resolve.ts";
 import { repositoryScope } from "./scopes.ts";

@@ -1,3 +1,4 @@
+import { readBytes } from "@berth/core/read-bytes";
 import type { ConnectError } from "@berth/errors";
 import {
   failedPrecondition,
@@ -12,7 +13,6 @@ import {
 
 import type { HttpResponse } from "./http/exchange.ts";
 import { printable } from "./http/exchange.ts";
-import { readBytes } from "./http/read-bytes.ts";
 
 const MAX_ERROR_BODY_BYTES = 64 * 1024;
 const MAX_TEXT = 500;

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 
 import type { CallOptions } from "@berth/core/any";
+import { readBytes } from "@berth/core/read-bytes";
 import { failedPrecondition, isNotFound, unimplemented } from "@berth/errors";
 import type { Descriptor, Digest } from "@berth/oci";
 import { digestAlgorithm, formatDigest, isDigest, MediaType } from "@berth/oci";
@@ -8,7 +9,6 @@ import { digestAlgorithm, formatDigest, isDigest, MediaType } from "@berth/oci";
 import { askHosts } from "./ask-hosts.ts";
 import type { RegistryHost } from "./hosts/registry-host.ts";
 import type { HttpResponse } from "./http/exchange.ts";
-import { readBytes } from "./http/read-bytes.ts";
 import { registryError } from "./registry-error.ts";
 import type { RegistryRequests } from "./registry-requests.ts";
 import { repositoryScope } from "./scopes.ts";

@@ -1,4 +1,5 @@
 import { ProgressSchema } from "@berth/api/containerd/types/transfer/progress";
+import { toProtoDescriptor } from "@berth/core/proto-descriptor";
 import { raceSignal } from "@berth/core/race-signal";
 import type { Stream } from "@berth/core/streaming";
 import type { TransferProgress } from "@berth/core/transfer";
@@ -84,13 +85,6 @@ function toMessage({ event, name, parents = [], progress = 0, total = 0, descrip
     parents: [...parents],
     progress: BigInt(progress),
     total: BigInt(total),
-    ...(descriptor && {
-      desc: {
-        mediaType: descriptor.mediaType,
-        digest: descriptor.digest,
-        size: BigInt(descriptor.size),
-        annotations: { ...descriptor.annotations },
-      },
-    }),
+    ...(descriptor && { desc: toProtoDescriptor(descriptor) }),
   });
 }

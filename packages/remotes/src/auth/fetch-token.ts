@@ -1,10 +1,10 @@
+import { readBytes } from "@berth/core/read-bytes";
 import { failedPrecondition, internal, unauthenticated } from "@berth/errors";
 import { z } from "zod";
 
 import type { Credentials } from "../hosts/registry-host.ts";
 import type { HttpResponse, PoolOf } from "../http/exchange.ts";
 import { exchange, printable } from "../http/exchange.ts";
-import { readBytes } from "../http/read-bytes.ts";
 
 const CLIENT_ID = "containerd-client";
 const MAX_TOKEN_ANSWER_BYTES = 1024 * 1024;
