@@ -88,7 +88,10 @@ async function pull(order: Order): Promise<void> {
   const { reference, resolver } = unpackMessage(OCIRegistrySchema, order.source);
   const to = fromProtoImages(unpackMessage(ImageStoreSchema, order.destination));
   await using http = httpLogOf(resolver, order);
-  const from = { reference, access: { ...fromProtoResolver(resolver, reference, order), ...(http && { onHttp: http.onHttp }) } };
+  const from = {
+    reference,
+    access: { ...fromProtoResolver(resolver, reference, order), ...(http && { onHttp: http.onHttp }) },
+  };
   await order.transfers.pull(order.namespace, from, to, order.options);
 }
 
@@ -96,7 +99,10 @@ async function push(order: Order): Promise<void> {
   const { reference, resolver } = unpackMessage(OCIRegistrySchema, order.destination);
   const from = fromProtoImages(unpackMessage(ImageStoreSchema, order.source));
   await using http = httpLogOf(resolver, order);
-  const to = { reference, access: { ...fromProtoResolver(resolver, reference, order), ...(http && { onHttp: http.onHttp }) } };
+  const to = {
+    reference,
+    access: { ...fromProtoResolver(resolver, reference, order), ...(http && { onHttp: http.onHttp }) },
+  };
   await order.transfers.push(order.namespace, from, to, order.options);
 }
 
