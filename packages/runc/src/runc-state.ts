@@ -119,19 +119,19 @@ function readState({ root, id, initPid }: RuncContainer): RuncState | undefined 
   const known =
     field(state, "id") === id &&
     field(state, "init_process_pid") === initPid &&
-    field(state, "rootless") === false &&
-    typeof field(config, "Hooks") === "object" &&
+    isUnset(field(state, "rootless")) &&
+    ["object", "undefined"].includes(typeof field(config, "Hooks")) &&
+    Array.isArray(field(config, "namespaces")) &&
     cgroups.every((path) => typeof path === "string" && isOwnCgroup(path));
   if (!known) return undefined;
   const hooks = objectOf(field(config, "Hooks"));
-  const isManaged = field(field(config, "cgroups"), "Systemd") !== false || field(state, "intel_rdt_path") !== "";
   return {
     directory,
     // just checked: they are texts
     cgroups: [...new Set(cgroups as readonly string[])],
     plainStart: !hooks["poststart"],
     startedAt: field(state, "init_process_start"),
-    plainEnd: !hooks["poststop"] && !isManaged && hasPrivatePids(config),
+    plainEnd: !hooks["poststop"] && hasPlainCgroups(config) && !hasRdt(state) && hasPrivatePids(config),
   };
 }
 
@@ -143,11 +143,29 @@ function isOwnCgroup(path: string): boolean {
   return parts.length > (cgroupMode() === "unified" ? 0 : 1) && parts.every((part) => part !== "..");
 }
 
+/** Managed by runc itself. From 1.3 on it leaves out what is not set. */
+function hasPlainCgroups(config: unknown): boolean {
+  const cgroups = field(config, "cgroups");
+  const systemd = field(cgroups, "Systemd");
+  const path = field(cgroups, "path");
+  return systemd === false || (systemd === undefined && typeof path === "string" && path !== "");
+}
+
+/** Groups for cache and memory bandwidth, which 1.4 has two of. */
+function hasRdt(state: unknown): boolean {
+  const paths = ["intel_rdt_path", "intel_rdt_mon_path"].map((name) => field(state, name));
+  return !paths.every(isUnset) || !isUnset(field(field(state, "config"), "intel_rdt"));
+}
+
+function isUnset(value: unknown): boolean {
+  return value === undefined || value === null || value === false || value === "";
+}
+
 function hasPrivatePids(config: unknown): boolean {
   const namespaces = field(config, "namespaces");
   return (
     Array.isArray(namespaces) &&
-    namespaces.some((namespace) => field(namespace, "type") === "NEWPID" && field(namespace, "path") === "")
+    namespaces.some((namespace) => field(namespace, "type") === "NEWPID" && isUnset(field(namespace, "path")))
   );
 }
 

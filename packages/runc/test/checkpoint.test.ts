@@ -2,7 +2,7 @@ import { mkdirSync, readdirSync, readFileSync, truncateSync, writeFileSync } fro
 import { join } from "node:path";
 
 import { create, toBinary } from "@bufbuild/protobuf";
-import { CheckpointOptionsSchema, OptionsSchema } from "@berth/api/containerd/runc/v1/options";
+import { CheckpointOptionsSchema } from "@berth/api/containerd/runc/v1/options";
 import { CheckpointTaskRequestSchema } from "@berth/api/containerd/task/v3/task";
 import { Status } from "@berth/api/containerd/v1/types/task";
 import { Code, codeOf, messageOf } from "@berth/errors";
@@ -10,7 +10,7 @@ import { mountAll, unmountRecursive } from "@berth/linux/mount";
 import { criuPrograms, debianTool, newerTool } from "@berth/testing";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
-import { type BundleOptions, context, TasksFixture } from "./container-fixture.ts";
+import { type BundleOptions, context, runcOptions, TasksFixture } from "./container-fixture.ts";
 
 const COUNT = ["sh", "-c", "i=0; while :; do i=$((i+1)); echo $i; sleep 0.1; done"];
 
@@ -25,8 +25,7 @@ describe.each([
   let withCriu: string;
   let made = 0;
   const before = process.env["PATH"];
-  const value = toBinary(OptionsSchema, create(OptionsSchema, { binaryName }));
-  const options = { typeUrl: OptionsSchema.typeName, value };
+  const options = runcOptions({ binaryName });
 
   beforeAll(async () => {
     fixture = await TasksFixture.open();

@@ -109,8 +109,7 @@ export class TasksFixture implements AsyncDisposable {
   runtime(name: string, after: string, before = ""): MessageInitShape<typeof AnySchema> {
     const binaryName = join(this.directory, name);
     writeFileSync(binaryName, `#!/bin/sh\n${before}\n${debianTool("runc")} ${after}\n`, { mode: 0o755 });
-    const value = toBinary(OptionsSchema, create(OptionsSchema, { binaryName }));
-    return { typeUrl: OptionsSchema.typeName, value };
+    return runcOptions({ binaryName });
   }
 
   bundle(id: string, options: BundleOptions): string {
@@ -199,6 +198,11 @@ export class TasksFixture implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#stack.disposeAsync();
   }
+}
+
+/** Options of a container, as a client sends them. */
+export function runcOptions(fields: MessageInitShape<typeof OptionsSchema>): MessageInitShape<typeof AnySchema> {
+  return { typeUrl: OptionsSchema.typeName, value: toBinary(OptionsSchema, create(OptionsSchema, fields)) };
 }
 
 /** A context as a server would make it. */

@@ -2,14 +2,27 @@ import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 
 import { join } from "node:path";
 
 import { cgroupOf } from "@berth/linux/cgroups";
-import { runProgram } from "@berth/testing";
+import { debianTool, newerTool, runProgram } from "@berth/testing";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
 import { deletePlain } from "../src/runc-state.ts";
-import { TasksFixture } from "./container-fixture.ts";
+import { runcOptions, TasksFixture } from "./container-fixture.ts";
+
+/** runc 1.4 leaves out whatever is empty. */
+function withoutUnset(text: string): string {
+  const unset = new Set<unknown>([null, false, ""]);
+  const keep = (key: string, value: unknown): unknown => (key !== "" && unset.has(value) ? undefined : value);
+  const state = JSON.parse(text, keep);
+  if (Object.keys(state.config.Hooks ?? {}).length === 0) delete state.config.Hooks;
+  return JSON.stringify(state);
+}
 
 /** Whether a container was started and deleted by runc or without it is seen by what runc's log says of its commands. */
-describe("plain containers need no process of runc to start and to end", { timeout: 60_000 }, () => {
+describe.each([
+  ["1.1", debianTool("runc")],
+  ["1.3", newerTool("runc")],
+])("plain containers need no process of runc %s to start and to end", { timeout: 60_000 }, (_version, runc) => {
+  const options = runcOptions({ binaryName: runc });
   let fixture: TasksFixture;
   beforeAll(async () => {
     fixture = await TasksFixture.open();
@@ -17,10 +30,10 @@ describe("plain containers need no process of runc to start and to end", { timeo
   afterAll(() => fixture[Symbol.asyncDispose]());
   const stateOf = (id: string): string => join(fixture.directory, "runc", "test", id);
   const runcSays = async (id: string): Promise<unknown> =>
-    JSON.parse((await runProgram("runc", ["--root", join(fixture.directory, "runc", "test"), "state", id])).stdout);
+    JSON.parse((await runProgram(runc, ["--root", join(fixture.directory, "runc", "test"), "state", id])).stdout);
 
   it("runc itself sees them created, running and gone; their cgroups go, those that they made below too", async () => {
-    await fixture.create("p", { args: ["sleep", "1000"] });
+    await fixture.create("p", { args: ["sleep", "1000"] }, { options });
     expect(await runcSays("p")).toMatchObject({ status: "created" });
     const { pid = 0 } = await fixture.call("start", "p");
     expect(await runcSays("p")).toMatchObject({ status: "running", pid });
@@ -42,7 +55,7 @@ describe("plain containers need no process of runc to start and to end", { timeo
     const file = join(bundle, "config.json");
     const hook = join(bundle, "hook.sh");
     writeFileSync(hook, `#!/bin/sh\necho ran >> ${marker}\n`, { mode: 0o755 });
-    await fixture.create(id, { args: ["true"], hooks: { [kind]: [{ path: hook }] } });
+    await fixture.create(id, { args: ["true"], hooks: { [kind]: [{ path: hook }] } }, { options });
     expect(readFileSync(file, "utf8")).toContain(hook);
     await fixture.call("start", id);
     await fixture.call("wait", id);
@@ -52,7 +65,7 @@ describe("plain containers need no process of runc to start and to end", { timeo
   });
 
   it("a second start fails, and a start of what was killed meanwhile", async () => {
-    await fixture.create("dead", { args: ["sleep", "1000"] });
+    await fixture.create("dead", { args: ["sleep", "1000"] }, { options });
     const { pid } = await fixture.call("state", "dead");
     process.kill(pid ?? 0, "SIGKILL");
     await expect(fixture.call("start", "dead")).rejects.toThrow();
@@ -69,11 +82,27 @@ describe("plain containers need no process of runc to start and to end", { timeo
     ["with a whole hierarchy", (text: string) => text.replaceAll(/(cgroup\/[\w=]+)\/[^"]*"/g, '$1"'), false],
     ["with cgroups elsewhere", (text: string) => text.replaceAll("/sys/fs/cgroup/", "/tmp/x/"), false],
     ["with a way up", (text: string) => text.replaceAll("/berth-test", "/../../../tmp"), false],
-    ["of systemd", (text: string) => text.replace('"Systemd":false', '"Systemd":true'), false],
+    [
+      "of systemd",
+      (text: string) => text.replace('"cgroups":{', '"cgroups":{"Systemd":true,').replace('"Systemd":false,', ""),
+      false,
+    ],
+    [
+      "of cgroups that are not named",
+      (text: string) => text.replace('"Systemd":false,', "").replace(/"path":"[^"]*berth-test[^"]*",?/, ""),
+      false,
+    ],
     ["with RDT", (text: string) => text.replace('"intel_rdt_path":""', '"intel_rdt_path":"/x"'), false],
+    [
+      "with RDT as 1.4 has it",
+      (text: string) => text.replace('"intel_rdt_path":""', '"intel_rdt_mon_path":"/x"'),
+      false,
+    ],
+    ["of a rootless runc", (text: string) => text.replace('"rootless":false', '"rootless":true'), false],
+    ["without what is not set, as 1.4 writes it", withoutUnset, true],
     ["of a shared pid namespace", (text: string) => text.replaceAll("NEWPID", "NEWXXX"), false],
   ])("a state %s", async (_, change, isPlain) => {
-    await fixture.create("odd", { args: ["sleep", "1000"] });
+    await fixture.create("odd", { args: ["sleep", "1000"] }, { options });
     const { pid: initPid = 0 } = await fixture.call("state", "odd");
     await fixture.kill("odd");
     await fixture.call("wait", "odd");
