@@ -14,6 +14,7 @@ export function createTasks(context: ShimContext, runcRoot: string | undefined):
     get size() {
       return tasks.size;
     },
+    isCounted: (id) => tasks.isCounted(id),
     [Symbol.asyncDispose]: () => tasks[Symbol.asyncDispose](),
   };
 }

@@ -23,8 +23,10 @@ import type { RuncTasksContext } from "./tasks-context.ts";
 export interface RuncTasks extends AsyncDisposable {
   readonly service: Omit<ServiceImpl<typeof Task>, "shutdown">;
   readonly sandbox: ServiceImpl<typeof Sandbox>;
-  /** Containers and sandboxes. */
+  /** Containers and sandboxes, those that are being made among them. */
   readonly size: number;
+  /** Whether a container of this id is one of them. */
+  isCounted(id: string): boolean;
 }
 
 /** This makes the Task service over runc. Disposing lets go of the containers; they live on. */
@@ -58,6 +60,10 @@ class ContainerTasks implements RuncTasks {
 
   get size(): number {
     return this.#containers.size + this.#coming.size + this.#sandboxes.size;
+  }
+
+  isCounted(id: string): boolean {
+    return this.#containers.has(id) || this.#coming.has(id);
   }
 
   get sandbox(): ServiceImpl<typeof Sandbox> {

@@ -43,6 +43,14 @@ it("containers made at once share shims up to the cap, and the next shim takes t
   expect(new Set(addresses).size).toBe(2);
 });
 
+it("as many containers as a shim takes, made at once, share one", async () => {
+  await using harness = await start({ maxContainersPerShim: 8 });
+  const ids = Array.from({ length: 8 }, (__, index) => `f${index}`);
+  await Promise.all(ids.map((id) => run(harness, id, ["sleep", "1000"])));
+  const addresses = await Promise.all(ids.map((id) => addressOf(harness, id)));
+  expect(new Set(addresses).size).toBe(1);
+});
+
 it("the death of a pool is the end of each of its containers, told once, and few processes remove them", async () => {
   const { path } = stack.use(await temporaryDirectory("counting"));
   const shim = join(path, "containerd-shim-berth-v2");

@@ -43,6 +43,11 @@ export interface ShimTasks extends AsyncDisposable {
   readonly service: Omit<ServiceImpl<typeof Task>, "shutdown">;
   /** How many containers are there; the process does not end before it is zero. */
   readonly size: number;
+  /**
+   * Whether a container of this id is in `size`. One that is being created has a place kept for it, and takes two of the pool's where
+   * `size` has it too and this does not say so.
+   */
+  isCounted?(id: string): boolean;
 }
 
 /** How a container ended. */

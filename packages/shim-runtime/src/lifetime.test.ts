@@ -26,6 +26,15 @@ describe("Lifetime", () => {
     expect(lifetime.reserve("b")).toBe(true);
   });
 
+  it("counts a container once that is being created", () => {
+    const isCounted = (id: string): boolean => id === "a";
+    using lifetime = new Lifetime({ pool: true, maxContainers: 2, lingerMs: 1000, size: () => size, isCounted });
+    lifetime.reserve("a");
+    size = 1;
+    expect(lifetime.reserve("b")).toBe(true);
+    expect(lifetime.reserve("c")).toBe(false);
+  });
+
   it("ends a while after the last container, not before", async () => {
     const lifetime = open({ pool: true });
     lifetime.reserve("a");

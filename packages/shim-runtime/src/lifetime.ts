@@ -9,6 +9,8 @@ export interface LifetimeOptions {
   readonly lingerMs: number;
   /** How many containers are there. */
   readonly size: () => number;
+  /** Whether a container for which a place is kept is among them already. */
+  readonly isCounted?: ((id: string) => boolean) | undefined;
 }
 
 /**
@@ -84,6 +86,8 @@ export class Lifetime implements Disposable {
   }
 
   #occupied(): number {
-    return this.#options.size() + this.#reservations.size;
+    const { size, isCounted } = this.#options;
+    const coming = isCounted ? [...this.#reservations.keys()].filter((id) => !isCounted(id)) : [...this.#reservations];
+    return size() + coming.length;
   }
 }

@@ -53,7 +53,8 @@ export async function serveAction(input: ActionInput, parts: ShimParts): Promise
   const tasks = resources.use(await definition.createTasks(context));
   const pool = environment.grouping === "pool";
   const { maxContainers, lingerMs } = environment;
-  const lifetime = resources.use(new Lifetime({ pool, maxContainers, lingerMs, size: () => tasks.size }));
+  const isCounted = tasks.isCounted?.bind(tasks);
+  const lifetime = resources.use(new Lifetime({ pool, maxContainers, lingerMs, size: () => tasks.size, isCounted }));
   lifetime.reserve(flags.id);
   resources.use(handleSignals(lifetime, log));
   const attachLog = (bundle: string): void => {
