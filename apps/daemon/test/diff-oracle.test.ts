@@ -163,7 +163,7 @@ describe("Diff in berthd and in containerd", { timeout: 60_000 }, () => {
 
   beforeAll(async () => {
     for (const start of [startBerthd, startContainerd]) {
-      const daemon = await start();
+      const daemon = await start({ release: "2" });
       daemons.push(daemon);
       const client = createClient({ address: daemon.address, namespace: "diff" });
       await client.leases.create({ id: "held", labels: new Map() });

@@ -8,7 +8,7 @@ import { writeBlob } from "@berth/core/content";
 import { parseNamespace } from "@berth/core/namespaces";
 import { Code, codeOf } from "@berth/errors";
 import { type Digest, formatDigest } from "@berth/oci";
-import type { PeerDaemon } from "@berth/testing";
+import type { DaemonOptions, PeerDaemon } from "@berth/testing";
 import { startBerthd, startContainerd } from "@berth/testing";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
@@ -30,7 +30,11 @@ const policyConfig = (policy: string) =>
 
 /** Which bytes a namespace has to show, under either policy: of the daemon that the rules were taken from, and of ours. */
 describe.each([
-  { name: "containerd", start: startContainerd },
+  { name: "containerd 1.6", start: startContainerd },
+  {
+    name: "containerd 2",
+    start: (options: DaemonOptions = {}) => startContainerd({ ...options, release: "2" }),
+  },
   { name: "berthd", start: startBerthd },
 ])("content sharing policy of $name", ({ name, start }) => {
   describe.each(["shared", "isolated"])("%s", (policy) => {
@@ -91,7 +95,7 @@ describe.each([
     });
 
     // 1.6 does not know the label.
-    const givesAlways = name === "berthd" || policy === "shared";
+    const givesAlways = name !== "containerd 1.6" || policy === "shared";
     it(`a shareable namespace ${givesAlways ? "gives" : "does not give"} what it has`, async () => {
       const namespace = parseNamespace(`open-${policy}`);
       const open = owner.scoped({ namespace });
