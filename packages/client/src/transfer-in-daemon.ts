@@ -1,5 +1,6 @@
 import { ImageStoreSchema } from "@berth/api/containerd/types/transfer/imagestore";
 import { ImageExportStreamSchema, ImageImportStreamSchema } from "@berth/api/containerd/types/transfer/importexport";
+import { TarReader } from "@berth/archive";
 import type { CallOptions } from "@berth/core/any";
 import type { Labels } from "@berth/core/labels";
 import { noLabels, toProtoLabels } from "@berth/core/labels";
@@ -189,7 +190,13 @@ export async function* exportFromDaemon(
   );
   let isWhole = false;
   try {
-    yield* receiveBytes(stream);
+    // Without this end one would wait for ever: containerd (2.1) leaves the stream open behind the last byte.
+    const archive = new TarReader({ entry() {}, data() {}, endEntry() {} });
+    for await (const chunk of receiveBytes(stream)) {
+      archive.write(chunk);
+      yield chunk;
+      if (archive.ended) break;
+    }
     isWhole = true;
   } catch (error) {
     // Whichever came first. The call is not waited for as it is: nobody asks the daemon for bytes any more.

@@ -100,8 +100,7 @@ function describe(container: Container): Readonly<Record<string, unknown>> {
     Snapshotter: container.snapshotter,
     CreatedAt: formatJsonTime(container.createdAt),
     UpdatedAt: formatJsonTime(container.updatedAt),
-    Extensions:
-      extensions.size === 0 ? null : Object.fromEntries([...extensions].map(([name, value]) => [name, anyOf(value)])),
+    Extensions: Object.fromEntries([...extensions].map(([name, value]) => [name, anyOf(value)])),
     SandboxID: container.sandboxId,
     ...(spec === undefined ? {} : { Spec: decodeJson(spec) }),
   };

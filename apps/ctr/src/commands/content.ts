@@ -2,13 +2,13 @@ import { InfoSchema, StatusSchema } from "@berth/api/containerd/services/content
 import { createContentClient } from "@berth/client/content";
 import { toProtoLabels } from "@berth/core/labels";
 import { parseDigest } from "@berth/oci";
-import { invalidArgument } from "@berth/errors";
+import { invalidArgument, isNotFound } from "@berth/errors";
 
 import { requireArgument } from "../cli/arguments.ts";
 import { defineCommand } from "../cli/command.ts";
 import { durationFlag, stringFlag } from "../cli/flags.ts";
 import { parseLabelChange } from "../cli/label-arguments.ts";
-import { forEachTold } from "../output/complain.ts";
+import { complain, forEachTold } from "../output/complain.ts";
 import { formatAge } from "../output/duration.ts";
 import { formatLabels } from "../output/label-list.ts";
 import { formatFlag, LISTING_FLAGS, printListing } from "../output/listing.ts";
@@ -89,8 +89,13 @@ export const remove = defineCommand({
     const content = createContentClient(session.transport());
     const { signal } = session;
     await forEachTold(args, async (text) => {
-      await content.delete(parseDigest(text), { signal });
-      print(`${text}\n`);
+      try {
+        await content.delete(parseDigest(text), { signal });
+        print(`${text}\n`);
+      } catch (error) {
+        if (!isNotFound(error)) throw error;
+        complain(`${text}: content not found`);
+      }
     });
   },
 });

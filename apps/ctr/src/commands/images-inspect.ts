@@ -1,19 +1,20 @@
+import type { CallOptions } from "@berth/core/any";
 import type { ContentStore } from "@berth/core/content";
 import { readBlob } from "@berth/core/content";
 import { isNotFound } from "@berth/errors";
 import { children, MAX_JSON_BYTES } from "@berth/images";
 import type { Descriptor } from "@berth/oci";
-import { formatPlatform, isConfigType, isIndexType, isManifestType } from "@berth/oci";
+import { formatPlatform, isIndexType } from "@berth/oci";
 
 import { requireArgument } from "../cli/arguments.ts";
 import { defineCommand } from "../cli/command.ts";
 import { booleanFlag } from "../cli/flags.ts";
-import { formatLabels } from "../output/label-list.ts";
 import { print } from "../output/print.ts";
-import { formatBinarySize } from "../output/size.ts";
+import { formatInstant } from "../output/time.ts";
 
 /** Deeper than any image that is of use. */
 const MAX_DEPTH = 8;
+const [MIDDLE, LAST, SKIP, SPACER] = ["├── ", "└── ", "│   ", "    "];
 
 export const inspect = defineCommand({
   usage: "<image>",
@@ -23,60 +24,91 @@ export const inspect = defineCommand({
     const name = requireArgument(args, 0, "no image given");
     const client = await session.client();
     const { signal } = session;
-    const { target, labels } = await client.images.get(name, { signal });
-    print(`${name}\n`);
-    if (labels.size > 0) print(`labels: ${formatLabels(labels)}\n`);
+    const { target, labels, createdAt, updatedAt } = await client.images.get(name, { signal });
+    print(`${name}\n${SKIP} Created: ${instant(createdAt)}\n${SKIP} Updated: ${instant(updatedAt)}\n`);
+    for (const [key, value] of [...labels].toSorted())
+      print(`${SKIP} Label ${JSON.stringify(key)}: ${JSON.stringify(value)}\n`);
     const tree: Tree = { content: client.content, withContent: flags.content, signal };
-    await printNode(tree, target, { indent: "", isLast: true, depth: 0 });
+    await printTree(tree, target, { own: LAST, below: SPACER, depth: 0 });
   },
 });
 
-interface Tree {
+interface Tree extends CallOptions {
   readonly content: ContentStore;
   readonly withContent: boolean;
-  readonly signal: AbortSignal;
 }
 
+/** What stands before a node, and before all that is below it. */
 interface Place {
-  readonly indent: string;
-  readonly isLast: boolean;
+  readonly own: string;
+  readonly below: string;
   readonly depth: number;
 }
 
-async function printNode(tree: Tree, descriptor: Descriptor, { indent, isLast, depth }: Place): Promise<void> {
-  const { mediaType, digest, size, platform } = descriptor;
-  const below = await childrenOf(tree, descriptor);
-  const notes = [
-    formatBinarySize(size),
-    ...(platform === undefined ? [] : [formatPlatform(platform)]),
-    ...(below === undefined ? ["not here"] : []),
-  ];
-  print(`${indent}${isLast ? "└── " : "├── "}${mediaType} @${digest} (${notes.join(", ")})\n`);
-  if (below === undefined || depth === MAX_DEPTH) return;
-  const deeper = `${indent}${isLast ? "    " : "│   "}`;
-  if (tree.withContent) await printContent(tree, descriptor, `${deeper}${below.length > 0 ? "│   " : "    "}`);
-  for (const [index, child] of below.entries())
-    await printNode(tree, child, { indent: deeper, isLast: index === below.length - 1, depth: depth + 1 });
+/** @see containerd pkg/display/manifest_printer.go */
+async function printTree(tree: Tree, descriptor: Descriptor, { own, below, depth }: Place): Promise<void> {
+  const { platform } = descriptor;
+  print(`${own}${describe(descriptor)}\n`);
+  if (platform !== undefined && platform.architecture !== "")
+    print(`${below}${SKIP} Platform: ${formatPlatform(platform)}\n`);
+  if (!(await isHere(tree, descriptor))) {
+    print(`${below}${LAST} Content does not exist locally, skipping\n`);
+    return;
+  }
+  await printContent(tree, descriptor, `${below}${SKIP}`);
+  if (depth === MAX_DEPTH) return;
+  const parts = await children(tree.content, descriptor, tree);
+  for (const [index, part] of parts.entries()) {
+    const isLast = index === parts.length - 1;
+    const place = { own: `${below}${isLast ? LAST : MIDDLE}`, below: `${below}${isLast ? SPACER : SKIP}` };
+    if (isIndexType(descriptor.mediaType)) await printTree(tree, part, { ...place, depth: depth + 1 });
+    else await printPart(tree, part, place);
+  }
 }
 
-/** `undefined` for what is not in the store. */
-async function childrenOf(
-  { content, signal }: Tree,
-  descriptor: Descriptor,
-): Promise<readonly Descriptor[] | undefined> {
+/** A configuration or a layer. */
+async function printPart(tree: Tree, descriptor: Descriptor, { own, below }: Omit<Place, "depth">): Promise<void> {
+  const found = await isHere(tree, descriptor);
+  print(`${own}${describe(descriptor, found ? "" : ", not here")}\n`);
+  if (found && isJson(descriptor)) await printContent(tree, descriptor, below);
+}
+
+function describe({ mediaType, digest, size }: Descriptor, note = ""): string {
+  return `${mediaType} @${digest} (${size} bytes${note})`;
+}
+
+async function isHere({ content, signal }: Tree, { digest }: Descriptor): Promise<boolean> {
   try {
-    await content.info(descriptor.digest, { signal });
-    return await children(content, descriptor, { signal });
+    await content.info(digest, { signal });
+    return true;
   } catch (error) {
-    if (isNotFound(error)) return undefined;
+    if (isNotFound(error)) return false;
     throw error;
   }
 }
 
-async function printContent({ content, signal }: Tree, descriptor: Descriptor, indent: string): Promise<void> {
-  const { mediaType, digest } = descriptor;
-  if (![isIndexType, isManifestType, isConfigType].some((isDocument) => isDocument(mediaType))) return;
-  const bytes = await readBlob(content, digest, { signal, limitBytes: MAX_JSON_BYTES });
-  const text = JSON.stringify(JSON.parse(new TextDecoder().decode(bytes)), undefined, 2);
-  for (const line of text.split("\n")) print(`${indent}${line}\n`);
+async function printContent(tree: Tree, descriptor: Descriptor, before: string): Promise<void> {
+  if (!tree.withContent) return;
+  const { content, signal } = tree;
+  const { labels } = await content.info(descriptor.digest, { signal });
+  const quoted = [...labels].toSorted().map(([key, value]) => `${JSON.stringify(key)}: ${JSON.stringify(value)}`);
+  if (quoted.length > 0) printBox("Labels─", quoted, before);
+  if (!isJson(descriptor)) return;
+  const bytes = await readBlob(content, descriptor.digest, { signal, limitBytes: MAX_JSON_BYTES });
+  const text = JSON.stringify(JSON.parse(new TextDecoder().decode(bytes)), undefined, 3);
+  printBox("Content", text.split("\n"), before);
+}
+
+function printBox(title: string, lines: readonly string[], before: string): void {
+  print(`${before}┌────────${title}────────\n`);
+  for (const line of lines) print(`${before}│${line}\n`);
+  print(`${before}└───────────────────────\n`);
+}
+
+function isJson({ mediaType }: Descriptor): boolean {
+  return mediaType.endsWith("json");
+}
+
+function instant(timeMs: number): string {
+  return formatInstant(BigInt(timeMs) * 1_000_000n);
 }

@@ -1,11 +1,13 @@
 import { createIntrospectionClient } from "@berth/client/introspection";
+import { OptionsSchema } from "@berth/api/containerd/runc/v1/options";
 import { RuntimeInfoSchema, RuntimeRequestSchema } from "@berth/api/containerd/types/introspection";
+import type { AnyValue } from "@berth/core/any";
 import { failedPrecondition } from "@berth/errors";
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { create, fromBinary, toBinary, toJson } from "@bufbuild/protobuf";
 
 import { defineCommand } from "../cli/command.ts";
 import { booleanFlag, stringFlag } from "../cli/flags.ts";
-import { decodeJson } from "../output/any-json.ts";
+import { anyOf, decodeJson } from "../output/any-json.ts";
 import { formatJson } from "../output/json.ts";
 import { print } from "../output/print.ts";
 import { runtimeOptions } from "../process/runtime-options.ts";
@@ -36,14 +38,21 @@ export const inspectRuntime = defineCommand({
       },
     );
     if (extra === undefined) throw failedPrecondition("the daemon says nothing of its runtimes");
-    const { name, version, features, annotations } = fromBinary(RuntimeInfoSchema, extra.value);
+    const { name, version, options: known, features, annotations } = fromBinary(RuntimeInfoSchema, extra.value);
     print(
       `${formatJson({
         Name: name,
         Version: { Version: version?.version ?? "", Revision: version?.revision ?? "" },
+        Options: optionsJson(known),
         Features: decodeJson(features),
-        Annotations: annotations,
+        Annotations: Object.keys(annotations).length === 0 ? null : annotations,
       })}\n`,
     );
   },
 });
+
+/** Those of runc by their names, any other as they came. */
+function optionsJson(options: AnyValue | undefined): unknown {
+  if (options?.typeUrl.endsWith(OptionsSchema.typeName) !== true) return anyOf(options);
+  return toJson(OptionsSchema, fromBinary(OptionsSchema, options.value), { useProtoFieldName: true });
+}

@@ -93,7 +93,7 @@ function processOptions(flags: SpecFlags, args: readonly string[], variables: re
   options.push(withEnv(variables));
   if (flags.hostname !== "") options.push(withHostname(flags.hostname));
   if (flags["allow-new-privs"]) options.push(withNoNewPrivileges(false));
-  if (flags.annotation.length > 0) options.push(withAnnotations(parseLabels(flags.annotation)));
+  if (flags.annotation.length > 0) options.push(withAnnotations(parseAnnotations(flags.annotation)));
   return options;
 }
 
@@ -119,6 +119,8 @@ function isolationOptions(flags: SpecFlags): SpecOption[] {
 
 async function hostOptions(flags: SpecFlags): Promise<SpecOption[]> {
   const options: SpecOption[] = [];
+  if (flags["privileged-without-host-devices"] === true && !flags.privileged)
+    throw invalidArgument("flag --privileged-without-host-devices needs --privileged");
   if (flags.privileged) {
     const capabilities = await readCurrentCapabilities();
     const alone = flags["privileged-without-host-devices"] === true;
@@ -142,6 +144,13 @@ async function confinement(flags: SpecFlags): Promise<SpecOption[]> {
   options.push(...(await apparmorOptions(flags)), ...(await blockIoOptions(flags)));
   if (rdt !== "") options.push(withRdt({ closID: rdt }));
   return options;
+}
+
+/** Unlike a label, one without a value is a mistake. */
+function parseAnnotations(texts: readonly string[]): ReadonlyMap<string, string> {
+  const bad = texts.find((text) => !text.includes("="));
+  if (bad !== undefined) throw invalidArgument(`invalid annotation ${JSON.stringify(bad)}: expected key=value`);
+  return parseLabels(texts);
 }
 
 async function apparmorOptions(flags: SpecFlags): Promise<SpecOption[]> {
