@@ -14,7 +14,8 @@ import { createContainer, logIo, nullIo, readLog, removeContainer, spawn, spawnE
 import { removeLeftovers } from "./remove-leftovers.ts";
 
 describe.each([
-  ["containerd", startContainerd],
+  ["containerd", () => startContainerd()],
+  ["containerd 2", () => startContainerd({ release: "2" })],
   ["berthd", startBerthd],
 ])("spawn over %s", (_, startDaemon) => {
   let daemon: PeerDaemon;
