@@ -30,6 +30,8 @@ let failing: "" | "checkpoint" | "create" | "start";
 /** What a restored task found where it was to begin from. */
 let restored: Record<string, string>;
 let directories: string[];
+/** What a checkpoint waits for before it writes. */
+let writing: Promise<void> | undefined;
 
 /** A runtime whose one task writes the images that it is asked for, as CRIU would. */
 function fakeRuntime(): TaskRuntime {
@@ -39,9 +41,11 @@ function fakeRuntime(): TaskRuntime {
   let from = "";
   const task = {
     id: containerId,
-    checkpoint: async (path: string) => {
+    checkpoint: async (path: string, { signal }: { readonly signal?: AbortSignal }) => {
       directories.push(path);
       if (failing === "checkpoint") throw unknown("criu: not found");
+      const given = new Promise<never>((_, reject) => signal?.addEventListener("abort", () => reject(signal.reason)));
+      await (writing === undefined ? undefined : Promise.race([writing, given]));
       for (const name of ["pages-1.img", "core-1.img"]) await writeFile(join(path, name), `${name} bytes`);
     },
     state: async () => ({ pid: 7 }),
@@ -70,6 +74,7 @@ beforeEach(() => {
   failing = "";
   restored = {};
   directories = [];
+  writing = undefined;
   const container = {
     id: containerId,
     runtime: { name: "r.v2" },
@@ -152,6 +157,20 @@ it.each(["checkpoint", "create", "start"] as const)("a %s that fails leaves no d
   }
   expect(directories).toHaveLength(1);
   expect(await leftOver()).toEqual([]);
+});
+
+it("the directory of a checkpoint that is given up stays until the images are written, and goes then", async () => {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  writing = promise;
+  const controller = new AbortController();
+  const given = codeThrown(tasks.checkpoint({ containerId }, { ...headers, signal: controller.signal }));
+  await expect.poll(() => directories).toHaveLength(1);
+  controller.abort();
+  expect(await given).toBe("canceled");
+  await new Promise((settled) => setTimeout(settled, 50));
+  expect(await leftOver()).toHaveLength(1);
+  resolve();
+  await expect.poll(() => leftOver()).toEqual([]);
 });
 
 it.each([

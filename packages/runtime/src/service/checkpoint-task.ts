@@ -29,16 +29,18 @@ export async function checkpointTask(
   const { signal } = context;
   const task = runtime.get(namespace, request.containerId);
   if (request.parentCheckpoint !== "") throw unimplemented("checkpoint with a parent");
-  const options = { signal, ...(request.options === undefined ? {} : { checkpointOptions: request.options }) };
+  const options = request.options === undefined ? {} : { checkpointOptions: request.options };
   const path = imagePath(request);
   if (path !== "") {
-    await task.checkpoint(path, options);
+    await task.checkpoint(path, { ...options, signal });
     return { descriptors: [] };
   }
   const { containers, content } = metadata.namespace(namespace, { lease: leaseOf(context) });
   const { spec } = await containers.get(request.containerId, { signal });
   await using directory = await makeCheckpointDirectory();
+  // Nobody stops CRIU in the middle of it: what it writes to is there until it has done.
   await task.checkpoint(directory.path, options);
+  signal.throwIfAborted();
   const images = await storeBlob(content, directory.path, packCheckpoint(directory.path), { signal });
   const bytes = toBinary(AnySchema, create(AnySchema, spec ?? {}));
   const config = await storeBlob(content, `${directory.path}/spec`, [bytes], { signal });
