@@ -58,7 +58,7 @@ export async function runPlugin(call: PluginCall): Promise<string> {
 }
 
 /** This finds the program of a plugin. @throws not_found; invalid_argument - its type is no name of a file */
-export async function findPlugin(plugin: string, directories: readonly string[]): Promise<string> {
+async function findPlugin(plugin: string, directories: readonly string[]): Promise<string> {
   if (plugin === "" || plugin.includes("/") || plugin.includes("\0") || plugin === "." || plugin === "..")
     throw invalidArgument(`invalid CNI plugin type ${JSON.stringify(plugin)}`);
   for (const directory of directories) {
