@@ -1,4 +1,4 @@
-import { debianTool, runProgram } from "@berth/testing";
+import { debianTool, newerTool, runProgram } from "@berth/testing";
 import { expect, it } from "vitest";
 
 import type { Entry } from "../src/cli/command-entry.ts";
@@ -62,11 +62,14 @@ it("every command and flag of containerd 2.4 is there, or missing for a reason",
   expect(found.toSorted()).toEqual(Object.keys(MISSING).toSorted());
 });
 
-it("every command and flag of Debian's ctr is there, or gone for a reason", { timeout: 120_000 }, async () => {
+it.each([
+  ["1.6", debianTool("ctr")],
+  ["2", newerTool("ctr")],
+])("every command and flag of Debian's ctr %s is there, or gone for a reason", { timeout: 120_000 }, async (_, go) => {
   const found: string[] = [];
   const pending: string[][] = [[]];
   for (let path = pending.pop(); path !== undefined; path = pending.pop()) {
-    const { stdout } = await runProgram(debianTool("ctr"), [...path, "--help"], { timeoutMs: 30_000 });
+    const { stdout } = await runProgram(go, [...path, "--help"], { timeoutMs: 30_000 });
     const below = section(stdout, "COMMANDS").map((words) => words.split(/[ ,]/)[0] ?? "");
     const flags = section(stdout, "OPTIONS").flatMap((line) =>
       [...(line.split(/ {3,}/)[0] ?? "").matchAll(/(?:^|, )--?([\w-]+)/g)].map(([, name = ""]) => name),
