@@ -3,10 +3,10 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 
 import { formatDigest } from "@berth/oci";
+import { temporaryDirectory } from "@berth/testing";
 import { describe, expect, it } from "vitest";
 
 import { createLocalContentStore } from "../src/local-content-store.ts";
-import { temporaryDirectory } from "./temporary-directory.ts";
 
 const SIZE = 3_000_000;
 const bytes = new Uint8Array(SIZE).map((_, index) => index % 251);
@@ -31,7 +31,7 @@ describe("a process killed while it commits", () => {
     ["after rename", true],
     ["before removal", true],
   ])("%s leaves the blob complete or absent, and the ref can be used again", async (step, stored) => {
-    await using directory = await temporaryDirectory();
+    await using directory = await temporaryDirectory("content");
     const killed = commitInChild(directory.path, step);
     expect(killed, killed.stderr).toMatchObject({ signal: "SIGKILL", committed: false });
 

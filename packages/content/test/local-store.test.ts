@@ -3,15 +3,15 @@ import { join } from "node:path";
 
 import { Code, codeOf, messageOf } from "@berth/errors";
 import { mountAll, mountTemporary, unmountAll } from "@berth/linux/mount";
+import { temporaryDirectory } from "@berth/testing";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 
 import { createLocalContentStore } from "../src/local-content-store.ts";
 import { ingestPath, storePaths } from "../src/blob-path.ts";
-import { temporaryDirectory } from "./temporary-directory.ts";
 
 async function openStore() {
-  const directory = await temporaryDirectory();
+  const directory = await temporaryDirectory("content");
   const root = join(directory.path, "store");
   const store = await createLocalContentStore({ root });
   return { store, root, [Symbol.asyncDispose]: () => directory[Symbol.asyncDispose]() };

@@ -10,11 +10,11 @@ import {
 import { Code, codeOf } from "@berth/errors";
 import { createRpcServer, serviceRoute } from "@berth/rpc";
 import { createClient, createUnixTransport } from "@berth/rpc/client";
+import { temporaryDirectory } from "@berth/testing";
 import { describe, expect, it } from "vitest";
 
 import { createLocalContentStore } from "../src/local-content-store.ts";
 import { Content, createContentService } from "../src/service.ts";
-import { temporaryDirectory } from "./temporary-directory.ts";
 
 type WriteInit = MessageInitShape<typeof WriteContentRequestSchema>;
 
@@ -25,7 +25,7 @@ const digestOf = (text: string): string => `sha256:${createHash("sha256").update
 
 async function openService() {
   await using made = new AsyncDisposableStack();
-  const directory = made.use(await temporaryDirectory());
+  const directory = made.use(await temporaryDirectory("content"));
   const store = await createLocalContentStore({ root: join(directory.path, "store") });
   const implementation = createContentService({ storeFor: () => store });
   const server = made.use(createRpcServer({ routes: [serviceRoute(Content, implementation)] }));

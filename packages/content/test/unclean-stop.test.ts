@@ -8,10 +8,10 @@ import { silentLogger } from "@berth/core/log";
 import { Code, codeOf } from "@berth/errors";
 import { mountTemporary } from "@berth/linux/mount";
 import { type Digest, formatDigest } from "@berth/oci";
+import { temporaryDirectory } from "@berth/testing";
 import { describe, expect, it } from "vitest";
 
 import { openContentStore } from "../src/open-content-store.ts";
-import { temporaryDirectory } from "./temporary-directory.ts";
 
 const HOUR_MS = 3_600_000;
 
@@ -57,7 +57,7 @@ describe("openContentStore after a crash", () => {
   it.each(["zeros", "short", "empty"] as const)(
     "moves aside a blob that the crash left as %s, and takes it again",
     async (how) => {
-      await using directory = await temporaryDirectory();
+      await using directory = await temporaryDirectory("content");
       const root = directory.path;
       const blobs: Blob[] = [];
       await crash(root, async (store) => {
@@ -86,7 +86,7 @@ describe("openContentStore after a crash", () => {
   );
 
   it("tells of a lost blob until it is there again, over restarts", async () => {
-    await using directory = await temporaryDirectory();
+    await using directory = await temporaryDirectory("content");
     const root = directory.path;
     let blob: Blob | undefined;
     await crash(root, async (store) => void (blob = await put(store)));
@@ -111,7 +111,7 @@ describe("openContentStore after a crash", () => {
   });
 
   it("looks only at what was stored since the last sync, and shortly before", async () => {
-    await using directory = await temporaryDirectory();
+    await using directory = await temporaryDirectory("content");
     const root = directory.path;
     const blobs: Blob[] = [];
     await crash(root, async (store) => {
@@ -129,7 +129,7 @@ describe("openContentStore after a crash", () => {
   });
 
   it("has nothing to doubt after an orderly stop", async () => {
-    await using directory = await temporaryDirectory();
+    await using directory = await temporaryDirectory("content");
     const root = directory.path;
     let blob: Blob | undefined;
     {
@@ -145,7 +145,7 @@ describe("openContentStore after a crash", () => {
   });
 
   it("keeps the mark, and the time of the crash, when it is stopped before all was looked at", async () => {
-    await using directory = await temporaryDirectory();
+    await using directory = await temporaryDirectory("content");
     const root = directory.path;
     await crash(root, async (store) => void (await put(store)));
     const mark = join(root, "unclean");
@@ -180,7 +180,7 @@ describe("openContentStore after a crash", () => {
   });
 
   it("serves before it has looked", async () => {
-    await using directory = await temporaryDirectory();
+    await using directory = await temporaryDirectory("content");
     const root = directory.path;
     const blobs: Blob[] = [];
     await crash(root, async (store) => void blobs.push(await put(store, 16 << 20)));

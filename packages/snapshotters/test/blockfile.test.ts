@@ -5,17 +5,17 @@ import type { Mount } from "@berth/core/mount";
 import type { Snapshotter } from "@berth/core/snapshots";
 import { Code, codeOf } from "@berth/errors";
 import { mountTemporary, statFs, withTemporaryMount } from "@berth/linux/mount";
+import { temporaryDirectory } from "@berth/testing";
 import { describe, expect, it } from "vitest";
 
 import { type BlockfileSnapshotterOptions, findMissingScratch, openBlockfileSnapshotter } from "../src/blockfile.ts";
 import { makeScratch } from "./images.ts";
-import { temporaryDirectory } from "./temporary-directory.ts";
 
 const MIB = 1024 * 1024;
 
 async function openSubject(options: Partial<BlockfileSnapshotterOptions> = {}) {
   await using made = new AsyncDisposableStack();
-  const { path } = made.use(await temporaryDirectory());
+  const { path } = made.use(await temporaryDirectory("snapshots"));
   const scratchFile = await makeScratch(join(path, "empty.img"));
   const root = join(path, "root");
   const snapshotter = made.use(await openBlockfileSnapshotter({ root, scratchFile, ...options }));
@@ -119,7 +119,7 @@ describe("blockfile snapshotter", () => {
   });
 
   it("says what is wrong with the scratch file", async () => {
-    await using directory = await temporaryDirectory();
+    await using directory = await temporaryDirectory("snapshots");
     const root = join(directory.path, "root");
     const wrong = join(directory.path, "wrong");
     await writeFile(wrong, "no file system");
@@ -136,7 +136,7 @@ describe("blockfile snapshotter", () => {
   });
 
   it("tells a full disk, and leaves nothing", async () => {
-    await using directory = await temporaryDirectory();
+    await using directory = await temporaryDirectory("snapshots");
     await using disk = await mountTemporary([{ type: "tmpfs", source: "tmpfs", options: ["size=16m"] }]);
     const root = join(disk.path, "root");
     const scratchFile = await makeScratch(join(directory.path, "empty.img"));

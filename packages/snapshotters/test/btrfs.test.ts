@@ -3,15 +3,15 @@ import { join } from "node:path";
 
 import { Code, codeOf } from "@berth/errors";
 import { createSubvolume, snapshotSubvolume, withTemporaryMount } from "@berth/linux/mount";
+import { temporaryDirectory } from "@berth/testing";
 import { describe, expect, it } from "vitest";
 
 import { openBtrfsSnapshotter } from "../src/btrfs.ts";
 import { mountBtrfs } from "./images.ts";
-import { temporaryDirectory } from "./temporary-directory.ts";
 
 async function openSubject() {
   await using made = new AsyncDisposableStack();
-  const { path } = made.use(await temporaryDirectory());
+  const { path } = made.use(await temporaryDirectory("snapshots"));
   const disk = made.use(await mountBtrfs(path));
   const root = join(disk.path, "root");
   const snapshotter = made.use(await openBtrfsSnapshotter({ root }));
@@ -111,7 +111,7 @@ describe("btrfs snapshotter", () => {
   });
 
   it("refuses another file system", async () => {
-    await using directory = await temporaryDirectory();
+    await using directory = await temporaryDirectory("snapshots");
     const opened = openBtrfsSnapshotter({ root: directory.path });
     expect(await opened.then(() => "resolved" as const, codeOf)).toBe(Code.FailedPrecondition);
   });

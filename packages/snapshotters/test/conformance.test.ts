@@ -10,7 +10,7 @@ import {
 import type { Mount } from "@berth/core/mount";
 import type { Snapshotter } from "@berth/core/snapshots";
 import { mountAll, unmountAll, unmountRecursive } from "@berth/linux/mount";
-import { debianPath, memoryDirectory } from "@berth/testing";
+import { debianPath, memoryDirectory, temporaryDirectory } from "@berth/testing";
 import * as vitest from "vitest";
 
 import { openBlockfileSnapshotter } from "../src/blockfile.ts";
@@ -20,7 +20,6 @@ import { openNativeSnapshotter } from "../src/native.ts";
 import { openOverlaySnapshotter } from "../src/overlayfs.ts";
 import { activateMounts } from "./activate-mounts.ts";
 import { makeScratch, mountBtrfs } from "./images.ts";
-import { temporaryDirectory } from "./temporary-directory.ts";
 
 /** Where programs are found that the drivers run. */
 process.env["PATH"] = debianPath();
@@ -35,7 +34,7 @@ async function subject(
   open: (root: string, made: AsyncDisposableStack) => Promise<Snapshotter>,
 ): Promise<SnapshotSubject> {
   await using made = new AsyncDisposableStack();
-  const { path } = made.use(await (facts.onDisk ? temporaryDirectory() : memoryDirectory("snapshots")));
+  const { path } = made.use(await (facts.onDisk ? temporaryDirectory("snapshots") : memoryDirectory("snapshots")));
   made.defer(() => unmountRecursive(path));
   const snapshotter = made.use(await open(path, made));
   const owned = made.move();
@@ -64,7 +63,7 @@ async function openErofs(
   options: Partial<ErofsSnapshotterOptions>,
 ): Promise<SnapshotSubject> {
   await using made = new AsyncDisposableStack();
-  const { path } = made.use(await temporaryDirectory());
+  const { path } = made.use(await temporaryDirectory("snapshots"));
   made.defer(() => unmountRecursive(path));
   const { snapshotter } = await openErofsSnapshotter({ root: join(path, "root"), ...options });
   made.use(snapshotter);

@@ -7,13 +7,12 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import type { Snapshotter } from "@berth/core/snapshots";
 import { unmountRecursive } from "@berth/linux/mount";
-import { debianPath } from "@berth/testing";
+import { debianPath, temporaryDirectory } from "@berth/testing";
 import { describe, expect, it, vi } from "vitest";
 
 import { activateMounts } from "./activate-mounts.ts";
 import { CRASH_DRIVERS } from "./crash-drivers.ts";
 import { mountBtrfs } from "./images.ts";
-import { temporaryDirectory } from "./temporary-directory.ts";
 
 vi.stubEnv("PATH", debianPath());
 
@@ -67,7 +66,7 @@ describe("a process killed while it commits and removes", () => {
   it.each(Object.entries(CRASH_DRIVERS))(
     "loses no acknowledged commit of %s, brings nothing removed back, and leaves a store that goes on",
     async (name, driver) => {
-      await using directory = await temporaryDirectory();
+      await using directory = await temporaryDirectory("snapshots");
       await using undo = new AsyncDisposableStack();
       const disk = name === "btrfs" ? undo.use(await mountBtrfs(directory.path)).path : directory.path;
       undo.defer(() => unmountRecursive(disk));

@@ -6,8 +6,8 @@ import { type Labels, noLabels } from "@berth/core/labels";
 import type { Mount } from "@berth/core/mount";
 import type { Snapshotter } from "@berth/core/snapshots";
 import { shutdownFileSystem } from "@berth/linux/files";
-import { findLoopDevices, mountAll, mountTemporary, unmountAll, unmountRecursive } from "@berth/linux/mount";
-import { debianPath, runProgram } from "@berth/testing";
+import { mountAll, mountTemporary, unmountAll, unmountRecursive } from "@berth/linux/mount";
+import { debianPath, runProgram, temporaryDirectory } from "@berth/testing";
 import { describe, expect, it, vi } from "vitest";
 
 import { openBlockfileSnapshotter } from "../src/blockfile.ts";
@@ -18,7 +18,6 @@ import { openNativeSnapshotter } from "../src/native.ts";
 import { openOverlaySnapshotter } from "../src/overlayfs.ts";
 import { activateMounts } from "./activate-mounts.ts";
 import { makeBtrfs, makeScratch } from "./images.ts";
-import { temporaryDirectory } from "./temporary-directory.ts";
 
 vi.stubEnv("PATH", debianPath());
 
@@ -49,7 +48,7 @@ const CASES: readonly Case[] = [
 /** A disk in a file that can lose its power. */
 async function openDisk(kind: "ext4" | "btrfs") {
   await using made = new AsyncDisposableStack();
-  const { path } = made.use(await temporaryDirectory());
+  const { path } = made.use(await temporaryDirectory("snapshots"));
   const [image, place] = [join(path, "disk.img"), join(path, "disk")];
   await mkdir(place);
   if (kind === "btrfs") await makeBtrfs(image);
@@ -61,20 +60,19 @@ async function openDisk(kind: "ext4" | "btrfs") {
   made.defer(() => unmountRecursive(path));
   const mount = (file: string): Promise<void> => mountAll([{ type: kind, source: file, options: ["loop"] }], place);
   await mount(image);
+  const cut = `${image}.cut`;
   const cutPower = async (): Promise<void> => {
     if (kind === "ext4") {
       await using directory = await open(place);
       shutdownFileSystem(directory.fd, "nothing");
-    } else {
-      // This kernel shuts no btrfs down; what has not been written to the file yet, the file does not have.
-      await copyFile(image, `${image}.cut`);
     }
+    // What has not been written to the file yet, the copy does not have: this kernel shuts no btrfs down, and an ext4 that was may
+    // stay mounted in a namespace that somebody made meanwhile, so that mounting it again would give what has no power.
+    await copyFile(image, cut);
   };
   const restore = async (): Promise<void> => {
     await unmountRecursive(path);
-    // A namespace of mounts that somebody made meanwhile has it too, and mounting it again would give what has no power.
-    await expect.poll(() => findLoopDevices(image), { timeout: 20_000 }).toEqual([]);
-    await mount(kind === "ext4" ? image : `${image}.cut`);
+    await mount(cut);
   };
   const owned = made.move();
   return { path, place, cutPower, restore, [Symbol.asyncDispose]: () => owned.disposeAsync() };
@@ -158,7 +156,7 @@ describe("concurrent commits", () => {
 it.each(["after", "while"])(
   "what is written to mounts asked for %s a snapshot settles is not settled",
   async (when) => {
-    await using directory = await temporaryDirectory();
+    await using directory = await temporaryDirectory("snapshots");
     await using snapshotter = await openNativeSnapshotter({ root: join(directory.path, "root") });
     await snapshotter.prepare("work", "");
     const settling = snapshotter.settle?.("work");
@@ -172,7 +170,7 @@ it.each(["after", "while"])(
 );
 
 it("a snapshot that is being filled counts as written to before it has a record", async () => {
-  await using directory = await temporaryDirectory();
+  await using directory = await temporaryDirectory("snapshots");
   const opening = vi.spyOn(DurableDirectory, "open");
   await using snapshotter = await openNativeSnapshotter({ root: join(directory.path, "root") });
   const active = opening.mock.calls[0]?.[1].active ?? (() => []);

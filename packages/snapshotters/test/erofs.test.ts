@@ -5,18 +5,17 @@ import { dirname, join } from "node:path";
 
 import { Code, codeOf } from "@berth/errors";
 import { mountAll, mountTemporary, unmountAll } from "@berth/linux/mount";
-import { debianPath } from "@berth/testing";
+import { debianPath, temporaryDirectory } from "@berth/testing";
 import { describe, expect, it, vi } from "vitest";
 
 import { ErofsFile, type ErofsSnapshotterOptions, openErofsSnapshotter } from "../src/erofs.ts";
 import { activateMounts } from "./activate-mounts.ts";
-import { temporaryDirectory } from "./temporary-directory.ts";
 
 vi.stubEnv("PATH", debianPath());
 
 async function openSubject(options: Partial<ErofsSnapshotterOptions> = {}) {
   await using made = new AsyncDisposableStack();
-  const { path } = made.use(await temporaryDirectory());
+  const { path } = made.use(await temporaryDirectory("snapshots"));
   const root = join(path, "root");
   const { snapshotter } = await openErofsSnapshotter({ root, ...options });
   made.use(snapshotter);
@@ -107,7 +106,7 @@ describe("erofs snapshotter", () => {
   });
 
   it("stages a layer from the cache, mounts it read-only and commits it", async () => {
-    await using cache = await temporaryDirectory();
+    await using cache = await temporaryDirectory("snapshots");
     const hex = "ab".repeat(32);
     const cached = join(cache.path, `sha256/ab/${hex}.erofs`);
     await using subject = await openSubject({ layerContentCaches: ["/no/such/cache", cache.path] });
@@ -187,7 +186,7 @@ describe("erofs snapshotter", () => {
   });
 
   it("takes away the mount that a crash left", async () => {
-    await using directory = await temporaryDirectory();
+    await using directory = await temporaryDirectory("snapshots");
     const left = join(directory.path, "tmpmounts/berth-mount-x");
     await mkdir(left, { recursive: true });
     await mountAll([{ type: "tmpfs", source: "tmpfs", options: [] }], left);

@@ -4,6 +4,7 @@ import { join } from "node:path";
 
 import type { Snapshotter } from "@berth/core/snapshots";
 import { lgetxattr, lsetxattr } from "@berth/linux/files";
+import { temporaryDirectory } from "@berth/testing";
 import {
   findLoopDevices,
   isMountPoint,
@@ -16,14 +17,13 @@ import {
 import { describe, expect, it } from "vitest";
 
 import { openOverlaySnapshotter, type OverlaySnapshotterOptions } from "../src/overlayfs.ts";
-import { temporaryDirectory } from "./temporary-directory.ts";
 
 const MIB = 1024 * 1024;
 const labels = new Map([["containerd.io/snapshot/max-size", String(64 * MIB)]]);
 
 async function openSubject(options: Partial<OverlaySnapshotterOptions> = {}) {
   await using made = new AsyncDisposableStack();
-  const { path: root } = made.use(await temporaryDirectory());
+  const { path: root } = made.use(await temporaryDirectory("snapshots"));
   made.defer(() => unmountRecursive(root));
   const { snapshotter } = await openOverlaySnapshotter({ root, ...options });
   made.use(snapshotter);

@@ -3,16 +3,15 @@ import { join } from "node:path";
 
 import { Code, codeOf } from "@berth/errors";
 import { mountTemporary, unmountAll, withTemporaryMount } from "@berth/linux/mount";
-import { runProgram } from "@berth/testing";
+import { runProgram, temporaryDirectory } from "@berth/testing";
 import { describe, expect, it } from "vitest";
 
 import { type OverlaySnapshotterOptions, openOverlaySnapshotter } from "../src/overlayfs.ts";
 import { supportsDirectoryTypes } from "../src/overlayfs/overlay-support.ts";
-import { temporaryDirectory } from "./temporary-directory.ts";
 
 async function openSubject(options: Partial<OverlaySnapshotterOptions> = {}) {
   await using made = new AsyncDisposableStack();
-  const { path: root } = made.use(await temporaryDirectory());
+  const { path: root } = made.use(await temporaryDirectory("snapshots"));
   const { snapshotter, support } = await openOverlaySnapshotter({ root, ...options });
   made.use(snapshotter);
   const owned = made.move();
@@ -170,7 +169,7 @@ describe("overlayfs snapshotter", () => {
   });
 
   it("knows everything after it was closed and opened, and gives no id twice", async () => {
-    await using directory = await temporaryDirectory();
+    await using directory = await temporaryDirectory("snapshots");
     const root = directory.path;
     {
       const { snapshotter } = await openOverlaySnapshotter({ root });
@@ -238,7 +237,7 @@ describe("overlayfs snapshotter", () => {
 
 describe("supportsDirectoryTypes", () => {
   it("is true on the file systems of this machine", async () => {
-    await using directory = await temporaryDirectory();
+    await using directory = await temporaryDirectory("snapshots");
     expect(await supportsDirectoryTypes(directory.path)).toBe(true);
     expect(await readdir(directory.path)).toEqual([]);
   });

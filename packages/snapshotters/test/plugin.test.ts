@@ -4,7 +4,7 @@ import { silentLogger } from "@berth/core/log";
 import { Code, codeOf, messageOf } from "@berth/errors";
 import { bootPlugins } from "@berth/plugin-core";
 import { SnapshotPlugin } from "@berth/plugin-core/types";
-import { debianPath } from "@berth/testing";
+import { debianPath, temporaryDirectory } from "@berth/testing";
 import { describe, expect, it, vi } from "vitest";
 
 import {
@@ -17,7 +17,6 @@ import {
   zfsPlugin,
 } from "../src/plugin.ts";
 import { makeScratch, mountBtrfs } from "./images.ts";
-import { temporaryDirectory } from "./temporary-directory.ts";
 
 vi.stubEnv("PATH", debianPath());
 
@@ -39,7 +38,7 @@ async function boot(root: string, config: Readonly<Record<string, Record<string,
 
 describe("snapshotter plugins", () => {
   it("load where they can, and are skipped in containerd's words where they cannot", async () => {
-    await using directory = await temporaryDirectory();
+    await using directory = await temporaryDirectory("snapshots");
     await using graph = await boot(directory.path);
     const records = new Map(graph.records.map((record) => [record.id, record]));
     const rootOf = (id: string): string => join(directory.path, `${TYPE}.${id}`);
@@ -74,7 +73,7 @@ describe("snapshotter plugins", () => {
   });
 
   it("obey the configuration of overlayfs", async () => {
-    await using directory = await temporaryDirectory();
+    await using directory = await temporaryDirectory("snapshots");
     const root_path = join(directory.path, "elsewhere");
     const options = { root_path, slow_chown: true, upperdir_label: true, sync_remove: true };
     await using graph = await boot(directory.path, { overlayfs: options });
@@ -88,7 +87,7 @@ describe("snapshotter plugins", () => {
   });
 
   it("obey the configuration of blockfile and btrfs", async () => {
-    await using directory = await temporaryDirectory();
+    await using directory = await temporaryDirectory("snapshots");
     await using btrfs = await mountBtrfs(directory.path);
     const scratch_file = await makeScratch(join(directory.path, "empty.img"));
     await using graph = await boot(directory.path, {
@@ -112,14 +111,14 @@ describe("snapshotter plugins", () => {
     [{ pool_name: "pool", base_image_size: "1G", fs_type: "ntfs" }, Code.InvalidArgument],
     [{ pool_name: "pool", base_image_size: "1G", fs_type: "xfs", async_remove: true }, Code.Unimplemented],
   ])("check the configuration %j of devmapper", async (table, code) => {
-    await using directory = await temporaryDirectory();
+    await using directory = await temporaryDirectory("snapshots");
     await using graph = await boot(directory.path, { devmapper: table });
     const record = graph.records.find(({ id }) => id === "devmapper");
     expect([record?.status, codeOf(record?.error)]).toEqual(["failed", code]);
   });
 
   it("skip erofs without mkfs.erofs, and where fs-verity is asked for", async () => {
-    await using directory = await temporaryDirectory();
+    await using directory = await temporaryDirectory("snapshots");
     const reason = async (table: Record<string, unknown>): Promise<string> => {
       await using graph = await boot(directory.path, { erofs: table });
       const record = graph.records.find(({ id }) => id === "erofs");
@@ -140,7 +139,7 @@ describe("snapshotter plugins", () => {
     [{ layer_content_caches: ["/cache"], set_immutable: true }, Code.InvalidArgument],
     [{ layer_content_caches: ["/cache"], enable_fsverity: true }, Code.InvalidArgument],
   ])("check the configuration %j of erofs", async (table, code) => {
-    await using directory = await temporaryDirectory();
+    await using directory = await temporaryDirectory("snapshots");
     await using graph = await boot(directory.path, { erofs: table });
     const record = graph.records.find(({ id }) => id === "erofs");
     expect([record?.status, codeOf(record?.error)]).toEqual(["failed", code]);

@@ -4,15 +4,15 @@ import { Kind } from "@berth/api/containerd/services/snapshots/v1/snapshots";
 import { Code, codeOf, invalidArgument } from "@berth/errors";
 import { createRpcServer, serviceRoute } from "@berth/rpc";
 import { createClient, createUnixTransport } from "@berth/rpc/client";
+import { temporaryDirectory } from "@berth/testing";
 import { describe, expect, it } from "vitest";
 
 import { openOverlaySnapshotter } from "../src/overlayfs.ts";
 import { createSnapshotService, Snapshots } from "../src/service.ts";
-import { temporaryDirectory } from "./temporary-directory.ts";
 
 async function openService() {
   await using made = new AsyncDisposableStack();
-  const directory = made.use(await temporaryDirectory());
+  const directory = made.use(await temporaryDirectory("snapshots"));
   const { snapshotter: local } = await openOverlaySnapshotter({ root: join(directory.path, "root"), syncFs: false });
   made.use(local);
   const snapshotterFor = (_context: unknown, name: string) => {

@@ -1,3 +1,4 @@
+import { temporaryDirectory } from "@berth/testing";
 import { mkdir, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
@@ -5,11 +6,10 @@ import { describe, expect, it } from "vitest";
 
 import { directoryPlaces, SnapshotPlaces } from "../src/snapshot-places.ts";
 import { TreeWorkers } from "../src/tree-workers.ts";
-import { temporaryDirectory } from "./temporary-directory.ts";
 
 async function openSubject() {
   await using made = new AsyncDisposableStack();
-  const { path } = made.use(await temporaryDirectory());
+  const { path } = made.use(await temporaryDirectory("snapshots"));
   const trees = made.use(new TreeWorkers());
   const directories = await SnapshotPlaces.open({ path, operations: directoryPlaces(trees) });
   const owned = made.move();

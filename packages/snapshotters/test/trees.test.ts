@@ -6,14 +6,14 @@ import { join } from "node:path";
 
 import { Code, codeOf } from "@berth/errors";
 import { lgetxattr, lsetxattr, lutimes, mkfifo, mknod } from "@berth/linux/files";
+import { temporaryDirectory } from "@berth/testing";
 import { describe, expect, it } from "vitest";
 
 import { TreeWorkers } from "../src/tree-workers.ts";
-import { temporaryDirectory } from "./temporary-directory.ts";
 
 async function openTrees() {
   await using made = new AsyncDisposableStack();
-  const { path } = made.use(await temporaryDirectory());
+  const { path } = made.use(await temporaryDirectory("snapshots"));
   const trees = made.use(new TreeWorkers());
   const owned = made.move();
   return { trees, path, [Symbol.asyncDispose]: () => owned.disposeAsync() };
