@@ -1,5 +1,5 @@
 /** Enough for four parts of the largest size. */
-export const PART_MEMORY_BYTES = 16 << 20;
+export const PART_MEMORY_BYTES = 8 << 20;
 
 /** Memory for parts of downloads that come before it is their turn; shared by all clients that have it. */
 export class PartMemory {

@@ -29,7 +29,7 @@ import type { ResolveOptions } from "./resolve.ts";
 import { resolveObject } from "./resolve.ts";
 
 const REPOSITORY = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$/;
-const MAX_PART_BYTES = 4 << 20;
+const MAX_PART_BYTES = 2 << 20;
 const DEFAULT_REQUESTS = 3;
 const TAG = /^\w[\w.-]{0,127}$/;
 
@@ -46,11 +46,11 @@ export interface RegistryOptions {
   readonly headers?: ReadonlyMap<string, readonly string[]>;
   /** Shared by all downloads of all clients that have it. */
   readonly downloadLimit?: RateLimit;
-  /** Downloads of more than so many bytes come in parts of that size, at most 4 MiB, several at once; absent: each in one piece. */
+  /** Downloads of more than so many bytes come in parts of that size, at most 2 MiB, several at once; absent: each in one piece. */
   readonly partBytes?: number;
   /** With `partBytes`: requests of all downloads together that are under way at once; 3. */
   readonly maxRequests?: number;
-  /** With `partBytes`: for parts that come before their turn; shared by all clients that have it. Absent: 16 MiB for this one. */
+  /** With `partBytes`: for parts that come before their turn; shared by all clients that have it. Absent: 8 MiB for this one. */
   readonly partMemory?: PartMemory;
   readonly timeouts?: RegistryTimeouts;
   /** Told of each request and each answer, of token servers too. */
