@@ -76,6 +76,8 @@ it("pre-installed plugins are started anew with each daemon, and none is left", 
   {
     await using daemon = await startBerthd({ config });
     await expect.poll(synchronized, { timeout: 20_000 }).toBe(1);
+    // The plugin's answer may still be on its way to the daemon, which tells those alone that take part.
+    await expect.poll(() => daemon.log(), { timeout: 20_000 }).toContain("NRI plugin takes part");
     await daemon.restart();
     expect(await entries()).toContainEqual({ shutdown: true });
     await expect.poll(synchronized, { timeout: 20_000 }).toBe(2);
