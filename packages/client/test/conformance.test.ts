@@ -57,7 +57,10 @@ const IN_2: ReadonlyMap<string, string> = new Map([
     "create refuses what cannot be run",
     "takes a container without a spec: its check looks at a pointer that is never nil",
   ],
-  ["create refuses an id that is taken, or is no identifier, and labels over the limit", "takes any id of a sandbox"],
+  [
+    "create refuses an id that is taken, or is no identifier, and labels over the limit",
+    "sandboxes have no limit of labels",
+  ],
   ["list is in order of the id and filters by id and labels", "a bad filter of sandboxes matches nothing"],
 ]);
 
