@@ -71,12 +71,15 @@ const SAME: readonly string[] = [
   "-n bad@name c ls",
 ];
 
-describe.each(["berthd", "containerd"] as const)("on %s", (kind) => {
+describe.each([
+  ["berthd", "2"],
+  ["containerd", "1.6"],
+] as const)("on %s, as Go's ctr %s", (kind, release) => {
   let bench: Bench;
   let digest = "";
 
   beforeAll(async () => {
-    bench = await startBench(kind);
+    bench = await startBench(kind, { release });
     const { stdout, code, stderr } = await bench.ctr(["run", "-d", BUSYBOX_IMAGE, "sleeper", "sleep", "1000"]);
     expect({ code, stdout, stderr }).toEqual({ code: 0, stdout: "", stderr: "" });
     digest = (await bench.ctr(["images", "ls"])).stdout.match(/sha256:[0-9a-f]{64}/)?.[0] ?? "";

@@ -51,8 +51,13 @@ const LISTING: Listing<PluginRecord> = {
 };
 
 function rowOf({ type, id, platforms, status }: PluginRecord): string[] {
-  const shown = platforms.length === 0 ? "-" : platforms.map(formatPlatform).join(",");
+  const shown = platforms.length === 0 ? "-" : namesOf(platforms);
   return [type, id, shown, STATUS[status], ""];
+}
+
+/** Those that differ in features alone have one name. */
+function namesOf(platforms: PluginRecord["platforms"]): string {
+  return [...new Set(platforms.map(formatPlatform))].toSorted().join(",");
 }
 
 /** The odd spaces before and after words are those of containerd's ctr, which scripts may have learnt to cut. */
@@ -63,7 +68,7 @@ function detailsOf(plugin: PluginRecord): string[][] {
     ["ID:", ` ${id}`],
   ];
   if (requires.length > 0) rows.push(["Requires:", ""], ...requires.map((required) => ["", ` ${required}`]));
-  if (platforms.length > 0) rows.push(["Platforms:", ` ${platforms.map(formatPlatform).join(",")}`]);
+  if (platforms.length > 0) rows.push(["Platforms:", ` ${namesOf(platforms)}`]);
   if (exports.size > 0)
     rows.push(["Exports:", ""], ...[...exports].map(([key, value]) => ["", ` ${key} `, ` ${value}`]));
   if (capabilities.length > 0) rows.push(["Capabilities:", ` ${capabilities.join(",")}`]);
