@@ -105,6 +105,9 @@ describe.each(["berthd", "containerd"] as const)("commands on %s", (kind) => {
     expect(await say("content", "get", digest)).toBe("some content");
     expect(await say("content", "label", digest, "a=b", "c=d")).toBe("a=b,c=d,containerd.io/gc.root=test\n");
     expect(await say("content", "ls", `digest==${digest}`)).toMatch(/\t12B\t.+\ta=b,c=d,/);
+    for (const known of [[], ["--expected-digest", digest]]) {
+      expect((await bench.ctr(["content", "ingest", ...known, "again"], { input })).code).toBe(0);
+    }
     expect(await say("content", "rm", digest)).toBe(`${digest}\n`);
     const wrong = await bench.ctr(["content", "ingest", "--expected-digest", digest, "key"], { input: "other" });
     expect(wrong.code).toBe(1);

@@ -37,11 +37,13 @@ class RemoteNamespaceStore implements NamespacesClient {
     return fromProtoLabels(present(namespace, "namespace").labels);
   }
 
-  async setLabel(name: Namespace, key: string, value: string, options?: CallOptions): Promise<void> {
+  async setLabels(name: Namespace, labels: Labels, options?: CallOptions): Promise<void> {
+    // Without a path, all other labels would go.
+    if (labels.size === 0) return;
     await this.#client.update(
       {
-        namespace: { name, labels: toProtoLabels(new Map([[key, value]])) },
-        updateMask: { paths: [`labels.${key}`] },
+        namespace: { name, labels: toProtoLabels(labels) },
+        updateMask: { paths: [...labels.keys()].map((key) => `labels.${key}`) },
       },
       callOptions(options),
     );

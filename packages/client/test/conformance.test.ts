@@ -32,7 +32,7 @@ const OTHERWISE: ReadonlyMap<string, string> = new Map([
   ["list knows every snapshot and filters by kind, name, parent and labels", "a bad filter is unknown"],
   ["commit may name the parent there is; another one is refused", "came later"],
   ["commit gives a parent to a snapshot that has none, where rebase is supported", "came later"],
-  ["setLabel changes one label; the empty value deletes it", "the limit of labels is unknown"],
+  ["setLabels changes the labels given, all or none; an empty value deletes one", "the limit of labels is unknown"],
 ]);
 
 const IN_1_6: ReadonlyMap<string, string> = new Map([

@@ -39,19 +39,29 @@ export const namespaceCases: readonly ConformanceCase<NamespaceSubject>[] = [
     async run({ namespaces }) {
       expect(await namespaces.labels(one)).toEqual(new Map());
       await expectCode(namespaces.delete(one), Code.NotFound);
-      await namespaces.setLabel(one, "k", "v");
+      await namespaces.setLabels(one, new Map([["k", "v"]]));
       expect(await Array.fromAsync(namespaces.list())).toEqual([one]);
       expect(await namespaces.labels(one)).toEqual(new Map([["k", "v"]]));
     },
   },
   {
-    name: "setLabel changes one label; the empty value deletes it",
+    name: "setLabels changes the labels given, all or none; an empty value deletes one",
     async run({ namespaces }) {
       await namespaces.create(one, new Map([["a", "1"]]));
-      await namespaces.setLabel(one, "b.c", "2");
-      await namespaces.setLabel(one, "a", "");
+      await namespaces.setLabels(
+        one,
+        new Map([
+          ["b.c", "2"],
+          ["a", ""],
+        ]),
+      );
       expect(await namespaces.labels(one)).toEqual(new Map([["b.c", "2"]]));
-      await expectCode(namespaces.setLabel(one, "a", "v".repeat(4096)), Code.InvalidArgument);
+      const tooLong = new Map([
+        ["b", "3"],
+        ["a", "v".repeat(4096)],
+      ]);
+      await expectCode(namespaces.setLabels(one, tooLong), Code.InvalidArgument);
+      expect(await namespaces.labels(one)).toEqual(new Map([["b.c", "2"]]));
     },
   },
   {

@@ -53,8 +53,8 @@ export interface NamespaceStore {
   create(name: Namespace, labels: Labels, options?: CallOptions): Promise<void>;
   /** This returns the labels, none for an unknown namespace: never not_found. */
   labels(name: Namespace, options?: CallOptions): Promise<Labels>;
-  /** This sets one label and brings the namespace into being; the empty value deletes the label. @throws invalid_argument */
-  setLabel(name: Namespace, key: string, value: string, options?: CallOptions): Promise<void>;
+  /** This sets labels, all or none, and brings the namespace into being; an empty value deletes its label. @throws invalid_argument */
+  setLabels(name: Namespace, labels: Labels, options?: CallOptions): Promise<void>;
   /** This lists the names in byte order. */
   list(options?: CallOptions): AsyncIterable<Namespace>;
   /**

@@ -13,3 +13,13 @@ describe("deletion of a namespace", () => {
     await storage.stores.sandboxes.create(sandbox);
   });
 });
+
+it("setLabels is told once, however many labels there are", async () => {
+  await using storage = await openStorage();
+  const labels = new Map([
+    ["a", "1"],
+    ["b", "2"],
+  ]);
+  await storage.metadata.namespaces.setLabels(testNamespace, labels);
+  expect(storage.events).toEqual([{ namespace: testNamespace, topic: "/namespaces/update" }]);
+});

@@ -106,7 +106,7 @@ describe("NamespacedContent, policy isolated", () => {
     await using storage = await openStorage({ sharingPolicy: "isolated" });
     const expected = await putText(storage.stores.content, "hello");
     const label = "containerd.io/namespace.shareable";
-    await storage.metadata.namespaces.setLabel(storage.stores.namespace, label, "true");
+    await storage.metadata.namespaces.setLabels(storage.stores.namespace, new Map([[label, "true"]]));
     await using writer = await storage.metadata.namespace(other).content.writer("r", { expected });
     expect((await writer.status()).offset).toBe(5);
   });

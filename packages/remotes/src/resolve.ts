@@ -78,7 +78,7 @@ async function askFor(
   isLast: boolean,
 ): Promise<Descriptor> {
   const { requests, name } = target;
-  const doing = `resolve ${requests.registry}/${requests.repository} ${name}`;
+  const doing = `resolve ${requests.registry}/${requests.repository}${isDigest(name) ? "@" : ":"}${name}`;
   const send = (method: "HEAD" | "GET"): Promise<HttpResponse> =>
     requests.send(host, {
       method,

@@ -3,7 +3,10 @@ import { Code, codeOf, wrapError } from "@berth/errors";
 /** What to try next, by the class of a registry's answer. */
 const ADVICE: ReadonlyMap<Code, string> = new Map([
   [Code.Unauthenticated, "who you are is told by --user name:password, or by docker login"],
-  [Code.PermissionDenied, "another user is given by --user name:password, or by docker login"],
+  [
+    Code.PermissionDenied,
+    "if the registry refused you: another user is given by --user name:password, or by docker login",
+  ],
   [Code.NotFound, "are repository, tag and platform right, and is it readable for you?"],
   [
     Code.Unavailable,

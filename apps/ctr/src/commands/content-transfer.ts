@@ -1,10 +1,12 @@
 import { createContentClient } from "@berth/client/content";
 import { streamBlob } from "@berth/core/content";
-import { parseDigest } from "@berth/oci";
+import { isAlreadyExists } from "@berth/errors";
+import { type Digest, parseDigest } from "@berth/oci";
 
 import { requireArgument } from "../cli/arguments.ts";
 import { defineCommand } from "../cli/command.ts";
 import { integerFlag, stringFlag } from "../cli/flags.ts";
+import type { Session } from "../cli/session.ts";
 import { isOutputClosed, printAndWait } from "../output/print.ts";
 import { ProgressLines } from "../output/progress.ts";
 import { formatBinarySize } from "../output/size.ts";
@@ -35,24 +37,36 @@ export const ingest = defineCommand({
   },
   async run({ flags, args, session }) {
     const ref = requireArgument(args, 0, "must specify a transaction id");
-    const size = flags["expected-size"];
     const expected = flags["expected-digest"];
+    const digest = expected === "" ? undefined : parseDigest(expected);
     using _signals = endOnSignals(session);
-    const { signal } = session;
-    const known = expected === "" ? undefined : parseDigest(expected);
-    await using writer = await createContentClient(session.transport()).writer(ref, {
-      signal,
-      ...(size > 0 ? { total: size } : {}),
-      ...(known === undefined ? {} : { expected: known }),
-    });
-    if ((await writer.status({ signal })).offset > 0) await writer.truncate(0, { signal });
-    using progress = new ProgressLines();
-    let received = 0;
-    for await (const chunk of process.stdin) {
-      await writer.write(chunk, { signal });
-      received += chunk.length;
-      progress.update(() => `ingested ${formatBinarySize(received)}`);
+    try {
+      await ingestInput(session, { ref, size: flags["expected-size"], digest });
+    } catch (error) {
+      // What was wanted is the case.
+      if (!isAlreadyExists(error)) throw error;
     }
-    await writer.commit({ signal, size, ...(known === undefined ? {} : { digest: known }) });
   },
 });
+
+async function ingestInput(
+  session: Session,
+  { ref, size, digest }: { readonly ref: string; readonly size: number; readonly digest: Digest | undefined },
+): Promise<void> {
+  const { signal } = session;
+  const known = digest === undefined ? {} : { digest };
+  await using writer = await createContentClient(session.transport()).writer(ref, {
+    signal,
+    ...(size > 0 ? { total: size } : {}),
+    ...(digest === undefined ? {} : { expected: digest }),
+  });
+  if ((await writer.status({ signal })).offset > 0) await writer.truncate(0, { signal });
+  using progress = new ProgressLines();
+  let received = 0;
+  for await (const chunk of process.stdin) {
+    await writer.write(chunk, { signal });
+    received += chunk.length;
+    progress.update(() => `ingested ${formatBinarySize(received)}`);
+  }
+  await writer.commit({ signal, size, ...known });
+}

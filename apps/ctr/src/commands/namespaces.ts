@@ -48,9 +48,8 @@ export const label = defineCommand({
   flags: {},
   async run({ args, session }) {
     const name = parseNamespace(requireArgument(args, 0, NO_NAME));
-    const namespaces = createNamespacesClient(session.transport());
     const { signal } = session;
-    for (const [key, value] of parseLabels(args.slice(1))) await namespaces.setLabel(name, key, value, { signal });
+    await createNamespacesClient(session.transport()).setLabels(name, parseLabels(args.slice(1)), { signal });
   },
 });
 

@@ -1,5 +1,6 @@
-import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
+import type { ServiceImpl } from "@connectrpc/connect";
 import type { Namespace as ProtoNamespace, Namespaces } from "@berth/api/containerd/services/namespaces/v1/namespaces";
+import type { CallOptions } from "@berth/core/any";
 import type { Labels } from "@berth/core/labels";
 import { fromProtoLabels, toProtoLabels } from "@berth/core/labels";
 import type { Namespace, NamespaceStore } from "@berth/core/namespaces";
@@ -27,10 +28,10 @@ export function createNamespacesService(store: NamespaceStore): ServiceImpl<type
       await store.create(name, labels, { signal });
       return { namespace: toProtoNamespace(name, labels) };
     },
-    async update({ namespace, updateMask }, context) {
+    async update({ namespace, updateMask }, { signal }) {
       const { name, labels } = fromProtoNamespace(namespace);
-      await applyLabels(store, name, labels, updateMask?.paths ?? [], context);
-      return { namespace: toProtoNamespace(name, await store.labels(name, { signal: context.signal })) };
+      await store.setLabels(name, await changeOf(store, name, labels, updateMask?.paths ?? [], { signal }), { signal });
+      return { namespace: toProtoNamespace(name, await store.labels(name, { signal })) };
     },
     async delete({ name }, { signal }) {
       await store.delete(parseNamespace(name), { signal });
@@ -40,18 +41,18 @@ export function createNamespacesService(store: NamespaceStore): ServiceImpl<type
 }
 
 /** Without a mask the labels become those given; with one, only `labels.<key>` is understood. */
-async function applyLabels(
+async function changeOf(
   store: NamespaceStore,
   name: Namespace,
   labels: Labels,
   paths: readonly string[],
-  { signal }: HandlerContext,
-): Promise<void> {
+  options: CallOptions,
+): Promise<Labels> {
   const wrong = paths.find((path) => !path.startsWith(LABEL_PATH));
   if (wrong !== undefined) throw invalidArgument(`cannot update ${JSON.stringify(wrong)} field on namespace ${name}`);
-  const current = paths.length > 0 ? [] : (await store.labels(name, { signal })).keys();
+  const current = paths.length > 0 ? [] : (await store.labels(name, options)).keys();
   const keys = paths.length > 0 ? paths.map((path) => path.slice(LABEL_PATH.length)) : [...current, ...labels.keys()];
-  for (const key of new Set(keys)) await store.setLabel(name, key, labels.get(key) ?? "", { signal });
+  return new Map(keys.map((key) => [key, labels.get(key) ?? ""]));
 }
 
 function fromProtoNamespace(namespace: ProtoNamespace | undefined): { name: Namespace; labels: Labels } {

@@ -42,10 +42,9 @@ export class DatabaseNamespaceStore implements NamespaceStore {
     return this.#database.index.find(namespaces, namespacePath(name)) ?? noLabels;
   }
 
-  async setLabel(name: Namespace, key: string, value: string, options: CallOptions = {}): Promise<void> {
+  async setLabels(name: Namespace, change: Labels, options: CallOptions = {}): Promise<void> {
     parseNamespace(name);
-    if (key === "") throw invalidArgument(`label key of namespace ${JSON.stringify(name)} must not be empty`);
-    const change = new Map([[key, value]]);
+    if (change.has("")) throw invalidArgument(`label key of namespace ${JSON.stringify(name)} must not be empty`);
     validateLabels(change);
     await this.#database.update((tx) => {
       // Clients label a namespace before they write anything in it.
