@@ -4,14 +4,18 @@ import type { Logger } from "@berth/core/log";
 import { silentLogger } from "@berth/core/log";
 import type { Snapshotter } from "@berth/core/snapshots";
 
-import { MetadataDatabase } from "./database/metadata-database.ts";
+import { type DatabaseBeginning, MetadataDatabase } from "./database/metadata-database.ts";
 import { CollectorRegistry } from "./gc/collector-registry.ts";
 import { Collector } from "./gc/collector.ts";
+import { surveyBackends } from "./gc/survey-backends.ts";
 import { Metadata } from "./metadata.ts";
 import type { SharingPolicy } from "./stores/backend-content.ts";
 import { BackendContent } from "./stores/backend-content.ts";
 import { BackendSnapshotter } from "./stores/backend-snapshotter.ts";
 import { forgetLostBlobs } from "./stores/forget-lost-blobs.ts";
+
+/** A backend of others may not answer; the daemon starts all the same. */
+const SURVEY_MS = 10_000;
 
 /** What {@link openMetadata} needs. */
 export interface MetadataOptions {
@@ -42,7 +46,9 @@ export interface MetadataOptions {
  */
 export async function openMetadata(options: MetadataOptions): Promise<Metadata> {
   const { log = silentLogger, path, events, fatal } = options;
-  const database = await MetadataDatabase.open({ path, events, fatal, log, noSync: options.noSync ?? false });
+  const { noSync = false } = options;
+  const begin = () => beginOver(options, log);
+  const database = await MetadataDatabase.open({ path, events, fatal, log, noSync, begin });
   const content = new BackendContent(options.content, options.sharingPolicy ?? "shared");
   const snapshotters = new Map(
     [...options.snapshotters].map(([name, snapshotter]) => [name, new BackendSnapshotter(name, snapshotter)]),
@@ -52,4 +58,31 @@ export async function openMetadata(options: MetadataOptions): Promise<Metadata> 
   const collector = new Collector({ database, content, snapshotters, collectors, startedAt, log });
   const losses = forgetLostBlobs(database, options.content, log);
   return new Metadata({ database, content, snapshotters, collector, collectors, losses });
+}
+
+/** A database that is made over what backends hold takes the place of one that is lost: its collector must not take all that for garbage. */
+async function beginOver(
+  { path, content, snapshotters }: MetadataOptions,
+  log: Logger,
+): Promise<DatabaseBeginning | undefined> {
+  const madeOverBackendsAt = Date.now();
+  try {
+    const signal = AbortSignal.timeout(SURVEY_MS);
+    const { isEmpty, highestSequence } = await surveyBackends({ content, snapshotters }, { signal });
+    if (isEmpty) return undefined;
+    log.warn(
+      "metadata database is lost: what content and snapshots are there is kept, berthd db repair brings images back",
+      {
+        path,
+      },
+    );
+    return { madeOverBackendsAt, firstSequence: highestSequence + 1n };
+  } catch (error) {
+    log.warn("metadata database is new, and it is not known what content and snapshots are there: they are kept", {
+      path,
+      error,
+    });
+    // Higher than any that was given out one by one.
+    return { madeOverBackendsAt, firstSequence: BigInt(madeOverBackendsAt) };
+  }
 }

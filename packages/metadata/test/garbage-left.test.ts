@@ -40,9 +40,9 @@ describe("a blob that cannot be removed from the store", () => {
         return Reflect.get(target, name) as unknown;
       },
     });
-    await putText(content, "of an earlier process").catch(() => {}); // this store keeps no labels
     const startedAt = Date.now() + 1000;
     await using storage = await openStorage({ content: counting, startedAt });
+    await putText(content, "of an earlier process").catch(() => {}); // this store keeps no labels
     const collectOne = async (text: string): Promise<readonly [lists: number, blobs: number]> => {
       await putText(storage.stores.content, text);
       lists = 0;

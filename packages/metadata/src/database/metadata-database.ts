@@ -35,6 +35,16 @@ export interface DatabaseOptions {
   readonly fatal: (error: Error) => void;
   /** Steps from older layouts; all there are by default. */
   readonly migrations?: readonly Migration[];
+  /** Tells what a database begins with that holds nothing yet. */
+  readonly begin?: () => Promise<DatabaseBeginning | undefined>;
+}
+
+/** The beginning of a database in whose place another one was. */
+export interface DatabaseBeginning {
+  /** The first number to give out. */
+  readonly firstSequence: bigint;
+  /** When it was made over what backends held, milliseconds since 1970. */
+  readonly madeOverBackendsAt: number;
 }
 
 /** Options of {@link MetadataDatabase.update}. */
@@ -61,9 +71,11 @@ export class MetadataDatabase implements AsyncDisposable {
   readonly index = new RecordIndex();
   /** Sequence numbers from this one on were given out since the database was opened. */
   readonly firstSequence: bigint;
+  /** When the database was made over what backends held then, milliseconds since 1970; 0 where they held nothing. */
+  readonly madeOverBackendsAt: number;
   readonly #database: Database;
   readonly #options: DatabaseOptions;
-  readonly #schemaVersion: number;
+  readonly #header: DatabaseHeader;
   readonly #watchers = new Set<UpdateWatcher>();
   /** Updates between their callback and the end of their commit. */
   readonly #executed = new Set<Changes>();
@@ -87,11 +99,12 @@ export class MetadataDatabase implements AsyncDisposable {
     return metadata;
   }
 
-  private constructor(database: Database, options: DatabaseOptions, { schemaVersion, sequenceLimit }: DatabaseHeader) {
-    const sequence = sequenceLimit === 0n ? 1n : sequenceLimit;
+  private constructor(database: Database, options: DatabaseOptions, header: DatabaseHeader) {
+    const sequence = header.sequenceLimit === 0n ? 1n : header.sequenceLimit;
     this.#database = database;
     this.#options = options;
-    this.#schemaVersion = schemaVersion;
+    this.#header = header;
+    this.madeOverBackendsAt = Number(header.madeOverBackendsAt);
     this.firstSequence = sequence;
     this.#nextSequence = sequence;
     this.#sequenceLimit = sequence;
@@ -190,22 +203,21 @@ export class MetadataDatabase implements AsyncDisposable {
 
   async #extendSequence(): Promise<void> {
     const sequenceLimit = this.#sequenceLimit + SEQUENCE_BATCH;
-    const header = create(DatabaseHeaderSchema, { schemaVersion: this.#schemaVersion, sequenceLimit });
-    await this.#database.update((entries) => putHeader(entries, header));
+    await this.#database.update((entries) => putHeader(entries, { ...this.#header, sequenceLimit }));
     this.#sequenceLimit = sequenceLimit;
   }
 }
 
 /** This brings a database to the latest layout, all steps at once or none, and returns its header. */
 async function migrate(database: Database, options: DatabaseOptions): Promise<DatabaseHeader> {
-  const { path, log, migrations = allMigrations } = options;
+  const { path, log, migrations = allMigrations, begin } = options;
   const bytes = database.get(HEADER_KEY);
   const header = fromBinary(DatabaseHeaderSchema, bytes ?? new Uint8Array(0));
   const latest = latestVersion(migrations);
   checkSchemaVersion(path, header.schemaVersion, latest);
   if (header.schemaVersion === latest) return header;
-  const { sequenceLimit } = header;
-  const migrated = create(DatabaseHeaderSchema, { schemaVersion: latest, sequenceLimit });
+  const base = bytes === undefined ? newHeader(await begin?.()) : header;
+  const migrated = { ...base, schemaVersion: latest };
   // A new database has nothing to migrate.
   const steps = bytes === undefined ? [] : migrations.filter(({ version }) => version > header.schemaVersion);
   await database.update((entries) => {
@@ -216,6 +228,15 @@ async function migrate(database: Database, options: DatabaseOptions): Promise<Da
     putHeader(entries, migrated);
   });
   return migrated;
+}
+
+function newHeader(beginning: DatabaseBeginning | undefined): DatabaseHeader {
+  if (beginning === undefined) return create(DatabaseHeaderSchema);
+  const { firstSequence, madeOverBackendsAt } = beginning;
+  return create(DatabaseHeaderSchema, {
+    sequenceLimit: firstSequence,
+    madeOverBackendsAt: BigInt(madeOverBackendsAt),
+  });
 }
 
 function putHeader(entries: WriteTransaction, header: DatabaseHeader): void {

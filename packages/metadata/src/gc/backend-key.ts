@@ -17,13 +17,17 @@ export interface OrphanPolicy {
   readonly firstSequence: bigint;
   /** When this process began, milliseconds since 1970. */
   readonly startedAt: number;
+  /** When the database was made over what backends held then, milliseconds since 1970; 0 where they held nothing. */
+  readonly madeOverBackendsAt: number;
 }
 
 /**
  * This says whether something in a backend that no record names is ours to remove: it has a number of ours, or it was made
- * before this process began. Anything younger may belong to somebody who works on the backend beside us.
+ * before this process began. Anything younger may belong to somebody who works on the backend beside us. What is older than the database was
+ * known to another one, which is lost.
  */
 export function isOrphan(policy: OrphanPolicy, name: string, createdAt: number): boolean {
+  if (createdAt < policy.madeOverBackendsAt) return false;
   const sequence = backendSequence(name);
   return (sequence !== undefined && sequence >= policy.firstSequence) || createdAt < policy.startedAt;
 }

@@ -73,7 +73,7 @@ async function* candidates(
     return;
   }
   for await (const { digest, createdAt } of backend.store.list({ signal })) {
-    if (backend.forsaken.has(digest) || createdAt < policy.startedAt) yield digest;
+    if (backend.forsaken.has(digest) || isOrphan(policy, digest, createdAt)) yield digest;
   }
 }
 

@@ -147,7 +147,8 @@ export class Collector {
 
   async #cleanBackends(): Promise<number> {
     const { database, content, snapshotters, startedAt, log } = this.#options;
-    const policy = { firstSequence: database.firstSequence, startedAt };
+    const { firstSequence, madeOverBackendsAt } = database;
+    const policy = { firstSequence, startedAt, madeOverBackendsAt };
     const tasks: Promise<number>[] = [];
     for (const name of this.#dirtySnapshotters) {
       this.#dirtySnapshotters.delete(name);

@@ -3,13 +3,11 @@ import { dirname } from "node:path";
 
 import { create, toBinary } from "@bufbuild/protobuf";
 import { DatabaseHeaderSchema } from "@berth/api/berth/metadata/v1/database";
-import type { ContentStore } from "@berth/core/content";
-import type { Snapshotter } from "@berth/core/snapshots";
 import { Database } from "@berth/database";
 import { isNotFound, wrapError } from "@berth/errors";
 
 import { allMigrations, latestVersion } from "../database/migrations.ts";
-import { backendSequence } from "../gc/backend-key.ts";
+import { type Backends, surveyBackends } from "../gc/survey-backends.ts";
 
 const HEADER_KEY = Uint8Array.of(0);
 const MAP_SIZE_BYTES = 64 * 1024 ** 3;
@@ -18,11 +16,8 @@ const MAP_SIZE_BYTES = 64 * 1024 ** 3;
  * This puts a new database in the place of one that cannot be opened, which stays beside it under another name, or of none.
  * Numbers that backends have names with are not given again.
  */
-export async function replaceDatabase(
-  path: string,
-  backends: { readonly content: ContentStore; readonly snapshotters: ReadonlyMap<string, Snapshotter> },
-): Promise<void> {
-  const sequenceLimit = (await highestSequence(backends)) + 1n;
+export async function replaceDatabase(path: string, backends: Backends): Promise<void> {
+  const sequenceLimit = (await surveyBackends(backends)).highestSequence + 1n;
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
   await putAside(path);
   await rm(`${path}-lock`, { force: true });
@@ -37,21 +32,4 @@ async function putAside(path: string): Promise<void> {
   } catch (error) {
     if (!isNotFound(error)) throw wrapError(error, "put database aside");
   }
-}
-
-async function highestSequence({
-  content,
-  snapshotters,
-}: {
-  readonly content: ContentStore;
-  readonly snapshotters: ReadonlyMap<string, Snapshotter>;
-}): Promise<bigint> {
-  let highest = 0n;
-  const see = (name: string): void => {
-    const sequence = backendSequence(name) ?? 0n;
-    if (sequence > highest) highest = sequence;
-  };
-  for await (const { ref } of content.listStatuses()) see(ref);
-  for (const snapshotter of snapshotters.values()) for await (const { name } of snapshotter.list()) see(name);
-  return highest;
 }

@@ -10,7 +10,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file berth/metadata/v1/database.proto.
  */
 export const file_berth_metadata_v1_database: GenFile = /*@__PURE__*/
-  fileDesc("CiBiZXJ0aC9tZXRhZGF0YS92MS9kYXRhYmFzZS5wcm90bxIRYmVydGgubWV0YWRhdGEudjEiQAoORGF0YWJhc2VIZWFkZXISFgoOc2NoZW1hX3ZlcnNpb24YASABKA0SFgoOc2VxdWVuY2VfbGltaXQYAiABKAQiSwoKTG9uZ1JlY29yZBIRCgluYW1lc3BhY2UYASABKAkSDQoFZ3JvdXAYAiABKAkSCwoDa2V5GAMgASgJEg4KBnJlY29yZBgEIAEoDGIGcHJvdG8z");
+  fileDesc("CiBiZXJ0aC9tZXRhZGF0YS92MS9kYXRhYmFzZS5wcm90bxIRYmVydGgubWV0YWRhdGEudjEiXwoORGF0YWJhc2VIZWFkZXISFgoOc2NoZW1hX3ZlcnNpb24YASABKA0SFgoOc2VxdWVuY2VfbGltaXQYAiABKAQSHQoVbWFkZV9vdmVyX2JhY2tlbmRzX2F0GAMgASgEIksKCkxvbmdSZWNvcmQSEQoJbmFtZXNwYWNlGAEgASgJEg0KBWdyb3VwGAIgASgJEgsKA2tleRgDIAEoCRIOCgZyZWNvcmQYBCABKAxiBnByb3RvMw");
 
 /**
  * What is stored once per database.
@@ -31,6 +31,13 @@ export type DatabaseHeader = Message<"berth.metadata.v1.DatabaseHeader"> & {
    * @generated from field: uint64 sequence_limit = 2;
    */
   sequenceLimit: bigint;
+
+  /**
+   * When the database was made although backends held something already, milliseconds since 1970: what is older is not its garbage.
+   *
+   * @generated from field: uint64 made_over_backends_at = 3;
+   */
+  madeOverBackendsAt: bigint;
 };
 
 /**

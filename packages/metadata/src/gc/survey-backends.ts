@@ -1,0 +1,40 @@
+import type { CallOptions } from "@berth/core/any";
+import type { ContentStore } from "@berth/core/content";
+import type { Snapshotter } from "@berth/core/snapshots";
+
+import { backendSequence } from "./backend-key.ts";
+
+/** The stores whose objects a database gives names to. */
+export interface Backends {
+  readonly content: ContentStore;
+  /** By the name under which clients know them. */
+  readonly snapshotters: ReadonlyMap<string, Snapshotter>;
+}
+
+/** What backends hold that a database would have to know. */
+export interface BackendSurvey {
+  readonly isEmpty: boolean;
+  /** The highest number that a name holds; 0 where none does. */
+  readonly highestSequence: bigint;
+}
+
+/** This looks at all that backends hold. */
+export async function surveyBackends(
+  { content, snapshotters }: Backends,
+  { signal }: CallOptions = {},
+): Promise<BackendSurvey> {
+  let highestSequence = 0n;
+  let isEmpty = true;
+  const see = (name: string): void => {
+    isEmpty = false;
+    const sequence = backendSequence(name) ?? 0n;
+    if (sequence > highestSequence) highestSequence = sequence;
+  };
+  for await (const _blob of content.list({ signal })) {
+    isEmpty = false;
+    break;
+  }
+  for await (const { ref } of content.listStatuses({ signal })) see(ref);
+  for (const snapshotter of snapshotters.values()) for await (const { name } of snapshotter.list({ signal })) see(name);
+  return { isEmpty, highestSequence };
+}
