@@ -4,7 +4,7 @@ import type { ContentStore } from "@berth/core/content";
 import { Turns } from "@berth/core/turns";
 import { invalidArgument, notFound } from "@berth/errors";
 import type { Descriptor, PlatformMatcher } from "@berth/oci";
-import { isConfigType, isErofsLayer, isIndexType, isManifestType } from "@berth/oci";
+import { isConfigType, isIndexType, isLayerType, isManifestType } from "@berth/oci";
 
 import { convertLayer } from "./convert-layer.ts";
 import { type ErofsConversion, type ErofsLayer, convertToErofs } from "./erofs/convert-to-erofs.ts";
@@ -114,13 +114,15 @@ class Conversion implements AsyncDisposable {
     // Only where the index did not tell.
     if (platform !== undefined && target.platform === undefined && !platform.matches(own)) return undefined;
     // Attestations and other artifacts look like images, and their layers are none.
-    if (diffIds.length !== layers.length || layers.some(({ mediaType }) => !mediaType.includes("tar")))
+    if (diffIds.length !== layers.length || layers.some(({ mediaType }) => !isLayerType(mediaType)))
       return this.#retyped(target, config, layers);
     const converted = await Promise.all(
       layers.map((layer, index) => this.#layer(layer, diffIds[index] ?? layer.digest)),
     );
     const newLayers = converted.map(({ layer }) => layer);
-    if (newLayers.every(({ mediaType }) => !isErofsLayer(mediaType))) return this.#retyped(target, config, newLayers);
+    // Those that were EROFS images before say nothing of what is made here.
+    const isNew = newLayers.some(({ digest }, index) => digest !== layers[index]?.digest);
+    if (this.#options.erofs === undefined || !isNew) return this.#retyped(target, config, newLayers);
     const newDiffIds = converted.map(({ diffId }) => diffId);
     const newConfig = await erofsConfig(content, config, newDiffIds, this.#options);
     const made = await this.#retyped(target, newConfig, newLayers);

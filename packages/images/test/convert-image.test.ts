@@ -2,7 +2,7 @@ import { gunzipSync, gzipSync, zstdDecompressSync } from "node:zlib";
 
 import { codeName, codeOf } from "@berth/errors";
 import type { Descriptor, Digest } from "@berth/oci";
-import { hostPlatform, MediaType, only, parsePlatform } from "@berth/oci";
+import { EROFS_LAYER, hostPlatform, MediaType, only, parsePlatform } from "@berth/oci";
 import type { BuiltImage } from "@berth/testing";
 import { buildImage, MemoryContentStore, sha256 } from "@berth/testing";
 import { beforeEach, describe, expect, it } from "vitest";
@@ -181,6 +181,16 @@ describe("convertImage", () => {
     harm();
     expect(await codeThrown(convert(one.manifest, { compression: "zstd" }))).toBe(code);
     expect(content.ingests.size).toBe(0);
+  });
+
+  it("says of an EROFS layer among others that it is not recompressed, and only renames what is around it", async () => {
+    const erofs = putBytes(EROFS_LAYER, encoder.encode("an image"));
+    const docker = { ...one.config, mediaType: MediaType.dockerConfig };
+    const manifest = put(MediaType.ociManifest, { schemaVersion: 2, config: docker, layers: [one.layers[0], erofs] });
+    expect(await codeThrown(convert(manifest, { compression: "zstd" }))).toBe("unimplemented");
+    const { config, layers } = read(await convert(manifest, { oci: true }));
+    expect(config).toEqual(one.config);
+    expect(layers).toEqual([one.layers[0], erofs]);
   });
 
   it("says of an encrypted layer that it is not recompressed, and keeps layers from elsewhere", async () => {

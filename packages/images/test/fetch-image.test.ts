@@ -1,6 +1,6 @@
 import { codeName, codeOf, notFound } from "@berth/errors";
 import type { Descriptor, Digest } from "@berth/oci";
-import { hostPlatform, MediaType, only } from "@berth/oci";
+import { EROFS_LAYER, hostPlatform, MediaType, only } from "@berth/oci";
 import type { BuiltImage } from "@berth/testing";
 import { buildImage, MemoryContentStore, sha256 } from "@berth/testing";
 import { beforeEach, describe, expect, it } from "vitest";
@@ -183,6 +183,30 @@ describe("fetchImage", () => {
     await fetchImage(index, options({ platform: only(arm("v7")), ...more }));
     const names = fetched.map(([digest]) => byName.get(digest)).filter((name) => name !== undefined);
     expect(names).toEqual(expected);
+  });
+
+  it("takes EROFS layers for layers: those of other platforms are not fetched", async () => {
+    const blobs = new Map(image.blobs);
+    const add = (mediaType: string, value: unknown): Descriptor => {
+      const bytes = new TextEncoder().encode(JSON.stringify(value));
+      blobs.set(sha256(bytes), bytes);
+      return { mediaType, digest: sha256(bytes), size: bytes.length };
+    };
+    const manifestOf = (layer: Descriptor) =>
+      add(MediaType.ociManifest, { schemaVersion: 2, config: image.config, layers: [layer] });
+    const [own, foreign] = [EROFS_LAYER, `${EROFS_LAYER}+zstd`].map((type) => add(type, { type }));
+    if (own === undefined || foreign === undefined) throw new Error("there are two");
+    const elsewhere = { ...manifestOf(foreign), platform: { os: "plan9", architecture: "mips" } };
+    const index = add(MediaType.ociIndex, {
+      schemaVersion: 2,
+      manifests: [elsewhere, { ...manifestOf(own), platform: hostPlatform() }],
+    });
+    image = { ...image, blobs };
+    const told: string[][] = [];
+    await fetchImage(index, options({ allMetadata: true, onLayers: (layers) => told.push(ids(layers)) }));
+    expect(told).toEqual([[own.digest]]);
+    const stored = [own, elsewhere, foreign].map(({ digest }) => store.blobs.has(digest));
+    expect(stored).toEqual([true, true, false]);
   });
 
   it("takes from the registry what other places have wrong, and keeps nothing of that", async () => {

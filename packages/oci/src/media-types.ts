@@ -1,3 +1,5 @@
+import { isErofsLayer } from "./erofs-layer.ts";
+
 /** The media types of images that berth reads and writes. */
 export const MediaType = {
   ociIndex: "application/vnd.oci.image.index.v1+json",
@@ -36,12 +38,13 @@ export function isConfigType(mediaType: string): boolean {
   return CONFIGS.has(mediaType);
 }
 
-/** This says whether the type is a file system layer in tar form, whatever its compression. */
+/** This says whether the type is a file system layer, an archive or an EROFS image, whatever its compression. */
 export function isLayerType(mediaType: string): boolean {
   return (
     mediaType.startsWith(MediaType.ociLayer) ||
     mediaType.startsWith("application/vnd.oci.image.layer.nondistributable.v1.tar") ||
     mediaType.startsWith(MediaType.dockerLayer) ||
-    mediaType.startsWith(MediaType.dockerForeignLayer)
+    mediaType.startsWith(MediaType.dockerForeignLayer) ||
+    isErofsLayer(mediaType)
   );
 }
