@@ -45,3 +45,17 @@ it("tryAcquire takes no turn from those who wait", async () => {
   (await waiting)[Symbol.dispose]();
   expect(turns.tryAcquire()).toBeDefined();
 });
+
+it("acquire that is aborted leaves the line, and takes no turn from those behind it", async () => {
+  const turns = new Turns(1);
+  const first = turns.tryAcquire();
+  const stop = new AbortController();
+  const given = turns.acquire({ signal: stop.signal });
+  const next = turns.acquire();
+  stop.abort(new Error("enough"));
+  await expect(given).rejects.toThrow("enough");
+  await expect(turns.acquire({ signal: stop.signal })).rejects.toThrow("enough");
+  first?.[Symbol.dispose]();
+  (await next)[Symbol.dispose]();
+  expect(turns.tryAcquire()).toBeDefined();
+});
