@@ -9,7 +9,8 @@ export interface IdMappingFlags {
   readonly "remap-labels"?: boolean;
 }
 
-const MAX_ID = 2 ** 32 - 1;
+/** The number after it stands for no id. */
+const MAX_ID = 2 ** 32 - 2;
 
 /**
  * This reads the flags of a user namespace, each `CONTAINER-ID:HOST-ID:SIZE`; nothing where there are none.

@@ -4,6 +4,7 @@ import { join } from "node:path";
 
 import { Code, codeOf } from "@berth/errors";
 import { lgetxattr, lsetxattr } from "@berth/linux/files";
+import { mountTemporary } from "@berth/linux/mount";
 import { temporaryDirectory } from "@berth/testing";
 import { expect, it } from "vitest";
 
@@ -34,6 +35,20 @@ it("shiftOwners maps each file once, and keeps its rights", async () => {
     "0100000300040000000000000000000000000000e8030000",
   );
   expect((await stat("/etc/passwd")).uid).toBe(host.uid);
+});
+
+it.each(["off", "on"])("shiftOwners maps all names of a file on overlayfs with index=%s", async (index) => {
+  await using directory = await temporaryDirectory("shift");
+  const at = (name: string): string => join(directory.path, name);
+  for (const name of ["lower", "upper", "work"]) await mkdir(at(name));
+  await writeFile(at("lower/one"), "");
+  await link(at("lower/one"), at("lower/two"));
+  const options = [`lowerdir=${at("lower")}`, `upperdir=${at("upper")}`, `workdir=${at("work")}`, `index=${index}`];
+  const mounts = [{ type: "overlay", source: "overlay", target: "", options }];
+  await shiftOwners(mounts, { uids: ids(1000), gids: ids(2000) });
+  await using mounted = await mountTemporary(mounts);
+  for (const name of ["one", "two"])
+    expect(await stat(join(mounted.path, name))).toMatchObject({ uid: 1000, gid: 2000 });
 });
 
 it("shiftOwners refuses an owner that is not mapped", async () => {

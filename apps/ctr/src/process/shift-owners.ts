@@ -23,7 +23,7 @@ const FLAGS_MASK = 0x00ff_ffff;
 
 /**
  * This gives each file of a root file system, which it mounts for that, the owner that stands on the host for its owner in a user namespace. Rights of setuid programs and
- * capabilities of files are kept. A file with several names is changed once.
+ * capabilities of files are kept. A file with several names is changed once, or each of them where the change parts them.
  *
  * @throws failed_precondition - a file's owner is not mapped
  */
@@ -46,22 +46,24 @@ export async function shiftOwners(mounts: readonly Mount[], options: ShiftOption
 
 function shiftOne(path: Buffer, options: ShiftOptions, seen: Set<string>): Stats {
   const stats = lstatSync(path);
-  const { dev, ino, nlink } = stats;
-  if (!stats.isDirectory() && nlink > 1) {
-    const key = `${dev}:${ino}`;
-    if (seen.has(key)) return stats;
-    seen.add(key);
-  }
+  const hasNames = !stats.isDirectory() && stats.nlink > 1;
+  if (hasNames && seen.has(keyOf(stats))) return stats;
   try {
     const capability = stats.isFile() ? lfindxattr(path, CAPABILITY) : undefined;
     lchownSync(path, hostId(options.uids, stats.uid, "user"), hostId(options.gids, stats.gid, "group"));
     // A change of the owner takes both away.
     if (!stats.isSymbolicLink() && (stats.mode & SET_ID_BITS) !== 0) chmodSync(path, stats.mode & 0o7777);
     if (capability !== undefined) lsetxattr(path, CAPABILITY, ofRoot(capability, hostId(options.uids, 0, "user")));
+    // As it is now: the change may have made it a file of its own (overlayfs copies one name up), and the other names are yet to be changed.
+    if (hasNames) seen.add(keyOf(lstatSync(path)));
   } catch (error) {
     throw wrapError(error, `map the owner of ${path.toString()}`);
   }
   return stats;
+}
+
+function keyOf({ dev, ino }: Stats): string {
+  return `${dev}:${ino}`;
 }
 
 /** Capabilities that hold in the namespace whose root is `uid` on the host; those that name a root already stay its. */
