@@ -1,5 +1,6 @@
 import { createLocalContentStore } from "@berth/content";
 import type { ContentStore } from "@berth/core/content";
+import { parseNamespace } from "@berth/core/namespaces";
 import { dataLoss } from "@berth/errors";
 import { temporaryDirectory } from "@berth/testing";
 import { describe, expect, it } from "vitest";
@@ -52,5 +53,35 @@ describe("a blob that cannot be removed from the store", () => {
     expect(await collectOne("a")).toEqual([1, 1]);
     expect(await collectOne("b")).toEqual([1, 0]);
     expect(await collectOne("c")).toEqual([0, 0]);
+  });
+});
+
+describe("a blob that is passed over once the store has been looked through", () => {
+  it("is removed when the ingest that shared it is given up", async () => {
+    await using storage = await openStorage();
+    const { content } = storage.metadata.namespace(parseNamespace("other"));
+    await storage.metadata.collect();
+    const expected = await putText(storage.stores.content, "shared");
+    await (await content.writer("r", { expected }))[Symbol.asyncDispose]();
+    await storage.metadata.collect();
+    expect(await Array.fromAsync(storage.content.list())).toHaveLength(1);
+    await content.abort("r");
+    await storage.metadata.collect();
+    expect(await Array.fromAsync(storage.content.list())).toEqual([]);
+  });
+
+  it("is removed when it is of an earlier process, and the pin on it is gone", async () => {
+    await using directory = await temporaryDirectory("metadata");
+    const content = await createLocalContentStore({ root: `${directory.path}/blobs` });
+    await using storage = await openStorage({ content, startedAt: Date.now() + 1000 });
+    await putText(content, "of an earlier process").catch(() => {}); // this store keeps no labels
+    const [left] = await Array.fromAsync(content.list());
+    {
+      await using _pinning = await storage.stores.content.writer("r", { expected: left?.digest });
+      await storage.metadata.collect();
+      expect(await Array.fromAsync(content.list())).toHaveLength(1);
+    }
+    await storage.metadata.collect();
+    expect(await Array.fromAsync(content.list())).toEqual([]);
   });
 });

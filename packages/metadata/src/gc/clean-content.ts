@@ -46,11 +46,16 @@ export async function cleanContent(
   for await (const digest of candidates(backend, policy, signal)) {
     const turn = await turns.acquire();
     // No await since the look at records and pins: whoever wants the blob from here on waits for its removal.
-    if (isKnown(index, digest) || backend.isPinned(digest)) turn[Symbol.dispose]();
-    else running.push(removeBlob(digest).finally(() => turn[Symbol.dispose]()));
+    if (!hasRecord(index, digest) && !isExpected(index, digest) && !backend.isPinned(digest)) {
+      running.push(removeBlob(digest).finally(() => turn[Symbol.dispose]()));
+      continue;
+    }
+    // Pins and ingests end without a word, and the store may never be looked through again.
+    if (!hasRecord(index, digest)) backend.forsaken.add(digest);
+    turn[Symbol.dispose]();
   }
   await Promise.all(running);
-  for (const digest of backend.forsaken) if (isKnown(index, digest)) backend.forsaken.delete(digest);
+  for (const digest of backend.forsaken) if (hasRecord(index, digest)) backend.forsaken.delete(digest);
   for (const { ref, startedAt } of await Array.fromAsync(backend.store.listStatuses({ signal }))) {
     // Read anew for each: an ingest gets its record while the list is read.
     if (backend.ingestsInFlight.has(ref) || isKnownIngest(index, ref)) continue;
@@ -77,8 +82,12 @@ async function* candidates(
   }
 }
 
-function isKnown(index: RecordIndex, digest: Digest): boolean {
-  if (index.buckets(blobs).some((bucket) => bucket.has(digest))) return true;
+function hasRecord(index: RecordIndex, digest: Digest): boolean {
+  return index.buckets(blobs).some((bucket) => bucket.has(digest));
+}
+
+/** Whether an ingest shares the blob: its commit will name it. */
+function isExpected(index: RecordIndex, digest: Digest): boolean {
   return index.buckets(ingests).some((bucket) => bucket.entries().some(([, { expected }]) => expected === digest));
 }
 

@@ -157,7 +157,8 @@ export class Collector {
       const failed = () => void this.#dirtySnapshotters.add(name);
       tasks.push(this.#clean(() => cleanSnapshotter(database.index, backend, policy, log), failed));
     }
-    if (this.#contentDirty) {
+    // Blobs that were passed over are looked at again: what kept them may have ended without a record.
+    if (this.#contentDirty || content.forsaken.size > 0) {
       this.#contentDirty = false;
       const failed = () => void (this.#contentDirty = true);
       tasks.push(this.#clean(() => cleanContent(database.index, content, policy, log), failed));
