@@ -17,6 +17,7 @@ export const CNI_DEFAULTS = {
 } as const;
 
 const TIMEOUT_MS = 120_000;
+const UNDO_TIMEOUT_MS = 60_000;
 const LOOPBACK = parseNetworkList(
   // Of the version that every plugin knows; that has no checks.
   JSON.stringify({ cniVersion: "0.3.1", name: "cni-loopback", disableCheck: true, plugins: [{ type: "loopback" }] }),
@@ -38,6 +39,8 @@ export interface CniOptions {
   readonly serially?: boolean;
   /** Of each plugin; two minutes when absent. */
   readonly timeoutMs?: number;
+  /** Of undoing an attachment that failed, whatever its plugins are; one minute when absent. */
+  readonly undoTimeoutMs?: number;
 }
 
 /** A container whose network is made or removed. */
@@ -68,11 +71,13 @@ export class Cni {
   readonly #runner: PluginRunner;
   readonly #prefix: string;
   readonly #serially: boolean;
+  readonly #undoTimeoutMs: number;
 
   private constructor(networks: readonly CniNetwork[], options: CniOptions) {
     this.networks = networks;
     this.#prefix = options.interfacePrefix ?? "eth";
     this.#serially = options.serially ?? false;
+    this.#undoTimeoutMs = options.undoTimeoutMs ?? UNDO_TIMEOUT_MS;
     this.#runner = {
       pluginDirectories: options.pluginDirectories ?? CNI_DEFAULTS.pluginDirectories,
       timeoutMs: options.timeoutMs ?? TIMEOUT_MS,
@@ -102,8 +107,8 @@ export class Cni {
   async setup(container: CniContainer, { signal }: CallOptions = {}): Promise<NetworkState> {
     if (container.netns === "") throw failedPrecondition(`container ${container.id} has no network namespace`);
     await using undo = new AsyncDisposableStack();
-    // Without the signal: what was begun is undone all the same. The error that led here is the one to tell.
-    undo.defer(() => this.remove(container).catch(() => {}));
+    // Without the caller's signal: what was begun is undone all the same. The error that led here is the one to tell.
+    undo.defer(() => this.remove(container, { signal: AbortSignal.timeout(this.#undoTimeoutMs) }).catch(() => {}));
     const results = await this.#attachAll(container, signal);
     const state = networkState(results, `${this.#prefix}0`);
     undo.move();

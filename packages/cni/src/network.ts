@@ -111,7 +111,7 @@ export async function collectGarbage(
   const spared = new Set(valid.map(key));
   const steps: (() => Promise<unknown>)[] = [];
   for await (const attachment of runner.cache.list(network.name, { signal }))
-    if (!spared.has(key(attachment))) steps.push(() => detach(runner, network, attachment, { signal }));
+    if (!spared.has(key(attachment))) steps.push(() => detach(runner, network, abandoned(attachment), { signal }));
   if (isAtLeast(network.cniVersion, "1.1.0")) {
     const attachments = valid.map(({ containerId, ifName }) => ({ containerID: containerId, ifname: ifName }));
     const extra = { "cni.dev/valid-attachments": attachments, "cni.dev/attachments": attachments };
@@ -119,6 +119,11 @@ export async function collectGarbage(
       steps.push(() => ask(runner, network, plugin, { command: "GC", extra, signal }));
   }
   await tryAll(steps, signal);
+}
+
+/** The number of a process can be another's by now, whose network must stay: plugins are told that the namespace is gone. */
+function abandoned(attachment: Attachment): Attachment {
+  return attachment.netns.startsWith("/proc/") ? { ...attachment, netns: "" } : attachment;
 }
 
 const VERSIONS = z.object({ supportedVersions: z.array(z.string()).nonempty() });

@@ -1,11 +1,10 @@
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { access, constants, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import type { CallOptions } from "@berth/core/any";
-import { deadlineExceeded, invalidArgument, notFound, resourceExhausted, systemErrorCode } from "@berth/errors";
+import { runFilter } from "@berth/core/run-filter";
+import { invalidArgument, notFound, systemErrorCode } from "@berth/errors";
 
 import { CniPluginError, parseFailure } from "./plugin-error.ts";
 
@@ -31,8 +30,6 @@ export interface PluginCall extends CallOptions {
 
 /** A result is a page of text; a plugin that writes without end is killed. */
 const MAX_STDOUT_BYTES = 4 << 20;
-/** More of what it complains is dropped. */
-const MAX_STDERR_BYTES = 64 << 10;
 const BUSY_TRIES = 5;
 const BUSY_PAUSE_MS = 200;
 
@@ -79,35 +76,13 @@ async function isProgram(path: string): Promise<boolean> {
 }
 
 async function runOnce(program: string, call: PluginCall): Promise<string> {
-  const timeout = AbortSignal.timeout(call.timeoutMs);
-  const tooMuch = new AbortController();
-  const end = AbortSignal.any([timeout, tooMuch.signal, ...(call.signal === undefined ? [] : [call.signal])]);
-  const child = spawn(program, { env: environmentOf(call), stdio: ["pipe", "pipe", "pipe"], detached: true });
-  const kill = (): void => {
-    killGroup(child.pid);
-    // What has left the group may hold the other ends.
-    child.stdout.destroy();
-    child.stderr.destroy();
-  };
-  end.addEventListener("abort", kill, { once: true });
-  try {
-    const stdout = collect(child.stdout, MAX_STDOUT_BYTES, () => tooMuch.abort());
-    const stderr = collect(child.stderr, MAX_STDERR_BYTES);
-    // It need not read what it is told.
-    child.stdin.on("error", () => {});
-    child.stdin.end(call.input);
-    // The arguments of "close" are those of Node's documentation.
-    const [code, signalName] = (await once(child, "close")) as [number | null, NodeJS.Signals | null];
-    call.signal?.throwIfAborted();
-    if (timeout.aborted) throw deadlineExceeded(`CNI plugin ${call.plugin} was not done after ${call.timeoutMs} ms`);
-    if (tooMuch.signal.aborted)
-      throw resourceExhausted(`CNI plugin ${call.plugin} wrote over ${MAX_STDOUT_BYTES} bytes`);
-    if (code === 0) return stdout();
-    const ended = signalName === null ? `exit code ${code}` : `killed by ${signalName}`;
-    throw new CniPluginError(call.plugin, parseFailure(stdout(), stderr(), ended));
-  } finally {
-    end.removeEventListener("abort", kill);
-  }
+  const { input, timeoutMs, signal } = call;
+  const env = environmentOf(call);
+  const limits = { timeoutMs, maxStdoutBytes: MAX_STDOUT_BYTES, isMoreAnError: true };
+  const { code, signalName, stdout, stderr } = await runFilter(program, { env, input, signal, ...limits });
+  if (code === 0) return stdout;
+  const ended = signalName === null ? `exit code ${code}` : `killed by ${signalName}`;
+  throw new CniPluginError(call.plugin, parseFailure(stdout, stderr, ended));
 }
 
 /** Of this program, and of the protocol; nothing of a call that this program may itself be part of. */
@@ -128,25 +103,4 @@ function formatArgument([name, value]: readonly [string, string]): string {
   if (name === "" || /[;=\0]/.test(name) || /[;\0]/.test(value))
     throw invalidArgument(`invalid CNI argument ${JSON.stringify(`${name}=${value}`)}`);
   return `${name}=${value}`;
-}
-
-function collect(stream: NodeJS.ReadableStream, limit: number, onMore: () => void = () => {}): () => string {
-  const chunks: Buffer[] = [];
-  let left = limit;
-  stream.on("error", () => {});
-  stream.on("data", (chunk: Buffer) => {
-    if (left > 0) chunks.push(chunk.subarray(0, left));
-    left -= chunk.length;
-    if (left < 0) onMore();
-  });
-  return () => Buffer.concat(chunks).toString("utf8");
-}
-
-function killGroup(pid: number | undefined): void {
-  if (pid === undefined) return;
-  try {
-    process.kill(-pid, "SIGKILL");
-  } catch {
-    // It has ended.
-  }
 }

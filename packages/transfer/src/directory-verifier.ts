@@ -1,13 +1,12 @@
-import { spawn } from "node:child_process";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { once } from "node:events";
 
 import type { CallOptions } from "@berth/core/any";
 import type { Logger } from "@berth/core/log";
 import { silentLogger } from "@berth/core/log";
+import { runFilter } from "@berth/core/run-filter";
 import type { ImageJudgement, ImageVerifier } from "@berth/core/transfer";
-import { deadlineExceeded, systemErrorCode, wrapError } from "@berth/errors";
+import { systemErrorCode, wrapError } from "@berth/errors";
 import type { Descriptor } from "@berth/oci";
 import { MediaType } from "@berth/oci";
 
@@ -74,46 +73,14 @@ async function ask(
   { timeoutMs }: DirectoryVerifierOptions,
   { signal }: CallOptions,
 ): Promise<ImageJudgement> {
-  signal?.throwIfAborted();
-  const { mediaType, digest, size } = descriptor;
+  const { mediaType, digest, size, annotations } = descriptor;
   const args = ["-name", name, "-digest", digest, "-stdin-media-type", MediaType.ociDescriptor];
-  const timeout = AbortSignal.timeout(timeoutMs);
-  const limit = signal === undefined ? timeout : AbortSignal.any([signal, timeout]);
-  // In a group of its own, so that what it has started ends with it.
-  const child = spawn(program, args, { stdio: ["pipe", "pipe", "ignore"], detached: true });
-  const kill = (): void => killGroup(child.pid);
-  limit.addEventListener("abort", kill, { once: true });
+  const input = JSON.stringify({ mediaType, digest, size, annotations });
   try {
-    // It need not read what it is told.
-    child.stdin.on("error", () => {});
-    child.stdin.end(JSON.stringify({ mediaType, digest, size, annotations: descriptor.annotations }));
-    const reason = collect(child.stdout);
-    const [code] = (await once(child, "close")) as [number | null];
-    signal?.throwIfAborted();
-    if (timeout.aborted) throw deadlineExceeded(`${program} did not decide within ${timeoutMs} ms`);
-    return { accepted: code === 0, reason: await reason };
+    const limits = { timeoutMs, maxStdoutBytes: MAX_REASON_BYTES };
+    const { code, stdout } = await runFilter(program, { args, input, signal, ...limits });
+    return { accepted: code === 0, reason: stdout.trim() };
   } catch (error) {
     throw wrapError(error, `run image verifier ${program}`);
-  } finally {
-    limit.removeEventListener("abort", kill);
-  }
-}
-
-async function collect(output: AsyncIterable<Uint8Array>): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  let left = MAX_REASON_BYTES;
-  for await (const chunk of output) {
-    if (left > 0) chunks.push(chunk.subarray(0, left));
-    left -= chunk.length;
-  }
-  return Buffer.concat(chunks).toString().trim();
-}
-
-function killGroup(pid: number | undefined): void {
-  if (pid === undefined) return;
-  try {
-    process.kill(-pid, "SIGKILL");
-  } catch {
-    // It has ended.
   }
 }
