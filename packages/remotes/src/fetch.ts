@@ -24,6 +24,9 @@ import { repositoryScope } from "./scopes.ts";
 
 /** So often a download goes on after its connection broke without a byte in between. */
 const MAX_FRUITLESS = 3;
+/** What servers answer that mind being asked for a range, instead of giving all. */
+const RANGE_REFUSED: ReadonlySet<number> = new Set([400, 416, 501]);
+
 /** Options of a download. */
 export interface FetchOptions extends CallOptions {
   /** Where to begin, in bytes. */
@@ -107,26 +110,33 @@ async function* readOn(
   { isFirst, ahead, ...options }: ReadOnOptions,
 ): AsyncIterable<Uint8Array> {
   const { size, digest } = descriptor;
-  using _turn = ahead && (await source.parts?.requests.acquire());
+  using _turn = ahead && (await source.parts?.requests.acquire(options));
   const elsewhere = isFirst ? await fetchElsewhere(source.requests, descriptor, offset, options) : undefined;
   const stretch = ahead?.stretchFrom(offset) ?? { from: offset, to: size };
   const response = elsewhere ? undefined : await openAnywhere(source, descriptor, stretch, options);
-  const isPart = response?.status === 206;
-  if (response?.status === 200) ahead?.stop();
+  const isPart = response !== undefined && isPartOf(response, stretch);
+  if (response !== undefined && !isPart) ahead?.stop();
+  const to = isPart ? stretch.to : size;
   let at = offset;
   for await (const chunk of elsewhere ?? (response && contentFrom(response, descriptor, offset)) ?? []) {
     await source.limit?.pass(chunk.length, options);
     // From the end of this piece on, or from where it will not have come for a while.
     if (isPart) ahead?.fill(stretch.to < size ? stretch.to : at + chunk.length + (source.parts?.bytes ?? 0));
-    const end = ahead?.limitFrom(offset) ?? size;
+    const end = Math.min(to, ahead?.limitFrom(offset) ?? size);
     // What is too much of all is for the caller to refuse.
     const wanted = end === size ? chunk : chunk.subarray(0, Math.max(0, end - at));
     at += wanted.length;
-    yield wanted;
-    if (at === end && end < stretch.to) return;
+    if (wanted.length > 0) yield wanted;
+    // Only an answer that ends here is read to its end, which leaves the connection for others.
+    if (at === end && (end < to || wanted.length < chunk.length)) return;
   }
-  if (at < (isPart ? stretch.to : size))
-    throw unavailable(`fetch ${digest}: the connection ended after ${at} of ${size} bytes`);
+  if (at < to) throw unavailable(`fetch ${digest}: the connection ended after ${at} of ${size} bytes`);
+}
+
+/** A server that minds where a range begins and not where it ends gives all the rest at once, and says so. */
+function isPartOf(response: HttpResponse, { to }: Stretch): boolean {
+  const last = /^bytes \d+-(\d+)/.exec(response.header("content-range") ?? "")?.[1];
+  return response.status === 206 && (last === undefined || Number(last) < to);
 }
 
 /** This opens one part of content; `undefined` when the server gives all instead. */
@@ -188,20 +198,22 @@ async function openOn(
   { from, to }: Stretch,
   options: CallOptions,
 ): Promise<HttpResponse> {
-  const response = await requests.send(host, {
-    method: "GET",
-    path: `/${kind}/${digest}`,
-    headers: {
-      accept: `${mediaType}, */*`,
-      // Also of all, where parts are wanted: the answer says whether the server gives any.
-      ...((from > 0 || to < size || (parts && size > parts.bytes)) && {
-        range: `bytes=${from}-${to < size ? to - 1 : ""}`,
-      }),
-    },
-    scopes: [repositoryScope(requests.repository, "pull")],
-    isLast,
-    ...options,
-  });
+  const ask = (range: { readonly range?: string }): Promise<HttpResponse> =>
+    requests.send(host, {
+      method: "GET",
+      path: `/${kind}/${digest}`,
+      headers: { accept: `${mediaType}, */*`, ...range },
+      scopes: [repositoryScope(requests.repository, "pull")],
+      isLast,
+      ...options,
+    });
+  // Also of all, where parts are wanted: the answer says whether the server gives any.
+  const isRange = from > 0 || to < size || (parts !== undefined && size > parts.bytes);
+  let response = await ask(isRange ? { range: `bytes=${from}-${to < size ? to - 1 : ""}` } : {});
+  if (isRange && from === 0 && RANGE_REFUSED.has(response.status)) {
+    await response.discard();
+    response = await ask({});
+  }
   if (response.status === 200 || response.status === 206) return response;
   throw await registryError(response, `fetch ${digest}`);
 }

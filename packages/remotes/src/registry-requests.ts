@@ -128,7 +128,7 @@ export class RegistryRequests {
       const response = await exchange(this.#poolOf(host), { method, url, headers, signal, ...(body && { body }) });
       return { response, authorization };
     } catch (error) {
-      if (host.triesTls === true && url.protocol === "https:" && isNotTls(error)) {
+      if (host.triesTls === true && url.protocol === "https:" && isNotTls(error, host.host)) {
         this.#plain.add(host.host);
         return await this.#attempt(host, request, isFinal);
       }

@@ -46,7 +46,7 @@ export interface RegistryOptions {
   readonly headers?: ReadonlyMap<string, readonly string[]>;
   /** Shared by all downloads of all clients that have it. */
   readonly downloadLimit?: RateLimit;
-  /** Downloads of more than so many bytes come in parts of that size, at most 2 MiB, several at once; absent: each in one piece. */
+  /** Downloads of more than so many bytes come in parts of that size, at most 2 MiB, several at once; absent: each in one piece. A reader keeps its turn among the requests until it has read the piece that it is at: one that stops reading holds up others. */
   readonly partBytes?: number;
   /** With `partBytes`: requests of all downloads together that are under way at once; 3. */
   readonly maxRequests?: number;

@@ -4,7 +4,7 @@ import { codeName, codeOf } from "@berth/errors";
 import type { Descriptor } from "@berth/oci";
 import type { FaultRegistry, RegistryFault, RegistryRequestRecord } from "@berth/testing";
 import { sha256, startFaultRegistry } from "@berth/testing";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 
 import type { RegistryOptions } from "../src/index.ts";
 import { RegistryClient } from "../src/index.ts";
@@ -84,6 +84,7 @@ describe("RegistryClient that fetches in parts", () => {
     const partMemory = new PartMemory(2 * PART);
     const reading = fetch({ maxRequests: 9, partMemory })[Symbol.asyncIterator]();
     await reading.next();
+    await vi.waitFor(() => expect(asked.length).toBeGreaterThanOrEqual(3), { timeout: 10_000 });
     await sleep(200);
     expect(asked).toHaveLength(3);
     await reading.return?.();
@@ -97,7 +98,7 @@ describe("RegistryClient that fetches in parts", () => {
     expect(performance.now() - started).toBeGreaterThan(350);
   });
 
-  it.each<readonly [string, RegistryFault]>([
+  it.each<readonly [string, RegistryFault, (readonly number[])?]>([
     ["is cut short", { kind: "truncate", after: 20 }],
     ["is reset", { kind: "reset", after: 50_000 }],
     ["is reset before its first byte", { kind: "reset", after: 0 }],
@@ -108,9 +109,10 @@ describe("RegistryClient that fetches in parts", () => {
     ["is another range", { kind: "wrong-range" }],
     ["is of something larger", { kind: "headers", headers: { "content-range": `bytes ${3 * PART}-1/99999999` } }],
     ["has another ETag", { kind: "headers", headers: { etag: '"other"' } }],
-    ["has no end", { kind: "endless" }],
-  ])("gives all when a part %s once", async (_case, fault) => {
-    for (const nth of [1, 3]) {
+    ["has no end", { kind: "endless" }, [0, 1, 3]],
+    ["comes with all behind it", { kind: "ignore-end" }, [0, 1, 3]],
+  ])("gives all when a part %s once", async (_case, fault, parts = [1, 3]) => {
+    for (const nth of parts) {
       failPart(nth, fault);
       expect.soft(await read(), `part ${nth}`).toBe(true);
     }
@@ -127,6 +129,32 @@ describe("RegistryClient that fetches in parts", () => {
     registry.fault = () => ({ kind: "ignore-range" });
     expect(await read()).toBe(true);
     expect(registry.requests).toHaveLength(1);
+  });
+
+  it("gives all from a server that minds only where ranges begin, in one piece", async () => {
+    registry.fault = () => ({ kind: "ignore-end" });
+    expect(await read()).toBe(true);
+    expect(registry.requests).toHaveLength(1);
+  });
+
+  it.each([400, 416, 501])("gives all from a server that answers %i to any range", async (status) => {
+    registry.fault = ({ headers }) => (headers.range === undefined ? undefined : { kind: "status", status });
+    expect(await read()).toBe(true);
+    expect(ranges()).toEqual([FIRST, undefined]);
+  });
+
+  it("gives all when what is missing of a part comes with everything, or without end", async () => {
+    for (const kind of ["ignore-range", "ignore-end", "endless"] as const) {
+      const seen = new Set<string>();
+      registry.fault = ({ headers: { range = "" } }) => {
+        if (range === `bytes=${2 * PART}-${3 * PART - 1}`) return { kind: "reset", after: 60_000 };
+        const from = Number(/^bytes=(\d+)/.exec(range)?.[1]);
+        if (from % PART !== 0) seen.add(range);
+        return from % PART === 0 ? undefined : { kind };
+      };
+      expect.soft(await read(), kind).toBe(true);
+      expect.soft(seen.size, kind).toBe(1);
+    }
   });
 
   it("gives all from a server that refuses parts ahead of their turn, and soon asks for none", async () => {
@@ -192,7 +220,23 @@ describe("RegistryClient that fetches in parts", () => {
     registry.fault = ({ headers }) => (headers.range === FIRST ? undefined : { kind: "stall", after: 10 });
     const abort = new AbortController();
     const reading = Array.fromAsync(clientOf().fetch(`${registry.host}/x:1`, blob, { signal: abort.signal }));
-    setTimeout(() => abort.abort(new Error("enough")), 100);
+    reading.catch(() => {});
+    await vi.waitFor(() => expect(registry.open).toBe(3), { timeout: 10_000 });
+    abort.abort(new Error("enough"));
     await expect(reading).rejects.toThrow("enough");
+    await vi.waitFor(() => expect(registry.open).toBe(0), { timeout: 10_000 });
+  });
+
+  it("ends while it waits for its turn, when it is cancelled", async () => {
+    const client = clientOf({ maxRequests: 1 });
+    const slow = client.fetch(`${registry.host}/x:1`, blob)[Symbol.asyncIterator]();
+    await slow.next();
+    const abort = new AbortController();
+    const reading = Array.fromAsync(client.fetch(`${registry.host}/x:1`, blob, { signal: abort.signal }));
+    reading.catch(() => {});
+    await sleep(50);
+    abort.abort(new Error("enough"));
+    await expect(reading).rejects.toThrow("enough");
+    await slow.return?.();
   });
 });

@@ -72,6 +72,34 @@ describe("RegistryClient with a server that does nothing", { timeout: 30_000 }, 
     for (const socket of sockets) socket.destroy();
   });
 
+  it.each([
+    ["127.0.0.1", true],
+    // This machine too, but no name of it that may be asked by plain HTTP after a silence.
+    ["0.0.0.0", false],
+  ])("asks %s, which is silent to TLS, without it: %s", async (name, expected) => {
+    let isPlain = false;
+    const server = createServer((socket) => {
+      socket.on("error", () => {});
+      socket.on("data", (bytes) => {
+        const [first] = bytes;
+        // The first byte of a TLS record that shakes hands.
+        if (first === 0x16) return;
+        isPlain = true;
+        socket.end("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+      });
+    }).listen(0, "127.0.0.1");
+    await once(server, "listening");
+    stack.defer(() => void server.close());
+    // A server that listens on a port has such an address.
+    const { port } = server.address() as AddressInfo;
+    const { path } = stack.use(await temporaryDirectory("hosts"));
+    await mkdir(join(path, "example.org"));
+    await writeFile(join(path, "example.org", "hosts.toml"), `server = "http://${name}:${port}"\nskip_verify = true\n`);
+    await using tried = new RegistryClient({ timeouts: TIMEOUTS, hostDirectories: [path] });
+    const code = codeName(codeOf(await tried.resolve("example.org/x:1").catch((error: unknown) => error)));
+    expect({ code, isPlain }).toEqual({ code: expected ? "not_found" : "deadline_exceeded", isPlain: expected });
+  });
+
   it("ends what waits for the headers of an answer, each of three times", async () => {
     always({ kind: "silence" });
     expect(await outcome(resolve(), 3)).toBe("deadline_exceeded");

@@ -14,6 +14,8 @@ import type { RegistryFault, RegistryRequestRecord } from "./registry-fault.ts";
 export interface FaultRegistry extends AsyncDisposable {
   readonly host: string;
   readonly requests: readonly RegistryRequestRecord[];
+  /** How many requests are being answered. */
+  readonly open: number;
   /** Asked for each request; nothing goes wrong while it is absent. */
   fault: ((request: RegistryRequestRecord) => RegistryFault | undefined) | undefined;
   /** This adds content, as a manifest when it has the media type of one, under a digest of sha256 or another algorithm. */
@@ -30,7 +32,10 @@ const OCTETS = "application/octet-stream";
 export async function startFaultRegistry(): Promise<FaultRegistry> {
   const contents = new Map<string, { readonly bytes: Uint8Array; readonly descriptor: Descriptor }>();
   const requests: RegistryRequestRecord[] = [];
+  let open = 0;
   const server = createServer((request, response) => {
+    open += 1;
+    response.once("close", () => (open -= 1));
     const record = toRecord(request, requests);
     requests.push(record);
     const name = record.path.split("/").at(-1) ?? "";
@@ -57,6 +62,9 @@ export async function startFaultRegistry(): Promise<FaultRegistry> {
     // A server that listens on a port has such an address.
     host: `127.0.0.1:${(server.address() as AddressInfo).port}`,
     requests,
+    get open() {
+      return open;
+    },
     fault: undefined,
     add(bytes, mediaType = OCTETS, algorithm = "sha256") {
       const descriptor = { mediaType, digest: digestBytes(bytes, algorithm), size: bytes.length };
@@ -126,7 +134,7 @@ function partOf(
   const [, start, end] = /^bytes=(\d+)-(\d*)$/.exec(headers.range ?? "") ?? [];
   if (start === undefined || fault?.kind === "ignore-range") return { bytes };
   const from = fault?.kind === "wrong-range" ? Number(start) + 1 : Number(start);
-  const part = bytes.subarray(from, end ? Number(end) + 1 : bytes.length);
+  const part = bytes.subarray(from, end && fault?.kind !== "ignore-end" ? Number(end) + 1 : bytes.length);
   return { bytes: part, range: `bytes ${from}-${from + part.length - 1}/${bytes.length}` };
 }
 

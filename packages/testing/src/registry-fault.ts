@@ -25,6 +25,8 @@ export type RegistryFault =
   | { readonly kind: "endless" }
   /** A range is asked for and all is sent. */
   | { readonly kind: "ignore-range" }
+  /** A range is asked for and all from its first byte on is sent. */
+  | { readonly kind: "ignore-end" }
   /** Another range than the one that is asked for. */
   | { readonly kind: "wrong-range" }
   /** Headers that are added, or replace. */

@@ -21,7 +21,6 @@ interface Bearer {
   readonly credentials: Credentials | undefined;
 }
 
-/** What a host has asked for, once it has. */
 const BEARER = "Bearer ";
 
 /** A request that was answered with 401. */
@@ -35,6 +34,7 @@ interface Refusal {
   readonly refused: string | undefined;
 }
 
+/** What a host has asked for, once it has. */
 type Scheme = { readonly kind: "fixed"; readonly value: string } | Bearer;
 
 /**

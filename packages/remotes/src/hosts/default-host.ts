@@ -1,10 +1,9 @@
 import type { RegistryHost } from "./registry-host.ts";
-import { ALL_CAPABILITIES, withTls } from "./registry-host.ts";
+import { ALL_CAPABILITIES, HTTP_PORT, withTls } from "./registry-host.ts";
 
 const DOCKER_HUB = "docker.io";
 const DOCKER_HUB_SERVER = "registry-1.docker.io";
 const HTTPS_PORT = "443";
-const HTTP_PORT = "80";
 
 /**
  * This returns the server of a registry that nothing is configured for. Registries of this machine on a port other than 443 are asked by plain HTTP, but for port 80 by TLS first, where

@@ -59,7 +59,8 @@ export function isOwnUrl({ scheme, host }: Pick<RegistryHost, "scheme" | "host">
   return origin === originOf({ scheme: "https", host }) || origin === originOf({ scheme, host });
 }
 
-const HTTP_PORT = "80";
+/** Of plain HTTP: who names it does not expect TLS. */
+export const HTTP_PORT = "80";
 
 /** This gives a host its TLS. One that is asked by plain HTTP, on a port that does not say so, is tried by TLS first. */
 export function withTls(host: RegistryHost, tls: TlsSettings): RegistryHost {

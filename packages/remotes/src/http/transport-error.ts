@@ -1,6 +1,8 @@
 import type { ConnectError } from "@berth/errors";
 import { deadlineExceeded, failedPrecondition, unavailable, wrapError } from "@berth/errors";
 
+import { isLocalhost } from "../hosts/default-host.ts";
+
 const TIMEOUTS: ReadonlySet<string> = new Set([
   "UND_ERR_CONNECT_TIMEOUT",
   "UND_ERR_HEADERS_TIMEOUT",
@@ -24,11 +26,15 @@ export function toTransportError(error: unknown, doing: string, signal?: AbortSi
   return wrapError(error, doing);
 }
 
-/** This says whether a server that was spoken to by TLS does not speak it; or says nothing, as one does that waits for a line of HTTP. */
-export function isNotTls(error: unknown): boolean {
+/**
+ * This says whether a server that was spoken to by TLS does not speak it. One of this machine may also say nothing, as one does that waits for a line of HTTP; of others that only
+ * says that nothing comes through, by which nobody may get a password out of us in the clear.
+ */
+export function isNotTls(error: unknown, host: string): boolean {
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
     const { code } = cause as { readonly code?: unknown };
-    if (typeof code === "string" && (NOT_TLS.test(code) || code === "UND_ERR_CONNECT_TIMEOUT")) return true;
+    if (typeof code === "string" && NOT_TLS.test(code)) return true;
+    if (code === "UND_ERR_CONNECT_TIMEOUT" && isLocalhost(host)) return true;
   }
   return false;
 }
