@@ -98,20 +98,24 @@ describe("RegistryClient that fetches in parts", () => {
     expect(performance.now() - started).toBeGreaterThan(350);
   });
 
-  it.each<readonly [string, RegistryFault, (readonly number[])?]>([
-    ["is cut short", { kind: "truncate", after: 20 }],
-    ["is reset", { kind: "reset", after: 50_000 }],
-    ["is reset before its first byte", { kind: "reset", after: 0 }],
-    ["meets a server that fails", { kind: "status", status: 503 }],
-    ["meets a server that is busy", { kind: "status", status: 429, headers: { "retry-after": "0" } }],
-    ["is not there", { kind: "status", status: 404 }],
-    ["comes with everything", { kind: "ignore-range" }],
-    ["is another range", { kind: "wrong-range" }],
-    ["is of something larger", { kind: "headers", headers: { "content-range": `bytes ${3 * PART}-1/99999999` } }],
-    ["has another ETag", { kind: "headers", headers: { etag: '"other"' } }],
+  it.each<readonly [string, RegistryFault, readonly number[]]>([
+    ["is cut short", { kind: "truncate", after: 20 }, [1, 3]],
+    ["is reset", { kind: "reset", after: 50_000 }, [1, 3]],
+    ["is reset before its first byte", { kind: "reset", after: 0 }, [1, 3]],
+    ["meets a server that fails", { kind: "status", status: 503 }, [1, 3]],
+    ["meets a server that is busy", { kind: "status", status: 429, headers: { "retry-after": "0" } }, [1, 3]],
+    ["is not there", { kind: "status", status: 404 }, [1, 3]],
+    ["comes with everything", { kind: "ignore-range" }, [1, 3]],
+    ["is another range", { kind: "wrong-range" }, [1, 3]],
+    [
+      "is of something larger",
+      { kind: "headers", headers: { "content-range": `bytes ${3 * PART}-1/99999999` } },
+      [1, 3],
+    ],
+    ["has another ETag", { kind: "headers", headers: { etag: '"other"' } }, [1, 3]],
     ["has no end", { kind: "endless" }, [0, 1, 3]],
     ["comes with all behind it", { kind: "ignore-end" }, [0, 1, 3]],
-  ])("gives all when a part %s once", async (_case, fault, parts = [1, 3]) => {
+  ])("gives all when a part %s once", async (_case, fault, parts) => {
     for (const nth of parts) {
       failPart(nth, fault);
       expect.soft(await read(), `part ${nth}`).toBe(true);
