@@ -88,6 +88,7 @@ describe("flags that confine a container", () => {
 it.each([
   { abi: true, tunables: true, base: true, manager: "unconfined" },
   { abi: false, tunables: false, base: false, manager: "berthd" },
+  { abi: false, tunables: false, base: false, manager: '/usr/{,local/}bin/my "berthd"' },
 ])("AppArmor's own parser takes the profile with %j", { timeout: 60_000 }, async (parts) => {
   await using directory = await temporaryDirectory("apparmor");
   const profile = join(directory.path, "profile");

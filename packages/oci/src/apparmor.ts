@@ -17,7 +17,7 @@ export interface ApparmorParts {
   readonly tunables: boolean;
   /** They have `abstractions/base`. */
   readonly base: boolean;
-  /** Profile of the program that manages containers. */
+  /** Profile of the program that manages containers; many are named by its path. */
   readonly manager: string;
 }
 
@@ -31,7 +31,7 @@ export interface ApparmorParts {
 export function apparmorProfile(name: string, { abi, tunables, base, manager }: ApparmorParts): string {
   requireName(name);
   const signals = [...new Set(["unconfined", "runc", "crun", manager])].map(
-    (peer) => `  signal (receive) peer=${peer},`,
+    (peer) => `  signal (receive) peer=${isName(peer) ? peer : quoted(peer)},`,
   );
   return [
     ...(abi ? ["abi <abi/3.0>,"] : []),
@@ -102,8 +102,7 @@ export async function loadApparmorProfile(name: string): Promise<void> {
 async function loadedProfiles(): Promise<ReadonlySet<string>> {
   try {
     const lines = (await readFile(LOADED, "utf8")).split("\n");
-    // Each with its mode: `name (enforce)`.
-    return new Set(lines.map((line) => line.replace(/ \([a-z]+\)$/, "")));
+    return new Set(lines.map(withoutMode));
   } catch (error) {
     if (isNotFound(error))
       throw failedPrecondition("the kernel has no AppArmor, or it is switched off", { cause: error });
@@ -118,8 +117,22 @@ async function readParts(): Promise<ApparmorParts> {
     isThere("abstractions/base"),
     readFile("/proc/self/attr/current", "utf8").catch(() => ""),
   ]);
-  const manager = current.replaceAll("\0", "").trim().replace(/ .*$/s, "");
-  return { abi, tunables, base, manager: isName(manager) ? manager : "unconfined" };
+  return { abi, tunables, base, manager: profileOf(current) };
+}
+
+/** This returns the profile in what the kernel says of a process, `name (enforce)`; what no rule can name counts as none. */
+export function profileOf(current: string): string {
+  const name = withoutMode(current.replace(/[\0\n]+$/, ""));
+  return /^[^\p{Cc}]+$/u.test(name) ? name : "unconfined";
+}
+
+function withoutMode(line: string): string {
+  return line.replace(/ \([a-z]+\)$/, "");
+}
+
+/** As the language of profiles writes a name in which nothing has a meaning. */
+function quoted(name: string): string {
+  return `"${name.replaceAll(/["\\*?[\]{}^]/g, "\\$&")}"`;
 }
 
 async function isThere(rules: string): Promise<boolean> {

@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -38,6 +38,17 @@ classes:
     const { blockIo, problems } = await readBlockIoClass(path, "slow");
     expect(blockIo).toEqual({ weight: 20 });
     expect(problems).toHaveLength(2);
+  });
+
+  it("tells of a link that leads nowhere", async () => {
+    const path = await classFile("");
+    const link = join(path, "..", "stale");
+    await symlink("gone", link);
+    await writeFile(path, `classes: {slow: [{Devices: ["${link}"], ThrottleReadBps: 1}]}`);
+    expect(await readBlockIoClass(path, "slow")).toEqual({
+      blockIo: {},
+      problems: [expect.stringMatching(/stale leads to/)],
+    });
   });
 
   it("refuses what is not there, or malformed", async () => {

@@ -1,6 +1,6 @@
 import { glob, readFile, realpath } from "node:fs/promises";
 
-import { invalidArgument, messageOf, notFound, wrapError } from "@berth/errors";
+import { ignoreNotFound, invalidArgument, messageOf, notFound, wrapError } from "@berth/errors";
 
 import { findDevice } from "./spec-host.ts";
 import type { SpecBlockIo, SpecOption } from "./spec-model.ts";
@@ -146,7 +146,12 @@ async function findDevices(patterns: readonly string[], problems: string[]): Pro
   for (const pattern of patterns) {
     const matches = await Array.fromAsync(glob(pattern));
     if (matches.length === 0) problems.push(`no device is ${pattern}`);
-    for (const match of matches) paths.add(await realpath(match));
+    for (const match of matches) {
+      // Links to what was unplugged stay for a while.
+      const path = await realpath(match).catch(ignoreNotFound);
+      if (path === undefined) problems.push(`${match} leads to no device`);
+      else paths.add(path);
+    }
   }
   const found: DeviceNumber[] = [];
   for (const path of [...paths].toSorted()) {
