@@ -1,4 +1,4 @@
-import { readdir, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import type { PrivateNetwork } from "@berth/testing";
@@ -104,6 +104,51 @@ describe.each(["berthd", "containerd"] as const)("a network by CNI on %s", { tim
     expect(again.stdout).toContain(`${RANGE}.`);
     expect(await ours("containers", "rm", id)).toMatchObject({ code: 0, stderr: "" });
     expect((await left()).filter((line) => /^10\.|^net-/.test(line))).toEqual([]);
+  });
+
+  it("comes again where nothing took away what the last task had", async () => {
+    const id = `cni-${kind}-5`;
+    const nowhere = (...args: readonly string[]) =>
+      network.run("env", ["NETCONFPATH=/nowhere", launcher("ctr"), "--address", bench.daemon.address, ...args], LIMIT);
+    expect(await ours(...run(id, "-d", "sleep 1000"))).toMatchObject({ code: 0, stderr: "" });
+    expect(await nowhere("tasks", "rm", "-f", id)).toMatchObject({ stderr: expect.stringContaining("stays") });
+    expect((await left()).filter((line) => line.startsWith("10."))).toHaveLength(1);
+    const start = ["tasks", "start", "--fifo-dir", join(root, "fifo")];
+    expect(await nowhere(...start, id)).toMatchObject({ code: 1, stderr: expect.stringContaining("/nowhere") });
+    expect(await ours(...start, "-d", id)).toMatchObject({ code: 0, stderr: "" });
+    expect((await left()).filter((line) => line.startsWith("10."))).toHaveLength(1);
+    await ours("tasks", "rm", "-f", id);
+    expect(await ours("containers", "rm", id)).toMatchObject({ code: 0, stderr: "" });
+    expect((await left()).filter((line) => /^10\.|^net-/.test(line))).toEqual([]);
+  });
+
+  it("is not taken from the host, whatever another program has attached", async () => {
+    const id = `cni-${kind}-6`;
+    // The shell is in the network that stands for the host's.
+    const host = ["-c", 'exec "$@" --with-ns network:/proc/$$/ns/net "$IMAGE" "$ID" sleep 1000', "sh"];
+    const theirRun = [newerTool("ctr"), "--address", bench.daemon.address, "run", "-d", "--cni"];
+    const env = { IMAGE: BUSYBOX_IMAGE, ID: id };
+    expect(await network.run("sh", [...host, ...theirRun], { ...LIMIT, env })).toMatchObject({ code: 0, stderr: "" });
+    expect(await ours("tasks", "rm", "-f", id)).toMatchObject({ code: 0 });
+    // What it made there has the name of the host's own.
+    expect(await network.run("ip", ["link", "delete", "eth0"])).toMatchObject({ code: 0 });
+    expect(await ours("containers", "rm", id)).toMatchObject({ code: 0, stderr: "" });
+    expect((await left()).filter((line) => /^10\.|^net-/.test(line))).toEqual([]);
+  });
+
+  it("is undone once", async () => {
+    const [plugins, networks, calls] = ["stand-in", "stand-in.d", "calls"].map((name) => join(root, name));
+    if (plugins === undefined || networks === undefined || calls === undefined) throw new Error("three were named");
+    for (const directory of [plugins, networks]) await mkdir(directory);
+    const script = `#!/bin/sh\necho $CNI_COMMAND >> ${calls}\nexit 1\n`;
+    await writeFile(join(plugins, "failing"), script, { mode: 0o755 });
+    const config = { cniVersion: "1.0.0", name: "failing", type: "failing" };
+    await writeFile(join(networks, "10.conf"), JSON.stringify(config));
+    const command = [launcher("ctr"), "--address", bench.daemon.address, ...run(`cni-${kind}-7`, "--rm", "true")];
+    const failed = await network.run("env", [`NETCONFPATH=${networks}`, `CNI_PATH=${plugins}`, ...command], LIMIT);
+    expect(failed.code).toBe(1);
+    expect(await readFile(calls, "utf8")).toBe("ADD\nDEL\n");
+    expect((await ours("containers", "ls", "-q")).stdout).toBe("");
   });
 
   it("fails before there is a container, or leaves none", async () => {

@@ -38,8 +38,8 @@ export const restore = defineCommand({
     const name = requireArgument(args, 1, "ref must be provided");
     const { restoreContainer } = await import("@berth/client/checkpoint");
     const client = await session.client();
-    await fetchUnlessThere(client, flags, name, session.signal);
     using signals = new ProcessSignals(session);
+    await fetchUnlessThere(client, flags, name, session.signal);
     await using undo = new AsyncDisposableStack();
     const { rw: files, trust } = flags;
     const { signal } = session;

@@ -95,6 +95,7 @@ async function runContainer(context: RunContext): Promise<number> {
   const { client, container, flags, session, signals, network } = context;
   const { signal } = session;
   const { tty: terminal, detach, "pid-file": pidFile } = flags;
+  const taskOptions = flags["no-pivot"] ? noPivotOptions(container.runtime.options) : undefined;
   using _raw = await rawModeFor(terminal && !detach);
   const io = await makeProcessIo(session, {
     id: container.id,
@@ -104,7 +105,6 @@ async function runContainer(context: RunContext): Promise<number> {
     nullIo: flags["null-io"],
     logUri: flags["log-uri"],
   });
-  const taskOptions = flags["no-pivot"] ? noPivotOptions(container.runtime.options) : undefined;
   const started = { io, terminal, pidFile, taskOptions, network, signal };
   if (detach) {
     await startFromFlags(client, container, started);

@@ -31,6 +31,9 @@ export const start = defineCommand({
     if (container.spec === undefined) throw failedPrecondition(`container ${id} has no spec`);
     const terminal = decodeSpec(container.spec).process?.terminal ?? false;
     const { detach, "pid-file": pidFile } = flags;
+    // It was made with one, and has to have it each time that it starts.
+    await using network = hasNetwork(container) ? await ContainerNetwork.load(client, id, { signal }) : undefined;
+    const taskOptions = flags["no-pivot"] ? noPivotOptions(container.runtime.options) : undefined;
     using _raw = await rawModeFor(terminal && !detach);
     const io = await makeProcessIo(session, {
       id,
@@ -40,10 +43,7 @@ export const start = defineCommand({
       nullIo: flags["null-io"],
       logUri: flags["log-uri"],
     });
-    // It was made with one, and has to have it each time that it starts.
-    await using network = hasNetwork(container) ? await ContainerNetwork.load(client, id, { signal }) : undefined;
-    const taskOptions = flags["no-pivot"] ? noPivotOptions(container.runtime.options) : undefined;
-    const started = { io, terminal, pidFile, taskOptions, network, signal };
+    const started = { io, terminal, pidFile, taskOptions, network, isAgain: true, signal };
     if (detach) {
       await startFromFlags(client, container, started);
       await network?.keep();

@@ -65,24 +65,44 @@ export class ContainerNetwork implements AsyncDisposable {
 
   /** This attaches the namespace of a process, which is held from then on. @throws failed_precondition - it is the host's; what the plugins say */
   async attach(pid: number, { signal }: CallOptions = {}): Promise<void> {
-    const netns = namespaceOf(pid);
-    const [own, its] = await Promise.all([stat("/proc/self/ns/net"), stat(netns)]);
-    if (own.ino === its.ino && own.dev === its.dev)
+    if (!(await this.hold(pid)))
       throw failedPrecondition("the container has the host's network: CNI is for one of its own");
-    await this.hold(pid);
-    await this.#cni.setup({ id: this.#id, netns }, { signal });
+    try {
+      await this.#cni.setup({ id: this.#id, netns: namespaceOf(pid) }, { signal });
+    } catch (error) {
+      // It has undone what it could.
+      await this.keep();
+      throw error;
+    }
   }
 
-  /** This holds the namespace of a process, so that plugins still find it when the process has ended. */
-  async hold(pid: number): Promise<void> {
+  /**
+   * This holds the namespace of a process, so that plugins still find it when the process has ended, and returns true. The host's is not held: plugins would take the host's own
+   * interface away.
+   */
+  async hold(pid: number): Promise<boolean> {
     await this.keep();
-    this.#netns = await open(namespaceOf(pid), "r");
+    await using undo = new AsyncDisposableStack();
+    const netns = await open(namespaceOf(pid), "r");
+    undo.defer(() => netns.close());
+    // Of what was opened: a number can become another process's at any time.
+    const [own, its] = await Promise.all([stat("/proc/self/ns/net"), netns.stat()]);
+    if (own.ino === its.ino && own.dev === its.dev) return false;
+    undo.move();
+    this.#netns = netns;
+    return true;
   }
 
   /** This leaves the container attached. */
   async keep(): Promise<void> {
     await this.#netns?.close();
     this.#netns = undefined;
+  }
+
+  /** This lets go of what plugins remember of a task that ended with the machine, such as its address: they would refuse the next one. What fails is dropped. */
+  async forget({ signal }: CallOptions = {}): Promise<void> {
+    await this.#cni.remove({ id: this.#id, netns: "" }, { signal }).catch(() => {});
+    signal?.throwIfAborted();
   }
 
   /** This detaches the container. */

@@ -30,6 +30,8 @@ export async function deleteTask(client: Client, id: string, options: DeleteTask
   // Held before the process ends, and its namespace with it. The number of one that has ended may be another's by now.
   const pid = state.status === "stopped" ? 0 : state.pid;
   const network = execId === "" ? await findNetwork(client, id, { pid, signal }) : undefined;
+  await using held = new AsyncDisposableStack();
+  held.defer(() => network?.keep());
   if (force && state.status !== "stopped") await killAndWait(task, { execId, signal });
   const { exitStatus } = execId === "" ? await task.delete({ signal }) : await task.deleteProcess(execId, { signal });
   await detachNetwork(network, { signal });

@@ -24,6 +24,8 @@ export interface TaskRunOptions {
   readonly signal: AbortSignal;
   /** What the task is attached to before it starts. */
   readonly network?: ContainerNetwork | undefined;
+  /** The container may have had a task before, of which something of its network is left. */
+  readonly isAgain?: boolean;
   /** Passed on to the task once it is there; absent for one that is left alone. */
   readonly signals?: ProcessSignals;
 }
@@ -49,6 +51,7 @@ async function prepare(task: RemoteTask, options: TaskRunOptions): Promise<void>
       throw wrapError(error, `write pid file ${pidFile}`);
     }
   }
+  if (options.isAgain === true) await network?.forget({ signal });
   await network?.attach(task.pid, { signal });
   // Before the start, so that the first thing that the process draws has the right size.
   if (terminal) await copyWindowSize(task);
