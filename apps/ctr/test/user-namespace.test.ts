@@ -1,7 +1,7 @@
-import { chmod } from "node:fs/promises";
+import { chmod, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
-import { newerTool, runProgram } from "@berth/testing";
+import { buildImage, debianTool, newerTool, runProgram } from "@berth/testing";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
 import type { Bench } from "./peers.ts";
@@ -42,6 +42,21 @@ describe.each(["berthd", "containerd"] as const)("a user namespace on %s", { tim
     expect(other).toEqual(own);
   });
 
+  it("has the owners of a file with two names, as Go's ctr gives them", async () => {
+    const [image, archive] = ["example.org/berth/names:1", join(bench.directory.path, "names.tar")];
+    await writeFile(archive, await imageWithTwoNames(image));
+    await bench.say("images", "import", archive);
+    const look = (id: string, base: number): readonly string[] => [
+      ...["run", "--rm", "--fifo-dir", join(bench.directory.path, "fifo")],
+      ...["--uidmap", `0:${base}:65536`, "--gidmap", `0:${base}:65536`, image, id],
+      ...["sh", "-c", "/bin/busybox stat -c '%u:%g %n' /bin/busybox /bin/second"],
+    ];
+    const owners = "0:0 /bin/busybox\n0:0 /bin/second\n";
+    expect(await bench.ctr(look(`userns-${kind}-c`, 400_000), LIMIT)).toEqual({ code: 0, stdout: owners, stderr: "" });
+    // With other ids, so that it makes a snapshot of its own.
+    expect(await theirs(...look(`userns-${kind}-d`, 500_000))).toEqual({ code: 0, stdout: owners, stderr: "" });
+  });
+
   it("has the spec that Go's ctr gives, and snapshots that both use", async () => {
     const ids = [`userns-${kind}-a`, `userns-${kind}-b`] as const;
     await bench.say(...line(ids[0], ["-d", ...MAPS], "sleep", "1000"));
@@ -75,3 +90,25 @@ describe.each(["berthd", "containerd"] as const)("a user namespace on %s", { tim
     expect(await bench.say("containers", "ls", "-q")).toBe("");
   });
 });
+
+async function imageWithTwoNames(name: string): Promise<Uint8Array> {
+  const busybox = await readFile(debianTool("busybox"));
+  const directories = ["bin/", "dev/", "proc/", "run/", "sys/"].map((path) => ({
+    path,
+    type: "directory" as const,
+    mode: 0o755,
+  }));
+  const { archive } = await buildImage({
+    name,
+    layers: [
+      [
+        ...directories,
+        { path: "bin/busybox", type: "file", mode: 0o755, size: busybox.length, content: busybox },
+        { path: "bin/second", type: "link", mode: 0o755, linkPath: "bin/busybox" },
+        { path: "bin/sh", type: "symlink", linkPath: "busybox" },
+      ],
+    ],
+    config: { Env: ["PATH=/bin"] },
+  });
+  return archive;
+}
