@@ -7,7 +7,7 @@ import type { ContentStore } from "@berth/core/content";
 import { streamBlob } from "@berth/core/content";
 import { failedPrecondition, isAlreadyExists, unimplemented } from "@berth/errors";
 import type { Descriptor, Digest } from "@berth/oci";
-import { formatDigest } from "@berth/oci";
+import { digestAlgorithm, formatDigest } from "@berth/oci";
 
 import { isForeignLayer, isPlainLayer, layerType, toOciType } from "./layer-types.ts";
 
@@ -63,7 +63,8 @@ async function recompress(
   await using undo = new AsyncDisposableStack();
   undo.defer(() => content.abort(ref).catch(() => {}));
   await using writer = await content.writer(ref, { signal });
-  const hash = createHash("sha256");
+  const algorithm = digestAlgorithm(diffId);
+  const hash = createHash(algorithm);
   async function* hashed(): AsyncGenerator<Uint8Array, void, undefined> {
     for await (const chunk of decompress(streamBlob(content, layer.digest, { signal }))) {
       hash.update(chunk);
@@ -76,7 +77,7 @@ async function recompress(
     await writer.write(chunk, { signal });
     size += chunk.length;
   }
-  const found = formatDigest("sha256", hash.digest("hex"));
+  const found = formatDigest(algorithm, hash.digest("hex"));
   if (found !== diffId) throw failedPrecondition(`layer ${layer.digest} unpacks to ${found}, not ${diffId}`);
   const digest = await writer.digest({ signal });
   try {

@@ -1,4 +1,4 @@
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -9,7 +9,6 @@ import type { CallOptions } from "@berth/core/any";
 import type { ContentStore } from "@berth/core/content";
 import { isAlreadyExists, unimplemented, wrapError } from "@berth/errors";
 import { type Descriptor, type Digest, EROFS_LAYER, formatDigest, isErofsLayer } from "@berth/oci";
-import { createHash } from "node:crypto";
 
 import { isForeignLayer, isPlainLayer } from "../layer-types.ts";
 import { type ErofsSettings, makeErofs } from "./make-erofs.ts";

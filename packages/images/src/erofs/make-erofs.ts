@@ -1,15 +1,15 @@
+import type { ChildProcessByStdio } from "node:child_process";
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { dirname } from "node:path";
-import { Readable } from "node:stream";
-import { pipeline } from "node:stream/promises";
+import type { Readable, Writable } from "node:stream";
 
 import { decompress } from "@berth/archive";
 import type { CallOptions } from "@berth/core/any";
 import { type ContentProvider, streamBlob } from "@berth/core/content";
-import { failedPrecondition, systemErrorCode, unknown } from "@berth/errors";
-import { type Descriptor, type Digest, erofsUuid, formatDigest, withErofsBlocks } from "@berth/oci";
+import { deadlineExceeded, failedPrecondition, systemErrorCode, unknown } from "@berth/errors";
+import { type Descriptor, type Digest, digestAlgorithm, erofsUuid, formatDigest, withErofsBlocks } from "@berth/oci";
 
 /** How `mkfs.erofs` is to make an image. */
 export interface ErofsSettings {
@@ -25,13 +25,15 @@ const CLUSTER = "65536";
 /** Its help has to fit in. */
 const OUTPUT_LIMIT = 64 * 1024;
 const SHOWN_LIMIT = 500;
+/** For the program as a whole, as a differ gives it. */
+const MKFS_MS = 60 * 60_000;
 
 /**
  * This writes the EROFS image of a tar layer into a file, by `mkfs.erofs` on this machine. From version 1.8 of that on, the same layer gives the same
  * image, whatever its compression. What a failure leaves in the file is the caller's to remove; the program has ended by then.
  *
  * @throws failed_precondition - there is no mkfs.erofs that knows tar, or the blob is not the layer of `diffId`
- * @throws unknown - the program fails: a malformed archive, a full disk
+ * @throws unknown - the program fails: a malformed archive, a full disk; deadline_exceeded - it has not ended after an hour
  * @see containerd core/images/converter/erofs/erofs.go, ConvertLayerToErofs
  */
 export async function makeErofs(
@@ -45,7 +47,8 @@ export async function makeErofs(
   const options = withErofsBlocks([...compressing, ...mkfsOptions]);
   const time = await timeOptions(mkfsOptions, { signal });
   const args = ["--tar=f", "--aufs", "--quiet", "-Enoinline_data", ...options, ...time, "-U", erofsUuid(diffId), path];
-  const hash = createHash("sha256");
+  const algorithm = digestAlgorithm(diffId);
+  const hash = createHash(algorithm);
   async function* plain(): AsyncGenerator<Uint8Array, void, undefined> {
     for await (const chunk of decompress(streamBlob(content, layer.digest, { signal }))) {
       hash.update(chunk);
@@ -53,7 +56,7 @@ export async function makeErofs(
     }
   }
   await runMkfs(args, plain(), { directory: dirname(path), signal });
-  const found = formatDigest("sha256", hash.digest("hex"));
+  const found = formatDigest(algorithm, hash.digest("hex"));
   if (found !== diffId) throw failedPrecondition(`layer ${layer.digest} unpacks to ${found}, not ${diffId}`);
 }
 
@@ -70,7 +73,7 @@ interface RunOptions extends CallOptions {
   readonly directory?: string;
 }
 
-/** This runs the program, which must succeed, and returns what it says. */
+/** This runs the program, which must succeed, and returns what it says. @throws deadline_exceeded; the reason of the signal */
 async function runMkfs(
   args: readonly string[],
   input: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
@@ -79,55 +82,73 @@ async function runMkfs(
   signal?.throwIfAborted();
   const env = directory === undefined ? process.env : { ...process.env, TMPDIR: directory };
   const child = spawn(PROGRAM, args, { stdio: ["pipe", "pipe", "pipe"], env });
+  // Without a process there may be no streams either.
+  if (child.pid === undefined) throw notRun((await once(child, "error"))[0]);
   let output = "";
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding("utf8").on("data", (text: string) => (output = `${output}${text}`.slice(-OUTPUT_LIMIT)));
   }
-  const source = new WatchedInput(input);
-  const isBroken = (): boolean => source.failed || signal?.aborted === true;
-  // Whichever fails first ends the other.
+  const kill = (): void => void child.kill("SIGKILL");
+  using stop = killOn(signal, kill);
   const [fed, ended] = await Promise.allSettled([
-    pipeline(Readable.from(source.read(), { objectMode: false }), child.stdin, { signal }).catch((error: unknown) => {
-      if (isBroken()) child.kill("SIGKILL");
+    feed(child, input).catch((error: unknown) => {
+      kill();
       throw error;
     }),
     once(child, "close"),
   ]);
-  if (ended.status === "rejected") throw notRun(ended.reason);
-  if (fed.status === "rejected" && isBroken()) throw signal?.aborted ? signal.reason : fed.reason;
+  signal?.throwIfAborted();
+  if (stop.isLate()) throw deadlineExceeded(`${PROGRAM} has not ended after ${MKFS_MS / 60_000} minutes`);
+  if (ended.status === "rejected") throw ended.reason;
+  if (fed.status === "rejected") throw fed.reason;
   // What "close" comes with: an exit code, or a signal.
   const [code, by] = ended.value as [number | null, string | null];
-  // Its own words say more than that it did not read all.
   const said = output.trim().replaceAll(/\s+/g, " ").slice(-SHOWN_LIMIT);
   if (code !== 0) throw unknown(`${PROGRAM} ended with ${by ?? `status ${code}`}: ${said}`);
-  if (fed.status === "rejected") throw unknown(`${PROGRAM} did not read the layer to its end: ${said}`);
   return output;
 }
 
-/** Knows whether what is read has failed, or its reader: a pipe tells both alike. */
-class WatchedInput {
-  readonly #input: AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
-  failed = false;
+/** This does `kill` when the signal is aborted, or in an hour, until it is disposed. */
+function killOn(signal: AbortSignal | undefined, kill: () => void): Disposable & { isLate(): boolean } {
+  let late = false;
+  const timer = setTimeout(() => {
+    late = true;
+    kill();
+  }, MKFS_MS);
+  signal?.addEventListener("abort", kill, { once: true });
+  return {
+    isLate: () => late,
+    [Symbol.dispose]() {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", kill);
+    },
+  };
+}
 
-  constructor(input: AsyncIterable<Uint8Array> | Iterable<Uint8Array>) {
-    this.#input = input;
+/**
+ * This gives the program its input, which is read to its end unless the program fails: behind the end of an archive there may be more, which the program leaves and which is part
+ * of the layer all the same.
+ */
+async function feed(
+  child: ChildProcessByStdio<Writable, Readable, Readable>,
+  input: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+): Promise<void> {
+  const { stdin } = child;
+  // How the program ends says why it takes no more.
+  stdin.on("error", () => {});
+  for await (const chunk of input) {
+    if (child.signalCode !== null || (child.exitCode ?? 0) !== 0) return;
+    if (!stdin.destroyed && !stdin.write(chunk)) await drained(stdin);
   }
+  stdin.end();
+}
 
-  async *read(): AsyncGenerator<Uint8Array, void, undefined> {
-    let end = false;
-    // What a reader throws into this arrives at the yield.
-    let isReading = true;
-    try {
-      for await (const chunk of this.#input) {
-        isReading = false;
-        yield chunk;
-        isReading = true;
-      }
-      end = true;
-    } finally {
-      this.failed = isReading && !end;
-    }
-  }
+/** This resolves when a stream takes more, or never will. */
+function drained(stream: Writable): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  if (stream.closed) resolve();
+  stream.once("drain", resolve).once("close", resolve);
+  return promise.finally(() => stream.off("drain", resolve).off("close", resolve));
 }
 
 function notRun(error: unknown): unknown {
