@@ -46,11 +46,11 @@ describe.each(["berthd", "containerd"] as const)("a user namespace on %s", { tim
     const [image, archive] = ["example.org/berth/names:1", join(bench.directory.path, "names.tar")];
     await writeFile(archive, await imageWithTwoNames(image));
     await bench.say("images", "import", archive);
-    const look = (id: string, base: number): readonly string[] => [
-      ...["run", "--rm", "--fifo-dir", join(bench.directory.path, "fifo")],
-      ...["--uidmap", `0:${base}:65536`, "--gidmap", `0:${base}:65536`, image, id],
-      ...["sh", "-c", "/bin/busybox stat -c '%u:%g %n' /bin/busybox /bin/second"],
-    ];
+    const look = (id: string, base: number): readonly string[] => {
+      const maps = ["--uidmap", `0:${base}:65536`, "--gidmap", `0:${base}:65536`];
+      const flags = ["--rm", "--fifo-dir", join(bench.directory.path, "fifo"), ...maps];
+      return ["run", ...flags, image, id, "stat", "-c", "%u:%g %n", "/bin/busybox", "/bin/second"];
+    };
     const owners = "0:0 /bin/busybox\n0:0 /bin/second\n";
     expect(await bench.ctr(look(`userns-${kind}-c`, 400_000), LIMIT)).toEqual({ code: 0, stdout: owners, stderr: "" });
     // With other ids, so that it makes a snapshot of its own.
@@ -105,7 +105,7 @@ async function imageWithTwoNames(name: string): Promise<Uint8Array> {
         ...directories,
         { path: "bin/busybox", type: "file", mode: 0o755, size: busybox.length, content: busybox },
         { path: "bin/second", type: "link", mode: 0o755, linkPath: "bin/busybox" },
-        { path: "bin/sh", type: "symlink", linkPath: "busybox" },
+        { path: "bin/stat", type: "symlink", linkPath: "busybox" },
       ],
     ],
     config: { Env: ["PATH=/bin"] },

@@ -21,7 +21,7 @@ import {
 } from "@berth/oci/spec";
 
 import type { Client } from "./client.ts";
-import type { IdMapping } from "./remap-snapshot.ts";
+import type { IdMapping, SnapshotBase } from "./remap-snapshot.ts";
 
 /** What the spec of a container may depend on. */
 export interface SpecContext {
@@ -128,17 +128,34 @@ export async function prepareSnapshot(
     });
   }
   const { idMapping, snapshotLabels = noLabels } = options;
-  const { parent, labels } =
+  const prepare = ({ parent, labels }: SnapshotBase): Promise<readonly Mount[]> =>
+    snapshotter.prepare(id, parent, { labels: new Map([...snapshotLabels, ...labels]), signal });
+  const mounts =
     idMapping === undefined
-      ? { parent: image.chainId, labels: noLabels }
-      : await (
-          await import("./remap-snapshot.ts")
-        ).mappedParent(leased, snapshotterName, image.chainId, idMapping, {
-          signal,
-        });
-  const mounts = await snapshotter.prepare(id, parent, { labels: new Map([...snapshotLabels, ...labels]), signal });
+      ? await prepare({ parent: image.chainId, labels: noLabels })
+      : await prepareMapped(leased, snapshotterName, image.chainId, idMapping, prepare, { signal });
   undo.defer(() => snapshotter.remove(id));
   return { image, mounts };
+}
+
+/** Nothing holds a parent with mapped owners that was there already: it may be collected before the snapshot stands on it, and is made again then. */
+async function prepareMapped(
+  leased: Client,
+  snapshotterName: string,
+  chainId: string,
+  mapping: IdMapping,
+  prepare: (base: SnapshotBase) => Promise<readonly Mount[]>,
+  { signal }: CallOptions,
+): Promise<readonly Mount[]> {
+  const { mappedParent } = await import("./remap-snapshot.ts");
+  const base = (): Promise<SnapshotBase> => mappedParent(leased, snapshotterName, chainId, mapping, { signal });
+  const first = await base();
+  try {
+    return await prepare(first);
+  } catch (error) {
+    if (!isNotFound(error)) throw error;
+    return await prepare(await base());
+  }
 }
 
 /** Some snapshotters describe mounts that only the daemon can make. */

@@ -22,7 +22,7 @@ export interface IdMapping {
 }
 
 /** On what, and with which labels besides, a container's snapshot is made. */
-export interface MappedParent {
+export interface SnapshotBase {
   readonly parent: string;
   readonly labels: Labels;
 }
@@ -40,7 +40,7 @@ export async function mappedParent(
   chainId: string,
   mapping: IdMapping,
   { signal }: CallOptions,
-): Promise<MappedParent> {
+): Promise<SnapshotBase> {
   for (const ids of [mapping.uids, mapping.gids])
     if (!ids.some(({ containerID, size }) => containerID === 0 && size > 0))
       throw invalidArgument("the mappings of a user namespace have no place for the user 0");

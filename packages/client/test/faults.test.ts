@@ -11,7 +11,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { commitContainer } from "../src/commit-container.ts";
 import { convertImage } from "../src/convert-image.ts";
 import { importImage } from "../src/import-image.ts";
-import { Client, createClient } from "../src/index.ts";
+import { type Client, createClient } from "../src/index.ts";
 import {
   createContainer,
   logIo,
@@ -24,42 +24,10 @@ import {
   startTask,
 } from "../src/run.ts";
 import { removeLeftovers } from "./remove-leftovers.ts";
+import { withFaults } from "./with-faults.ts";
 
 const SIGKILL = 9;
 const MORE_THAN_A_PIPE_HOLDS = new Uint8Array(1 << 20);
-
-/** What happens around the first call of a method, or of any of a service. */
-interface Around {
-  readonly before?: () => Promise<void>;
-  readonly after?: () => Promise<void>;
-}
-
-/** The same client, but for what happens around its calls: names are `service/method`, or the service's alone. */
-function withFaults({ transport, namespace }: Client, faults: Readonly<Record<string, Around>>): Client {
-  const left = new Map(Object.entries(faults));
-  const takeFault = (service: string, method: string): Around => {
-    const name = [`${service}/${method}`, service].find((known) => left.has(known)) ?? "";
-    const fault = left.get(name) ?? {};
-    left.delete(name);
-    return fault;
-  };
-  return new Client(
-    {
-      unary: async (method, ...call) => {
-        const fault = takeFault(method.parent.name, method.name);
-        await fault.before?.();
-        const answer = await transport.unary(method, ...call);
-        await fault.after?.();
-        return answer;
-      },
-      stream: async (method, ...call) => {
-        await takeFault(method.parent.name, method.name).before?.();
-        return await transport.stream(method, ...call);
-      },
-    },
-    namespace,
-  );
-}
 
 describe.each([
   ["containerd", startContainerd],
@@ -103,6 +71,26 @@ describe.each([
     await process.closeStdin().catch(() => {});
     expect(await write).toBe(Code.Unavailable);
     expect(await process.finish()).toBe(0);
+  });
+
+  it("a parent with mapped owners that is collected meanwhile is made again", async () => {
+    const ids = [{ containerID: 0, hostID: 100_000, size: 65_536 }];
+    const keys: string[] = [];
+    let shifts = 0;
+    const idMapping = { uids: ids, gids: ids, shift: async () => void (shifts += 1) };
+    const snapshots = client.snapshotter("overlayfs");
+    const before = new Set((await Array.fromAsync(snapshots.list())).map(({ name }) => name));
+    await createContainer(client, { ...options("mapped"), idMapping });
+    for await (const { name, kind } of snapshots.list()) if (kind === "committed" && !before.has(name)) keys.push(name);
+    await removeContainer(client, "mapped");
+    const collect = async (): Promise<void> => {
+      for (const key of keys) await snapshots.remove(key);
+    };
+    const faulty = withFaults(client, { "Snapshots/Prepare": { before: collect } });
+    await createContainer(faulty, { ...options("mapped"), idMapping });
+    expect({ parents: keys.length, shifts }).toEqual({ parents: 1, shifts: 2 });
+    expect((await snapshots.stat("mapped")).parent).toBe(keys[0]);
+    await removeContainer(client, "mapped");
   });
 
   it("a task that dies while frozen does not cost the finished image", async () => {
