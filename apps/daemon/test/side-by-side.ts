@@ -22,9 +22,8 @@ export class SideBySide implements AsyncDisposable {
 
   static async start(): Promise<SideBySide> {
     await using stack = new AsyncDisposableStack();
-    const [berthd, containerd] = [await startBerthd({ release: "2" }), await startContainerd({ release: "2" })];
-    stack.use(berthd);
-    stack.use(containerd);
+    const berthd = stack.use(await startBerthd({ release: "2" }));
+    const containerd = stack.use(await startContainerd({ release: "2" }));
     const pair = new SideBySide(berthd, containerd, stack.move());
     const { archive } = await busyboxImage();
     for (const daemon of [berthd, containerd]) {
