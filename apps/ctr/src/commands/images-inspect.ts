@@ -1,7 +1,7 @@
 import type { CallOptions } from "@berth/core/any";
 import type { ContentStore } from "@berth/core/content";
 import { readBlob } from "@berth/core/content";
-import { isNotFound } from "@berth/errors";
+import { isNotFound, resourceExhausted } from "@berth/errors";
 import { children, MAX_JSON_BYTES } from "@berth/images";
 import type { Descriptor } from "@berth/oci";
 import { formatPlatform, isIndexType } from "@berth/oci";
@@ -14,6 +14,8 @@ import { formatInstant } from "../output/time.ts";
 
 /** Deeper than any image that is of use. */
 const MAX_DEPTH = 8;
+/** Of a hundred platforms with a hundred layers each. Indexes that name each other many times would be a tree without end, though each is small. */
+const MAX_NODES = 10_000;
 const [MIDDLE, LAST, SKIP, SPACER] = ["├── ", "└── ", "│   ", "    "];
 
 export const inspect = defineCommand({
@@ -28,7 +30,7 @@ export const inspect = defineCommand({
     print(`${name}\n${SKIP} Created: ${instant(createdAt)}\n${SKIP} Updated: ${instant(updatedAt)}\n`);
     for (const [key, value] of [...labels].toSorted())
       print(`${SKIP} Label ${JSON.stringify(key)}: ${JSON.stringify(value)}\n`);
-    const tree: Tree = { content: client.content, withContent: flags.content, signal };
+    const tree: Tree = { content: client.content, withContent: flags.content, nodesLeft: MAX_NODES, signal };
     await printTree(tree, target, { own: LAST, below: SPACER, depth: 0 });
   },
 });
@@ -36,6 +38,8 @@ export const inspect = defineCommand({
 interface Tree extends CallOptions {
   readonly content: ContentStore;
   readonly withContent: boolean;
+  /** So many descriptors are shown yet. */
+  nodesLeft: number;
 }
 
 /** What stands before a node, and before all that is below it. */
@@ -60,6 +64,7 @@ async function printTree(tree: Tree, descriptor: Descriptor, { own, below, depth
   const parts = await children(tree.content, descriptor, tree);
   for (const [index, part] of parts.entries()) {
     const isLast = index === parts.length - 1;
+    if ((tree.nodesLeft -= 1) < 0) throw resourceExhausted(`image has more than ${MAX_NODES} parts`);
     const place = { own: `${below}${isLast ? LAST : MIDDLE}`, below: `${below}${isLast ? SPACER : SKIP}` };
     if (isIndexType(descriptor.mediaType)) await printTree(tree, part, { ...place, depth: depth + 1 });
     else await printPart(tree, part, place);
