@@ -107,11 +107,12 @@ export abstract class LazyContext implements HandlerContext {
 
 /**
  * This returns what the request header `name` (in lower case) says, `undefined` when it is absent or empty. Of several the
- * first counts: a Go client that changes the namespace of a context puts the new one before the old and sends both.
+ * first counts: a Go client that changes the namespace of a context puts the new one before the old and sends both. A comma alone is part
+ * of a value: the id of a lease may have one.
  */
 export function findCallHeader(context: HandlerContext, name: string): string | undefined {
   const text = context instanceof LazyContext ? context.findHeader(name) : context.requestHeader.get(name);
-  return text?.split(",", 1)[0]?.trim() || undefined;
+  return text?.split(", ", 1)[0]?.trim() || undefined;
 }
 
 /**

@@ -43,6 +43,12 @@ export interface NamespaceRecord {
   readonly labels: Labels;
 }
 
+/** Options of {@link NamespaceStore.setLabels}. */
+export interface SetLabelsOptions extends CallOptions {
+  /** What the event tells of the labels; without it those that were set. */
+  readonly told?: Labels;
+}
+
 /**
  * Keeps the namespaces. A namespace comes into being by writing any object in it; its record here only carries labels.
  *
@@ -53,8 +59,11 @@ export interface NamespaceStore {
   create(name: Namespace, labels: Labels, options?: CallOptions): Promise<void>;
   /** This returns the labels, none for an unknown namespace: never not_found. */
   labels(name: Namespace, options?: CallOptions): Promise<Labels>;
-  /** This sets labels, all or none, and brings the namespace into being; an empty value deletes its label. @throws invalid_argument */
-  setLabels(name: Namespace, labels: Labels, options?: CallOptions): Promise<void>;
+  /**
+   * This sets labels, all or none, and brings the namespace into being unless there are none; an empty value deletes its label.
+   * @throws invalid_argument
+   */
+  setLabels(name: Namespace, labels: Labels, options?: SetLabelsOptions): Promise<void>;
   /** This lists the names in byte order. */
   list(options?: CallOptions): AsyncIterable<Namespace>;
   /**

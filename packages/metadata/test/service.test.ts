@@ -1,3 +1,6 @@
+import { NamespaceUpdateSchema } from "@berth/api/containerd/events/namespace";
+import type { AnyValue } from "@berth/core/any";
+import { fromBinary } from "@bufbuild/protobuf";
 import { createClient, createRouterTransport } from "@connectrpc/connect";
 import { Code, codeOf } from "@berth/errors";
 import { describe, expect, it } from "vitest";
@@ -17,8 +20,8 @@ import { openStorage } from "./daemon-storage.ts";
 const digest = `sha256:${"a".repeat(64)}`;
 const target = { mediaType: "m", digest, size: 10n, annotations: { a: "1" } };
 
-async function openClients() {
-  const storage = await openStorage();
+async function openClients(options: Parameters<typeof openStorage>[0] = {}) {
+  const storage = await openStorage(options);
   const stores = () => storage.stores;
   const transport = createRouterTransport((router) => {
     router.service(Images, createImagesService(stores));
@@ -163,6 +166,21 @@ describe("createNamespacesService", () => {
     expect(await codeFrom(clients.namespaces.update(wrong))).toBe(Code.InvalidArgument);
     await clients.namespaces.delete({ name: "n" });
     expect((await clients.namespaces.get({ name: "n" })).namespace).toMatchObject({ name: "n", labels: {} });
+  });
+
+  it("tells the labels of a request, and makes no namespace that is given none", async () => {
+    const told: unknown[] = [];
+    const publish = async (_: unknown, topic: string, { value }: AnyValue): Promise<void> => {
+      if (topic === "/namespaces/update") told.push(fromBinary(NamespaceUpdateSchema, value).labels);
+    };
+    await using clients = await openClients({ events: { publish } });
+    await clients.namespaces.update({ namespace: { name: "none" } });
+    expect((await clients.namespaces.list({})).namespaces).toEqual([]);
+    await clients.namespaces.create({ namespace: { name: "n", labels: { a: "1", b: "2" } } });
+    await clients.namespaces.update({ namespace: { name: "n", labels: { z: "0" } } });
+    const named = { namespace: { name: "n", labels: { x: "1", y: "2" } }, updateMask: { paths: ["labels.x"] } };
+    expect((await clients.namespaces.update(named)).namespace?.labels).toEqual({ x: "1", z: "0" });
+    expect(told).toEqual([{}, { z: "0" }, { x: "1", y: "2" }]);
   });
 
   it("refuses bad names", async () => {

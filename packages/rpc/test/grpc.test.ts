@@ -157,6 +157,11 @@ describe.each(transports)("gRPC server called by %s", (_name, makeTransport) => 
     expect(textOf(await client().unary(bytes("namespace"), { headers }))).toBe("new/l2");
   });
 
+  it("hands over the id of a lease with a comma as it is", async () => {
+    const headers = { "containerd-namespace": "k8s.io", "containerd-lease": "l,1" };
+    expect(textOf(await client().unary(bytes("namespace"), { headers }))).toBe("k8s.io/l,1");
+  });
+
   it("streams from the client", async () => {
     expect(textOf(await client().collect(letters("a", "b", "c")))).toBe("abc");
     expect(textOf(await client().collect(letters()))).toBe("");

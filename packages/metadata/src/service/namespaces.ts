@@ -30,7 +30,8 @@ export function createNamespacesService(store: NamespaceStore): ServiceImpl<type
     },
     async update({ namespace, updateMask }, { signal }) {
       const { name, labels } = fromProtoNamespace(namespace);
-      await store.setLabels(name, await changeOf(store, name, labels, updateMask?.paths ?? [], { signal }), { signal });
+      const change = await changeOf(store, name, labels, updateMask?.paths ?? [], { signal });
+      await store.setLabels(name, change, { told: labels, signal });
       return { namespace: toProtoNamespace(name, await store.labels(name, { signal })) };
     },
     async delete({ name }, { signal }) {

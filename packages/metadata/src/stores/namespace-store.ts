@@ -6,7 +6,7 @@ import {
 import type { CallOptions } from "@berth/core/any";
 import type { Labels } from "@berth/core/labels";
 import { noLabels, toProtoLabels, validateLabels } from "@berth/core/labels";
-import type { Namespace, NamespaceStore } from "@berth/core/namespaces";
+import type { Namespace, NamespaceStore, SetLabelsOptions } from "@berth/core/namespaces";
 import { parseNamespace } from "@berth/core/namespaces";
 import { alreadyExists, failedPrecondition, invalidArgument, notFound } from "@berth/errors";
 
@@ -42,15 +42,16 @@ export class DatabaseNamespaceStore implements NamespaceStore {
     return this.#database.index.find(namespaces, namespacePath(name)) ?? noLabels;
   }
 
-  async setLabels(name: Namespace, change: Labels, options: CallOptions = {}): Promise<void> {
+  async setLabels(name: Namespace, change: Labels, options: SetLabelsOptions = {}): Promise<void> {
+    const { told = change } = options;
     parseNamespace(name);
     if (change.has("")) throw invalidArgument(`label key of namespace ${JSON.stringify(name)} must not be empty`);
     validateLabels(change);
     await this.#database.update((tx) => {
       // Clients label a namespace before they write anything in it.
       const labels = tx.get(namespaces, namespacePath(name)) ?? noLabels;
-      tx.put(namespaces, namespacePath(name), storedLabels(new Map([...labels, ...change])));
-      tx.emit(name, "/namespaces/update", NamespaceUpdateSchema, { name, labels: toProtoLabels(change) });
+      if (change.size > 0) tx.put(namespaces, namespacePath(name), storedLabels(new Map([...labels, ...change])));
+      tx.emit(name, "/namespaces/update", NamespaceUpdateSchema, { name, labels: toProtoLabels(told) });
     }, options);
   }
 
