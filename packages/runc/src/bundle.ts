@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
 import type { Mount } from "@berth/core/mount";
-import { invalidArgument, messageOf, systemErrorCode, wrapError } from "@berth/errors";
+import { invalidArgument, messageOf, systemErrorCode, unknown } from "@berth/errors";
 import { mountAll } from "@berth/linux/mount";
 
 /** What a shim wants to know of a container's specification. */
@@ -70,11 +70,11 @@ export function checkIdentifier(id: string, what: string): void {
     throw invalidArgument(`${what} ${JSON.stringify(id)} is invalid`);
 }
 
-/** This mounts the root file system of a bundle. @throws the error of a mount, with what was being done */
+/** This mounts the root file system of a bundle. @throws unknown - whatever the mount failed with: a class of its own would be taken for one of the shim */
 export async function mountRootfs(mounts: readonly Mount[], rootfs: string): Promise<void> {
   try {
     await mountAll(mounts, rootfs);
   } catch (error) {
-    throw wrapError(error, "failed to mount rootfs component");
+    throw unknown(`failed to mount rootfs component: ${messageOf(error)}`, { cause: error });
   }
 }

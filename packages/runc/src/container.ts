@@ -38,6 +38,8 @@ export interface ContainerOptions {
 
 type Running = "created" | "running" | "pausing" | "paused";
 const EXEC_EXIT_GRACE_MS = 10_000;
+/** What is meant to end a process; any other signal has nobody to go to yet in a restore. */
+const ENDING: ReadonlySet<number> = new Set([constants.signals.SIGTERM, constants.signals.SIGKILL]);
 
 /** One container: its init process, the further ones, and the runtime's state behind them. */
 export class Container {
@@ -150,7 +152,8 @@ export class Container {
     if (target.exit) throw notFound("process already finished");
     if (execId === "") {
       // CRIU may take for ever over images that are damaged, and the runtime does not know of the container yet
-      if (this.#creation) return await this.#creation.endRuntime(this.#context.log);
+      if (this.#creation && ENDING.has(signal)) return await this.#creation.endRuntime(this.#context.log);
+      if (this.#creation) throw notFound(`process of ${this.id} is being restored`);
       await this.driver.kill(this.id, signal, options);
       return;
     }
@@ -233,18 +236,20 @@ export class Container {
 
   #restore(imagePath: string): Promise<void> {
     const workPath = this.#settings.options.criuWorkPath || criuWorkPath(this.bundle);
-    return this.#makeInit((options) =>
-      this.driver.restore(this.id, { ...options, checkpoint: { imagePath, workPath } }),
+    return this.#makeInit(
+      (options) => this.driver.restore(this.id, { ...options, checkpoint: { imagePath, workPath } }),
+      workPath,
     );
   }
 
-  async #makeInit(make: (options: CreateOptions) => Promise<number>): Promise<void> {
+  async #makeInit(make: (options: CreateOptions) => Promise<number>, workPath?: string): Promise<void> {
     const { init, bundle } = this;
     const { noPivotRoot, noNewKeyring } = this.#settings.options;
     await init.stdio.start(async (stdio, consoleSocket) => {
       const pidFile = join(bundle, "init.pid");
       enableControllers(this.#cgroupsPath);
-      const creation = Creation.begin({ id: this.id, bundle }, this.#cgroupsPath, this.driver);
+      const plan = { cgroupsPath: this.#cgroupsPath, workPath };
+      const creation = Creation.begin({ id: this.id, bundle }, plan, this.driver);
       this.#creation = creation;
       try {
         init.pid = await make({ bundle, pidFile, stdio, consoleSocket, noPivotRoot, noNewKeyring });
@@ -271,7 +276,10 @@ export class Container {
     this.#cgroup.checkAtExit();
     this.#news.record(this.init, status);
     if (!this.#privatePids) await this.#killRemaining();
-    await Promise.race([this.execs.ended(), sleep(EXEC_EXIT_GRACE_MS, undefined, { ref: false })]);
+    const done = new AbortController();
+    const grace = sleep(EXEC_EXIT_GRACE_MS, undefined, { signal: done.signal, ref: false }).catch(() => {});
+    await Promise.race([this.execs.ended(), grace]);
+    done.abort();
     await this.#news.tell(this.init, status);
   }
 

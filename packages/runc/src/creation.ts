@@ -21,12 +21,21 @@ export interface CreationSubject {
   readonly bundle: string;
 }
 
+/** How a runtime makes it. */
+interface CreationPlan {
+  readonly cgroupsPath: string | undefined;
+  /** Where CRIU works in a restore, if not in the bundle. */
+  readonly workPath?: string | undefined;
+}
+
 /** Which of the places where a runtime leaves something were free before it began; the others are another's. */
 interface CreationNote {
   readonly stateWasFree: boolean;
   readonly freeCgroups: readonly string[];
   /** {@link clockTicks} before anything was made. */
   readonly since: number;
+  /** Where CRIU works in a restore, if not in the bundle. */
+  readonly workPath?: string | undefined;
 }
 
 /**
@@ -46,11 +55,11 @@ export class Creation {
   }
 
   /** This looks at what is there already, which is another's, and notes what is not. */
-  static begin(subject: CreationSubject, cgroupsPath: string | undefined, driver: RuncDriver): Creation {
+  static begin(subject: CreationSubject, { cgroupsPath, workPath }: CreationPlan, driver: RuncDriver): Creation {
     const cgroups = cgroupDirectories(cgroupsPath);
     const isFree = cgroups.flatMap(cgroupTree).every((directory) => cgroupProcesses(directory).length === 0);
     const stateWasFree = !existsSync(driver.stateOf(subject.id));
-    const note: CreationNote = { stateWasFree, freeCgroups: isFree ? cgroups : [], since: clockTicks() };
+    const note: CreationNote = { stateWasFree, freeCgroups: isFree ? cgroups : [], since: clockTicks(), workPath };
     writeFileSync(join(subject.bundle, NOTE), JSON.stringify(note), { mode: 0o600 });
     return new Creation(subject, note, driver);
   }
@@ -91,12 +100,11 @@ export class Creation {
     const attempt = async (message: string, work: () => Promise<void>): Promise<void> => {
       await work().catch((error: unknown) => log.warn(message, { id, error: messageOf(error) }));
     };
-    const { stateWasFree, freeCgroups } = this.#note;
+    const { stateWasFree, freeCgroups, workPath = criuWorkPath(this.#subject.bundle) } = this.#note;
     this.#recognise();
     if (stateWasFree && existsSync(driver.stateOf(id)))
       await attempt("container not deleted", () => driver.delete(id, { force: true }));
     await attempt("cgroup not removed", () => clearCgroup(freeCgroups, (pid) => this.#processes.isOwn(pid)));
-    const workPath = criuWorkPath(this.#subject.bundle);
     if (stateWasFree) await attempt("mounts not removed", () => removeCriuMounts(workPath, driver.stateOf(id)));
     this.finish();
   }

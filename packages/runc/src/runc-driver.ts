@@ -207,9 +207,11 @@ export class RuncDriver {
     const before = ["--root", root, ...log, ...(systemdCgroup ? ["--systemd-cgroup"] : [])];
     const options = { path: this.#command, args: [...before, ...args], reaper, cwd, stdio: how.stdio };
     const result = await runCommand(options);
-    // Other commands write into the log of the bundle too: it counts where the runtime prints nothing beside it.
-    const isTold = file !== undefined && (how.log !== undefined || result.stderr === "");
-    return result.status !== 0 && isTold ? { ...result, logged: lastLogError(file, offset) } : result;
+    if (result.status === 0 || file === undefined) return result;
+    const logged = lastLogError(file, offset);
+    // Other commands write into the log of the bundle too: it counts where the runtime prints nothing else beside it.
+    const isTold = how.log !== undefined || result.stderr === "" || result.stderr.includes(logged ?? "");
+    return isTold ? { ...result, logged } : result;
   }
 }
 

@@ -37,6 +37,8 @@ interface Sandbox {
 export class Sandboxes implements AsyncDisposable {
   readonly service: Handlers;
   readonly #sandboxes = new Map<string, Sandbox>();
+  /** Those that are being made. */
+  readonly #coming = new Set<string>();
   readonly #containersOf: (sandboxId: string) => readonly Container[];
   readonly #log: Logger;
 
@@ -47,7 +49,7 @@ export class Sandboxes implements AsyncDisposable {
   }
 
   get size(): number {
-    return this.#sandboxes.size;
+    return this.#sandboxes.size + this.#coming.size;
   }
 
   /** This answers who waits; the containers live on. */
@@ -119,19 +121,18 @@ export class Sandboxes implements AsyncDisposable {
     netnsPath: netns,
   }: Parameters<Handlers["createSandbox"]>[0]) {
     checkIdentifier(id, "sandbox id");
-    if (this.#sandboxes.has(id)) throw alreadyExists(`sandbox ${id}`);
+    if (this.#sandboxes.has(id) || this.#coming.has(id)) throw alreadyExists(`sandbox ${id}`);
     const rootfs = mounts.length > 0 ? join(bundlePath, "rootfs") : undefined;
-    if (rootfs !== undefined) {
-      await using undo = new AsyncDisposableStack();
-      mkdirSync(rootfs, { recursive: true, mode: 0o711 });
-      undo.defer(() => unmountRecursive(rootfs));
-      await mountAll(mounts, rootfs);
-      undo.move();
+    this.#coming.add(id);
+    try {
+      if (rootfs !== undefined) await mountSandboxRootfs(mounts, rootfs);
+      const stopped = Promise.withResolvers<Date>();
+      // nobody has to wait
+      stopped.promise.catch(() => {});
+      this.#sandboxes.set(id, { id, rootfs, netns, stopped, createdAt: undefined, exitedAt: undefined });
+    } finally {
+      this.#coming.delete(id);
     }
-    const stopped = Promise.withResolvers<Date>();
-    // nobody has to wait
-    stopped.promise.catch(() => {});
-    this.#sandboxes.set(id, { id, rootfs, netns, stopped, createdAt: undefined, exitedAt: undefined });
     return {};
   }
 
@@ -175,6 +176,14 @@ export class Sandboxes implements AsyncDisposable {
       if (!isNotFound(error)) this.#log.warn("container not signalled", { id: container.id, error: messageOf(error) });
     }
   }
+}
+
+async function mountSandboxRootfs(mounts: Parameters<typeof mountAll>[0], rootfs: string): Promise<void> {
+  await using undo = new AsyncDisposableStack();
+  mkdirSync(rootfs, { recursive: true, mode: 0o711 });
+  undo.defer(() => unmountRecursive(rootfs));
+  await mountAll(mounts, rootfs);
+  undo.move();
 }
 
 function stateOf({ createdAt, exitedAt }: Sandbox): string {

@@ -65,6 +65,18 @@ describe("sandboxes over runc", { timeout: 60_000 }, () => {
     expect(await codeFrom(call("pingSandbox", { sandboxId: "s1" }))).toBe(Code.NotFound);
   });
 
+  it("made twice at a time is made once, and keeps the shim while it is made", async () => {
+    const bundlePath = join(fixture.directory, "twice");
+    mkdirSync(join(bundlePath, "rootfs"), { recursive: true });
+    const rootfs = [{ type: "bind", source: join(fixture.directory, "image"), options: ["rbind", "ro"] }];
+    const both = [1, 2].map(() => codeFrom(call("createSandbox", { sandboxId: "twice", bundlePath, rootfs })));
+    expect(fixture.tasks.size).toBe(1);
+    expect((await Promise.all(both)).toSorted()).toEqual([Code.AlreadyExists, undefined]);
+    await call("shutdownSandbox", { sandboxId: "twice" });
+    expect(readMountInfo().some(({ mountPoint }) => mountPoint.startsWith(bundlePath))).toBe(false);
+    expect(fixture.tasks.size).toBe(0);
+  });
+
   it("measures its own containers together, and stops them: asked first, killed then, frozen or not", async () => {
     for (const sandboxId of ["s2", "other"]) {
       await call("createSandbox", { sandboxId, bundlePath: fixture.directory });

@@ -3,6 +3,7 @@ import { join } from "node:path";
 
 import { create, toBinary } from "@bufbuild/protobuf";
 import { OptionsSchema } from "@berth/api/containerd/runc/v1/options";
+import { messageOf } from "@berth/errors";
 import { debianTool } from "@berth/testing";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
@@ -41,5 +42,19 @@ describe("a program that wraps runc", { timeout: 30_000 }, () => {
     const command = new RegExp(`^${bundle} --root \\S+ --log ${bundle}/\\S+ --log-format json (\\w+)`);
     const commands = lines.map((line) => command.exec(line)?.[1]);
     expect(commands).toEqual(["create", "start", "exec", "pause", "resume", "kill", "delete"]);
+  });
+
+  it.each([
+    ["also prints, all its lines", "first line\\nlast line", "OCI runtime pause failed: first line; last line"],
+    ["does not print, not", "of another command", "OCI runtime pause failed: last line"],
+  ])("counts what it logs and %s", async (what, logged, expected) => {
+    const id = `says-${what.split(" ", 1)[0]}`;
+    const entry = `{"level":"error","msg":"${logged}"}`;
+    const fails = `case " $* " in *" pause "*) printf '%s\\n' '${entry}' >> log.json; printf 'first line\\nlast line\\n' >&2; exit 1;; esac`;
+    await fixture.create(id, { args: ["sleep", "1000"] }, { options: fixture.runtime(`runc-${id}`, '"$@"', fails) });
+    await fixture.call("start", id);
+    const message = await fixture.call("pause", id).then(() => "", messageOf);
+    await fixture.remove(id);
+    expect(message).toContain(expected);
   });
 });
