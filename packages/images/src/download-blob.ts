@@ -37,18 +37,18 @@ export function ingestRef({ mediaType, digest }: Descriptor): string {
 
 /**
  * This downloads content into the store, from where an earlier download was broken off, and returns whether it was there already. Someone else who downloads the same is waited for.
- * Where a descriptor names other places than the registry, and what comes is wrong, it is downloaded once more without them.
+ * Where what comes is wrong, it is downloaded once more: afresh if some of it was left by an earlier download, of another image perhaps; then without the places that a descriptor names
+ * other than the registry.
  *
  * @throws failed_precondition - the bytes are not those of the descriptor; nothing of them is kept, so that another attempt begins afresh
  */
 export async function downloadBlob(descriptor: Descriptor, options: DownloadOptions): Promise<"stored" | "exists"> {
-  const opened = await openIngest(descriptor, options);
-  if (opened === undefined) return "exists";
-  const wrong = await download(descriptor, opened, options);
-  if (wrong === undefined) return "stored";
   const { urls = [], ...atRegistry } = descriptor;
-  if (urls.length === 0) throw wrong.error;
-  return await downloadBlob(atRegistry, options);
+  let attempt = await download(descriptor, options);
+  if (attempt.wrong !== undefined && attempt.from > 0) attempt = await download(descriptor, options);
+  if (attempt.wrong !== undefined && urls.length > 0) attempt = await download(atRegistry, options);
+  if (attempt.wrong !== undefined) throw attempt.wrong.error;
+  return attempt.state;
 }
 
 /** `undefined` when the blob is there, perhaps because somebody else has stored it while this waited. */
@@ -79,19 +79,24 @@ interface WrongBytes {
   readonly error: unknown;
 }
 
-/** This returns why the bytes were refused, of which then none are left. */
-async function download(
-  descriptor: Descriptor,
-  opened: ContentWriter,
-  options: DownloadOptions,
-): Promise<WrongBytes | undefined> {
-  await using writer = opened;
+/** What came of downloading once. */
+interface Attempt {
+  readonly state: "stored" | "exists";
+  /** How many bytes an earlier download had left. */
+  readonly from: number;
+  /** Why the bytes were refused, of which then none are left. */
+  readonly wrong?: WrongBytes | undefined;
+}
+
+async function download(descriptor: Descriptor, options: DownloadOptions): Promise<Attempt> {
+  await using writer = await openIngest(descriptor, options);
+  if (writer === undefined) return { state: "exists", from: 0 };
   const { offset } = await writer.status(options);
   if (offset > descriptor.size) await writer.truncate(0, options);
   const from = offset > descriptor.size ? 0 : offset;
   options.onWriter?.(descriptor, writer, from);
   await receive(descriptor, writer, from, options);
-  return await commit(descriptor, writer, options);
+  return { state: "stored", from, wrong: await commit(descriptor, writer, options) };
 }
 
 async function receive(

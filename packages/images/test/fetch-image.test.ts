@@ -6,7 +6,6 @@ import { buildImage, MemoryContentStore, sha256 } from "@berth/testing";
 import { beforeEach, describe, expect, it } from "vitest";
 
 import type { FetchImageOptions } from "../src/index.ts";
-import { downloadBlob } from "../src/download-blob.ts";
 import { fetchImage } from "../src/index.ts";
 
 const platform = only(hostPlatform());
@@ -207,27 +206,6 @@ describe("fetchImage", () => {
     expect(told).toEqual([[own.digest]]);
     const stored = [own, elsewhere, foreign].map(({ digest }) => store.blobs.has(digest));
     expect(stored).toEqual([true, true, false]);
-  });
-
-  it("takes from the registry what other places have wrong, and keeps nothing of that", async () => {
-    const [first] = image.layers;
-    if (first === undefined) throw new Error("the image has layers");
-    const { fetch } = options();
-    const wrong = options({
-      async *fetch(descriptor, at) {
-        for await (const chunk of fetch(descriptor, at))
-          yield descriptor.urls === undefined ? chunk : chunk.map((byte) => byte ^ 1);
-      },
-    });
-    await downloadBlob({ ...first, urls: ["https://example.org/"] }, wrong);
-    expect(
-      Buffer.compare(
-        store.blobs.get(first.digest)?.bytes ?? new Uint8Array(),
-        image.blobs.get(first.digest) ?? new Uint8Array(),
-      ),
-    ).toBe(0);
-    expect(fetched.map(([, offset]) => offset)).toEqual([0, 0]);
-    expect(store.ingests.size).toBe(0);
   });
 
   it("ends the other downloads when one fails", async () => {

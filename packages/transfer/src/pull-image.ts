@@ -129,7 +129,8 @@ async function fetchAndUnpack(
       },
       onWriter: (descriptor, { localPath }, offset) => {
         if (localPath === undefined || !isLayerType(descriptor.mediaType)) return;
-        // What comes from elsewhere than the registry may be dropped at its end, and come again from there.
+        // What an earlier download left, or what comes from elsewhere than the registry, may be dropped at its end, and come again.
+        if (offset > 0) return;
         if (descriptor.urls !== undefined && descriptor.urls.length > 0) return;
         incoming.begin(descriptor, localPath, offset);
         followed.begun(descriptor.digest);

@@ -1,19 +1,19 @@
-import { chmod, readFile, writeFile } from "node:fs/promises";
+import { chmod, readdir, readFile, stat, utimes, writeFile } from "node:fs/promises";
 import { delimiter, dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { codeName, codeOf, systemErrorCode } from "@berth/errors";
 import type { Descriptor, DigestAlgorithm } from "@berth/oci";
-import { MediaType } from "@berth/oci";
+import { digestHex, hostPlatform, MediaType, only } from "@berth/oci";
 import { buildImage, digestBytes, MemoryContentStore, newerTool, temporaryDirectory } from "@berth/testing";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 
-import { convertImage } from "../src/index.ts";
+import { buildErofsCache, convertImage } from "../src/index.ts";
 import { makeErofs } from "../src/erofs/make-erofs.ts";
 
 const TOOLS = dirname(newerTool("mkfs.erofs"));
 
-describe("makeErofs", () => {
+describe("EROFS images of layers", () => {
   let stack: AsyncDisposableStack;
   let directory: string;
   let content: MemoryContentStore;
@@ -63,22 +63,39 @@ describe("makeErofs", () => {
     expect(await make(padded, add(tar).digest)).toBe("failed_precondition");
   });
 
-  it("keeps an EROFS image among other layers of an image, and converts those", async () => {
-    const erofs = { ...add(Buffer.from("an image")), mediaType: "application/vnd.erofs.layer.v1" };
+  /** An image in the store whose layers are these. */
+  const imageOf = (layers: readonly Descriptor[]): Descriptor => {
     const json = (mediaType: string, value: unknown): Descriptor => ({
       ...add(Buffer.from(JSON.stringify(value))),
       mediaType,
     });
-    const rootfs = { type: "layers", diff_ids: [add(tar).digest, erofs.digest] };
-    const config = json(MediaType.ociConfig, { os: "linux", architecture: "amd64", rootfs });
-    const target = json(MediaType.ociManifest, { schemaVersion: 2, config, layers: [add(tar), erofs] });
-    const made = await convertImage(target, { content, erofs: {} });
+    const rootfs = { type: "layers", diff_ids: layers.map(({ digest }) => digest) };
+    const config = json(MediaType.ociConfig, { ...hostPlatform(), rootfs });
+    return json(MediaType.ociManifest, { schemaVersion: 2, config, layers });
+  };
+
+  it("keeps an EROFS image among other layers of an image, and converts those", async () => {
+    const erofs = { ...add(Buffer.from("an image")), mediaType: "application/vnd.erofs.layer.v1" };
+    const made = await convertImage(imageOf([add(tar), erofs]), { content, erofs: {} });
     const read = ({ digest }: Descriptor) => JSON.parse(Buffer.from(content.blobs.get(digest)?.bytes ?? []).toString());
     const { layers, config: newConfig } = read(made);
     expect(layers).toEqual([expect.objectContaining({ mediaType: erofs.mediaType }), erofs]);
     expect(read(newConfig).rootfs.diff_ids).toEqual(layers.map(({ digest }: Descriptor) => digest));
     // Where nothing is left to do, nothing is made.
     expect(await convertImage(made, { content, erofs: {} })).toEqual(made);
+  });
+
+  it("makes a cache that all may read, and removes what was left in it long ago", async () => {
+    await pretend(`umask 077; exec ${TOOLS}/mkfs.erofs "$@"`);
+    const [old, young] = ["old", "young"].map((name) => join(directory, `.build-${name}.erofs`));
+    for (const path of [old, young]) await writeFile(path ?? "", "");
+    await utimes(old ?? "", 0, 0);
+    const layer = add(tar);
+    await buildErofsCache(imageOf([layer]), directory, { content, platform: only(hostPlatform()) });
+    const hex = digestHex(layer.digest);
+    const { mode } = await stat(join(directory, "sha256", hex.slice(0, 2), `${hex}.erofs`));
+    expect(mode & 0o777).toBe(0o644);
+    expect((await readdir(directory)).filter((name) => name.startsWith("."))).toEqual([".build-young.erofs"]);
   });
 
   it("says how the program failed that did not read all", async () => {
