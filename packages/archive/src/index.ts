@@ -7,6 +7,7 @@ export {
 export { type Compression, COMPRESSION_MAGIC_BYTES, detectCompression } from "./compression.ts";
 export { compress } from "./compress.ts";
 export { decompress, type DecompressOptions } from "./decompress.ts";
+export { type DirectoryAttributes, directoryHeaders, ImpliedDirectories } from "./implied-directories.ts";
 export { readTar, type TarEntry } from "./read-tar.ts";
 export { type RandomAccess, scanTar, type TarLocation } from "./scan-tar.ts";
 export { releaseBytes } from "./release-bytes.ts";

@@ -11,8 +11,23 @@ export function copyUpDirectory(from: number, to: number): void {
   const stat = fstatSync(from);
   fchownSync(to, stat.uid, stat.gid);
   fchmodSync(to, stat.mode & 0o7777);
+  ignoringUnsupported(() => {
+    for (const [name, value] of copiedXattrs(from)) lsetxattr(to, name, value);
+  });
+}
+
+/** This returns the extended attributes of an open directory that another layer's directory of the same path is to have. */
+export function copiedXattrs(fd: number): ReadonlyMap<string, Uint8Array> {
+  const xattrs = new Map<string, Uint8Array>();
+  ignoringUnsupported(() => {
+    for (const name of llistxattr(fd)) if (!OVERLAY_XATTRS.test(name)) xattrs.set(name, lgetxattr(fd, name));
+  });
+  return xattrs;
+}
+
+function ignoringUnsupported(call: () => void): void {
   try {
-    for (const name of llistxattr(from)) if (!OVERLAY_XATTRS.test(name)) lsetxattr(to, name, lgetxattr(from, name));
+    call();
   } catch (error) {
     const code = systemErrorCode(error);
     if (code !== "EOPNOTSUPP" && code !== "ENOTSUP") throw error;

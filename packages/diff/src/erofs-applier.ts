@@ -4,7 +4,7 @@ import { join } from "node:path";
 
 import type { CallOptions } from "@berth/core/any";
 import type { ContentProvider, ContentReader } from "@berth/core/content";
-import type { Applier, ApplyOptions } from "@berth/core/diff";
+import { type Applier, type ApplyOptions, LAYER_NEEDS_PARENT } from "@berth/core/diff";
 import { syncFile } from "@berth/core/durable-files";
 import { type Logger, silentLogger } from "@berth/core/log";
 import type { Mount } from "@berth/core/mount";
@@ -20,9 +20,10 @@ import {
   withErofsBlocks,
 } from "@berth/oci";
 
-import { erofsSnapshotDirectory, LAYER_FILE } from "./erofs-target.ts";
+import { type LowerMounts, mountLowers } from "./erofs-lowers.ts";
+import { awaitsParent, erofsLowers, erofsSnapshotDirectory, LAYER_FILE } from "./erofs-target.ts";
 import type { LayerEngine } from "./layer-engine.ts";
-import type { LayerSummary } from "./layer-job.ts";
+import type { DescribedDirectories, LayerSummary } from "./layer-job.ts";
 import { planProcessors, type ProcessorChain } from "./processor-chain.ts";
 
 export interface ErofsApplierOptions {
@@ -43,7 +44,8 @@ const APPEND = constants.O_WRONLY | constants.O_APPEND;
 
 /**
  * This makes an applier that gives a snapshot of the EROFS snapshotter its layer as an image: a layer that is one, or one made of a
- * tar layer by `mkfs.erofs`. The image comes into its place in one step.
+ * tar layer by `mkfs.erofs`. The image comes into its place in one step. Directories that a tar layer only reaches through are what they
+ * are in the layers below, where the mounts say which these are, else 0755 of root.
  *
  * What it returns is, for a tar layer, what other appliers return; for an EROFS layer, the image itself.
  *
@@ -93,28 +95,62 @@ class ErofsApply {
     await using undo = new AsyncDisposableStack();
     undo.defer(() => rm(temporary, { force: true }));
     await using blob = await this.#options.content.reader(this.#layer.digest, this.#call);
-    const { sha256, size } = await this.#write(blob, temporary);
+    const { sha256, size, impliedDirectories } = await this.#write(blob, temporary, mounts);
     if (this.#syncFs) await syncFile(temporary);
     await rename(temporary, image);
     undo.move();
     const mediaType = this.#native ? EROFS_LAYER : MediaType.ociLayer;
-    return { mediaType, digest: formatDigest("sha256", sha256), size };
+    const made = { mediaType, digest: formatDigest("sha256", sha256), size };
+    if (impliedDirectories === 0 || !awaitsParent(mounts)) return made;
+    return { ...made, annotations: { [LAYER_NEEDS_PARENT]: String(impliedDirectories) } };
   }
 
-  async #write(blob: ContentReader, path: string): Promise<LayerSummary> {
-    const { engine, tarIndex = false } = this.#options;
+  async #write(blob: ContentReader, path: string, mounts: readonly Mount[]): Promise<LayerSummary> {
     if (this.#native) {
       await using file = await open(path, "w", 0o644);
-      return await engine.copy(blob, this.#chain, file.fd, this.#call);
+      return await this.#options.engine.copy(blob, this.#chain, file.fd, this.#call);
     }
-    const made = await this.#convert(blob, path, tarIndex ? "i" : "f");
-    if (!tarIndex) return made;
+    const made = await this.#make(blob, path, { paths: [], lowers: [], find: true });
+    const { undescribed = [] } = made;
+    if (undescribed.length === 0) return made;
+    // To mkfs.erofs a directory without a header is everybody's.
+    await using below = await this.#mountLowers(mounts);
+    await rm(path);
+    await this.#make(blob, path, { paths: undescribed, lowers: below.paths, find: false });
+    return made;
+  }
+
+  async #make(blob: ContentReader, path: string, directories: DescribedDirectories): Promise<LayerSummary> {
+    const { engine, tarIndex = false } = this.#options;
+    const made = await this.#convert(blob, path, tarIndex ? "i" : "f", directories);
+    // The index counts on the bytes that it was made of; what is only to be made anew is not worth them.
+    if (!tarIndex || (made.undescribed ?? []).length > 0) return made;
     await using file = await open(path, APPEND);
-    return await engine.copy(blob, this.#chain, file.fd, this.#call);
+    await engine.copy(blob, this.#chain, file.fd, { ...this.#call, directories: { ...directories, find: false } });
+    return made;
+  }
+
+  /** Without the layers below the directories get what they would get in a first layer: too little rather than too much. */
+  async #mountLowers(mounts: readonly Mount[]): Promise<LowerMounts> {
+    try {
+      return await mountLowers(erofsLowers(mounts), {
+        directory: this.#options.engine.temporaryDirectory,
+        ...this.#call,
+      });
+    } catch (error) {
+      this.#call.signal?.throwIfAborted();
+      this.#options.log?.warn("failed to look at the layers below", { digest: this.#layer.digest, error });
+      return { paths: [], [Symbol.asyncDispose]: async () => {} };
+    }
   }
 
   /** The archive goes to the program through a pipe, which a worker fills. */
-  async #convert(blob: ContentReader, path: string, mode: "f" | "i"): Promise<LayerSummary> {
+  async #convert(
+    blob: ContentReader,
+    path: string,
+    mode: "f" | "i",
+    directories: DescribedDirectories,
+  ): Promise<LayerSummary> {
     const { engine, mkfs, mkfsOptions = [] } = this.#options;
     const options = withErofsBlocks(mkfsOptions);
     const uuid = erofsUuid(this.#layer.digest);
@@ -125,7 +161,7 @@ class ErofsApply {
     using filling = new DisposableStack();
     filling.defer(() => closeFd(write));
     return await engine.withPrograms([step], { kind: "pipe", fd: read }, this.#call, async (programs) => {
-      const layer = await engine.copy(blob, this.#chain, write, this.#call);
+      const layer = await engine.copy(blob, this.#chain, write, { ...this.#call, directories });
       filling.dispose();
       await programs.finish(MKFS_MS);
       return layer;

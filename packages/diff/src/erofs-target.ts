@@ -30,6 +30,22 @@ export async function erofsSnapshotDirectory(mounts: readonly Mount[]): Promise<
   throw unimplemented("the snapshot is not of the EROFS snapshotter");
 }
 
+/** This returns the images of the layers below the snapshot, the nearest first; none where the kernel alone cannot mount each of them. */
+export function erofsLowers(mounts: readonly Mount[]): readonly string[] {
+  const images = mounts.filter(({ type }) => type === "erofs");
+  // What else an option asks for is for a mount manager to do: devices, a check of every block.
+  const isPlain = images.every(({ options }) => options.every((option) => option === "ro" || option === "loop"));
+  return isPlain ? images.map(({ source }) => source) : [];
+}
+
+/** This says whether the snapshot comes as what will be an upper directory, and gets its parent later. */
+export function awaitsParent(mounts: readonly Mount[]): boolean {
+  const [mount] = mounts;
+  if (mounts.length !== 1 || mount?.type !== "overlay") return false;
+  const { upper, lowers } = overlayDirectories(mount.options);
+  return upper !== undefined && lowers.length === 0;
+}
+
 async function isThere(path: string): Promise<boolean> {
   try {
     return (await stat(path)).isFile();

@@ -10,6 +10,7 @@ import type {
   ApplyJob,
   CompareJob,
   CopyJob,
+  DescribedDirectories,
   GunzipProgram,
   LayerPlace,
   LayerSummary,
@@ -100,9 +101,17 @@ export class LayerEngine implements AsyncDisposable {
     return device === undefined ? work() : withEarlyWriteBack({ device, unpacked }, work);
   }
 
-  /** Writes the uncompressed bytes of a blob to a descriptor, in a worker that waits where it would block; returns what they were. */
-  copy(blob: ContentReader, chain: ProcessorChain, fd: number, options: CallOptions): Promise<LayerSummary> {
-    return this.#uncompress(blob, chain, { kind: "copy", fd }, options);
+  /**
+   * Writes the uncompressed bytes of a blob to a descriptor, in a worker that waits where it would block, behind the headers of
+   * directories if some are given; returns what they were.
+   */
+  copy(
+    blob: ContentReader,
+    chain: ProcessorChain,
+    fd: number,
+    { directories, signal }: CallOptions & { readonly directories?: DescribedDirectories },
+  ): Promise<LayerSummary> {
+    return this.#uncompress(blob, chain, { kind: "copy", fd, directories }, { signal });
   }
 
   /** Runs `work` beside programs that take `input`; they are killed when it fails, and when the signal or the engine says so. */
@@ -144,7 +153,7 @@ export class LayerEngine implements AsyncDisposable {
   async #uncompress(
     blob: ContentReader,
     { steps, compression }: ProcessorChain,
-    work: Pick<ApplyJob, "kind" | "place" | "unpacked"> | Pick<CopyJob, "kind" | "fd">,
+    work: Pick<ApplyJob, "kind" | "place" | "unpacked"> | Pick<CopyJob, "kind" | "fd" | "directories">,
     { signal }: CallOptions,
   ): Promise<LayerSummary> {
     const job = { ...work, compression, gunzip: this.#gunzip, budgets: this.#budgets };

@@ -64,6 +64,18 @@ export interface ApplyJob extends UncompressedFrom {
 export interface CopyJob extends UncompressedFrom {
   readonly kind: "copy";
   readonly fd: number;
+  /** Headers to be written in front of the archive. */
+  readonly directories?: DescribedDirectories | undefined;
+}
+
+/** Directories to be described in front of an archive, the root always. */
+export interface DescribedDirectories {
+  /** Clean paths, each before what is in it. */
+  readonly paths: readonly string[];
+  /** Directories of the layers below, the nearest first, which say what they are like. */
+  readonly lowers: readonly string[];
+  /** Look for those that the archive does not describe. */
+  readonly find: boolean;
 }
 
 /** A worker is told to make a layer of what is different in the upper of two trees. */
@@ -87,6 +99,8 @@ export interface LayerSummary {
   readonly size: number;
   /** Directories made for what is in them, with nothing that says what they are like. */
   readonly impliedDirectories: number;
+  /** Clean paths of these, where they were looked for, each before what is in it. */
+  readonly undescribed?: readonly string[];
   /** The first ones; `warningCount` says how many there were. */
   readonly warnings: readonly Warning[];
   readonly warningCount: number;

@@ -1,16 +1,16 @@
 import { type BigIntStats, constants, fchmodSync, fstatSync, lstatSync, readlinkSync, type Stats } from "node:fs";
 
 import { invalidArgument, systemErrorCode } from "@berth/errors";
-import { AT_FDCWD, closeFd, descriptorPath, mkdirat, openat2, readlinkat, RESOLVE_IN_ROOT } from "@berth/linux/files";
+import { AT_FDCWD, closeFd, descriptorPath, mkdirat, openat2, readlinkat } from "@berth/linux/files";
 
 import { copyUpDirectory } from "./copy-up.ts";
+import { LowerLayers, openInRoot } from "./lower-layers.ts";
 import { cleanPath, fromBytes, printable, splitPath, toNative } from "./native-name.ts";
 
 const DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY;
 const MAX_OPEN_DIRECTORIES = 128;
 /** As many links in a row as the kernel follows. */
 const MAX_LINKS = 40;
-const MAX_RACES = 32;
 
 /** An open directory inside the root. */
 export interface OpenDirectory {
@@ -25,8 +25,7 @@ export interface OpenDirectory {
  */
 export class LayerRoot implements Disposable {
   readonly #root: OpenDirectory;
-  readonly #lowers: readonly string[];
-  readonly #lowerFds: number[] = [];
+  readonly #lowers: LowerLayers;
   /** By path, the most recently used last. */
   readonly #open = new Map<string, OpenDirectory>();
   #stale = false;
@@ -37,7 +36,7 @@ export class LayerRoot implements Disposable {
   /** @param lowers directories of the layers below, the nearest first: missing parents take after theirs */
   constructor(path: string, lowers: readonly string[] = []) {
     this.#root = { fd: openat2(AT_FDCWD, path, { flags: DIRECTORY }), path: "" };
-    this.#lowers = lowers;
+    this.#lowers = new LowerLayers(lowers);
     this.#realRoot = this.#linkText(this.#root.fd);
   }
 
@@ -109,25 +108,14 @@ export class LayerRoot implements Disposable {
   }
 
   #takeAfterLower(directory: OpenDirectory): BigIntStats | undefined {
-    for (const [index, lower] of this.#lowers.entries()) {
-      const lowerRoot = (this.#lowerFds[index] ??= openat2(AT_FDCWD, lower, { flags: DIRECTORY }));
-      let fd: number | undefined;
-      try {
-        fd = openInRoot(lowerRoot, directory.path);
-      } catch (error) {
-        // A layer between has something else there: what is below it does not show through.
-        if (systemErrorCode(error) === "ENOTDIR") return undefined;
-        throw error;
-      }
-      if (fd === undefined) continue;
-      try {
-        copyUpDirectory(fd, directory.fd);
-        return fstatSync(fd, { bigint: true });
-      } finally {
-        closeFd(fd);
-      }
+    const fd = this.#lowers.open(directory.path);
+    if (fd === undefined) return undefined;
+    try {
+      copyUpDirectory(fd, directory.fd);
+      return fstatSync(fd, { bigint: true });
+    } finally {
+      closeFd(fd);
     }
-    return undefined;
   }
 
   /** The path of a directory below the root, links resolved; the same for all spellings. */
@@ -142,7 +130,7 @@ export class LayerRoot implements Disposable {
   [Symbol.dispose](): void {
     this.#stale = true;
     this.beginEntry();
-    for (const fd of this.#lowerFds.splice(0)) if (fd !== undefined) closeFd(fd);
+    this.#lowers[Symbol.dispose]();
     if (this.#disposed) return;
     this.#disposed = true;
     closeFd(this.#root.fd);
@@ -159,20 +147,6 @@ export function pathIn(directory: OpenDirectory, base: string): string | Buffer 
 /** This looks at a name itself, not at what it links to; `undefined` where there is none. */
 export function statIn(directory: OpenDirectory, base: string): Stats | undefined {
   return lstatSync(pathIn(directory, base), { throwIfNoEntry: false });
-}
-
-function openInRoot(root: number, path: string): number | undefined {
-  const name = toNative(path);
-  for (let races = 0; ; races++) {
-    try {
-      return openat2(root, name, { flags: DIRECTORY, resolve: RESOLVE_IN_ROOT });
-    } catch (error) {
-      const code = systemErrorCode(error);
-      if (code === "ENOENT") return undefined;
-      // A rename elsewhere on the machine raced with `..` in a link.
-      if (code !== "EAGAIN" || races === MAX_RACES) throw error;
-    }
-  }
 }
 
 function linkTarget(parent: number, name: string | Buffer, path: string): string {

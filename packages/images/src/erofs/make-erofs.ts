@@ -2,10 +2,11 @@ import type { ChildProcessByStdio } from "node:child_process";
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
+import { rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { Readable, Writable } from "node:stream";
 
-import { decompress } from "@berth/archive";
+import { createTarReader, decompress, directoryHeaders, ImpliedDirectories } from "@berth/archive";
 import type { CallOptions } from "@berth/core/any";
 import { type ContentProvider, streamBlob } from "@berth/core/content";
 import { deadlineExceeded, failedPrecondition, systemErrorCode, unknown } from "@berth/errors";
@@ -30,9 +31,10 @@ const MKFS_MS = 60 * 60_000;
 
 /**
  * This writes the EROFS image of a tar layer into a file, by `mkfs.erofs` on this machine. From version 1.8 of that on, the same layer gives the same
- * image, whatever its compression. What a failure leaves in the file is the caller's to remove; the program has ended by then.
+ * image, whatever its compression. Directories that the layer only reaches through are 0755 of root. What a failure leaves in the file is the caller's to remove; the program has ended by then.
  *
  * @throws failed_precondition - there is no mkfs.erofs that knows tar, or the blob is not the layer of `diffId`
+ * @throws invalid_argument, resource_exhausted - the layer is no archive, or one that costs too much
  * @throws unknown - the program fails: a malformed archive, a full disk; deadline_exceeded - it has not ended after an hour
  * @see containerd core/images/converter/erofs/erofs.go, ConvertLayerToErofs
  */
@@ -49,15 +51,34 @@ export async function makeErofs(
   const args = ["--tar=f", "--aufs", "--quiet", "-Enoinline_data", ...options, ...time, "-U", erofsUuid(diffId), path];
   const algorithm = digestAlgorithm(diffId);
   const hash = createHash(algorithm);
-  async function* plain(): AsyncGenerator<Uint8Array, void, undefined> {
-    for await (const chunk of decompress(streamBlob(content, layer.digest, { signal }))) {
-      hash.update(chunk);
-      yield chunk;
-    }
-  }
-  await runMkfs(args, plain(), { directory: dirname(path), signal });
+  const implied = new ImpliedDirectories();
+  const tar = createTarReader(implied);
+  const make = async (directories: Iterable<Uint8Array>, see: (chunk: Uint8Array) => void): Promise<void> => {
+    const archive = decompress(streamBlob(content, layer.digest, { signal }));
+    await runMkfs(args, withDirectories(directories, archive, see), { directory: dirname(path), signal });
+  };
+  await make([], (chunk) => {
+    hash.update(chunk);
+    tar.write(chunk);
+  });
   const found = formatDigest(algorithm, hash.digest("hex"));
   if (found !== diffId) throw failedPrecondition(`layer ${layer.digest} unpacks to ${found}, not ${diffId}`);
+  if (implied.paths().next().done === true) return;
+  // To the program a directory without a header is everybody's.
+  await rm(path);
+  await make(implied.paths(), () => {});
+}
+
+async function* withDirectories(
+  directories: Iterable<Uint8Array>,
+  archive: AsyncIterable<Uint8Array>,
+  see: (chunk: Uint8Array) => void,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  yield* directoryHeaders(directories);
+  for await (const chunk of archive) {
+    see(chunk);
+    yield chunk;
+  }
 }
 
 /** The time at which the image is made would be in it. @throws failed_precondition */
