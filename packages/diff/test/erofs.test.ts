@@ -31,7 +31,7 @@ afterEach(() => fixture[Symbol.dispose]());
 afterAll(() => engine[Symbol.asyncDispose]());
 
 const bytes = (length: number): Uint8Array => Buffer.alloc(length, "0123456789");
-/** With all its directories: mkfs.erofs gives everybody all rights in those that a layer only reaches through. */
+/** With all its directories, but for the root. */
 const TREE: readonly TarEntryWithContent[] = [
   { path: "bin", type: "directory", mode: 0o1777, uid: 3, gid: 4 },
   { path: "bin/tool", type: "file", mode: 0o4755, uid: 1000, gid: 70_000, content: bytes(5000) },
