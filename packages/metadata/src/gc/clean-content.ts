@@ -56,10 +56,7 @@ export async function cleanContent(
   }
   await Promise.all(running);
   for (const digest of backend.forsaken) if (hasRecord(index, digest)) backend.forsaken.delete(digest);
-  for (const { ref, startedAt } of await Array.fromAsync(backend.store.listStatuses({ signal }))) {
-    // Read anew for each: an ingest gets its record while the list is read.
-    if (backend.ingestsInFlight.has(ref) || isKnownIngest(index, ref)) continue;
-    if (!isOrphan(policy, ref, startedAt)) continue;
+  for await (const ref of orphanIngests(index, backend, policy, signal)) {
     await remove(() => backend.store.abort(ref), { ref });
   }
   if (failures.length > 0) throw wrapError(failures[0], `${failures.length} pieces of garbage are left`);
@@ -79,6 +76,19 @@ async function* candidates(
   }
   for await (const { digest, createdAt } of backend.store.list({ signal })) {
     if (backend.forsaken.has(digest) || isOrphan(policy, digest, createdAt)) yield digest;
+  }
+}
+
+async function* orphanIngests(
+  index: RecordIndex,
+  backend: BackendContent,
+  policy: OrphanPolicy,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<string, void, undefined> {
+  for (const { ref, startedAt } of await Array.fromAsync(backend.store.listStatuses({ signal }))) {
+    // Read anew for each: an ingest gets its record while the list is read.
+    if (backend.ingestsInFlight.has(ref) || isKnownIngest(index, ref)) continue;
+    if (isOrphan(policy, ref, startedAt)) yield ref;
   }
 }
 

@@ -13,7 +13,7 @@ export class BackendContent {
   readonly sharingPolicy: SharingPolicy;
   /** Backend refs of ingests between their beginning and their record. */
   readonly ingestsInFlight = new Set<string>();
-  /** Blobs that lost a record in this process, or never got theirs: the collector may take them if nobody names them. */
+  /** Blobs that lost a record in this process, never got theirs, or were passed over: the collector may take them if nobody names them. */
   readonly forsaken = new Set<Digest>();
   /** Whether the collector has removed what earlier processes left; from then on {@link forsaken} has all garbage that there is. */
   isLookedThrough = false;
