@@ -9,7 +9,7 @@ import { codeName, codeOf } from "@berth/errors";
 import type { Descriptor } from "@berth/oci";
 import type { FaultRegistry, RegistryFault } from "@berth/testing";
 import { MemoryContentStore, sha256, startFaultRegistry, temporaryDirectory } from "@berth/testing";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 
 import { RegistryClient } from "../src/index.ts";
 
@@ -95,6 +95,9 @@ describe("RegistryClient with a server that does nothing", { timeout: 30_000 }, 
     const { path } = stack.use(await temporaryDirectory("hosts"));
     await mkdir(join(path, "example.org"));
     await writeFile(join(path, "example.org", "hosts.toml"), `server = "http://${name}:${port}"\nskip_verify = true\n`);
+    // A proxy of the environment is asked for what is not this machine.
+    vi.stubEnv("no_proxy", name);
+    stack.defer(() => void vi.unstubAllEnvs());
     await using tried = new RegistryClient({ timeouts: TIMEOUTS, hostDirectories: [path] });
     const code = codeName(codeOf(await tried.resolve("example.org/x:1").catch((error: unknown) => error)));
     expect({ code, isPlain }).toEqual({ code: expected ? "not_found" : "deadline_exceeded", isPlain: expected });
