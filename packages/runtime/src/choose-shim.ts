@@ -3,6 +3,7 @@ import type { ShimEndpoint } from "@berth/core/shims";
 import { invalidArgument, isNotFound, unimplemented } from "@berth/errors";
 
 import { Bundle, type BundleRoots } from "./bundle.ts";
+import { type ShimAttempt, startShim } from "./shim-attempts.ts";
 import type { ShimConnection } from "./shim-connection.ts";
 import type { LocalShimManager } from "./shim-manager.ts";
 import { effectiveOptions } from "./shim-task.ts";
@@ -11,7 +12,7 @@ const CONNECT_TIMEOUT_MS = 5000;
 
 /**
  * This gives a task its shim: the sandbox endpoint that the request names, the shim of its sandbox when it speaks version 3, or one of
- * its own. The bundle says which. The caller disposes the connection.
+ * its own, which alone may turn out to be about to end. The bundle says which. The caller disposes the connection.
  */
 export async function chooseShim(
   shims: LocalShimManager,
@@ -19,17 +20,18 @@ export async function chooseShim(
   bundle: Bundle,
   binary: string,
   options: TaskCreateOptions,
-): Promise<ShimConnection> {
+): Promise<ShimAttempt<ShimConnection>> {
   const { sandboxId, signal, taskApiAddress, taskApiVersion } = options;
   const endpoint =
     taskApiAddress === undefined || taskApiAddress === ""
       ? await findSandboxEndpoint(shims, roots, bundle, { sandboxId, binary })
       : parseTaskApiAddress(taskApiAddress, taskApiVersion ?? 0);
-  if (endpoint === undefined) return await shims.start(bundle, binary, { options: effectiveOptions(options), signal });
+  if (endpoint === undefined)
+    return await startShim(shims, bundle, binary, { options: effectiveOptions(options), signal });
   bundle.writeShimPath(binary);
   if (sandboxId !== "") bundle.writeSandboxId(sandboxId);
   bundle.writeEndpoint(endpoint);
-  return await shims.connections.connect(endpoint, bundle.namespace, CONNECT_TIMEOUT_MS);
+  return { made: await shims.connections.connect(endpoint, bundle.namespace, CONNECT_TIMEOUT_MS) };
 }
 
 /**

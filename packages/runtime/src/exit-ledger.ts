@@ -115,7 +115,12 @@ export class ExitLedger implements AsyncDisposable {
 
   async #publish(task: ShimTask | EndedTask, record: ExitRecord): Promise<void> {
     if (task instanceof ShimTask) task.exitsSent.add(record.execId);
-    markExitSent(task.bundle, record.execId);
+    try {
+      markExitSent(task.bundle, record.execId);
+    } catch (error) {
+      // Told twice, by this daemon and the next, is better than never: a disk may be full.
+      this.#log.warn("exit not marked as told", { id: task.id, error });
+    }
     await publishExit(this.#events, task, record.execId, record);
   }
 }

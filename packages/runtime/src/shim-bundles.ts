@@ -12,7 +12,7 @@ import type { Transport } from "@connectrpc/connect";
 import { Bundle, type BundleRoots } from "./bundle.ts";
 import { listBundles, removeStaleWork } from "./bundle-directories.ts";
 import { cleanUpDeadShim } from "./dead-shim.ts";
-import { makeInShim, type ShimAttempt } from "./shim-attempts.ts";
+import { makeInShim, type ShimAttempt, startShim } from "./shim-attempts.ts";
 import type { ShimConnection } from "./shim-connection.ts";
 import { copyShimLog } from "./shim-log.ts";
 import type { ShimStarter } from "./shim-starter.ts";
@@ -133,14 +133,9 @@ export class LocalShimBundles implements ShimBundles {
     const resources = undo.use(new AsyncDisposableStack());
     resources.use(copyShimLog(bundle.logPath, this.#log.with({ namespace, id })));
     const { options: runtimeOptions, signal } = options;
-    let connection: ShimConnection;
-    try {
-      connection = await this.#shims.start(bundle, binary, { options: runtimeOptions, signal, alone: true });
-    } catch (error) {
-      if (this.#shims.endedEarly(binary, error)) return { shimEnded: error };
-      throw error;
-    }
-    resources.use(connection);
+    const started = await startShim(this.#shims, bundle, binary, { options: runtimeOptions, signal, alone: true });
+    if ("shimEnded" in started) return started;
+    const connection = resources.use(started.made);
     undo.move();
     return { made: this.#register(new BundledShim(bundle, binary, connection, resources)) };
   }
@@ -151,7 +146,9 @@ export class LocalShimBundles implements ShimBundles {
     this.#shims.sandboxEndpoints.set(`${bundle.namespace}/${bundle.id}`, connection.endpoint);
     const lost = connection.onClosed(() => {
       if (shim.isRemoved || this.#isDisposed) return;
-      const funeral = this.#bury(shim).finally(() => this.#funerals.delete(funeral));
+      const funeral = this.#bury(shim)
+        .catch((error: unknown) => this.#log.error("dead shim not cleaned up", { id: shim.id, error }))
+        .finally(() => this.#funerals.delete(funeral));
       this.#funerals.add(funeral);
     });
     shim.resources.use(lost);

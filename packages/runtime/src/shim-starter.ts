@@ -33,7 +33,7 @@ export interface ShimStarter {
    * @throws deadline_exceeded - it took too long and was killed
    */
   start(bundle: Bundle, binary: string, start?: StartOptions): Promise<ShimConnection>;
-  /** Whether an error of a start or a creation says that a shim of ours was about to end: the same can be asked of another. */
+  /** Whether an error of a start says that a shim of ours was about to end: the same can be asked of another. */
   endedEarly(binary: string, error: unknown): boolean;
   /** This runs `delete` of a binary for a bundle whose shim is dead; a few at a time, and several of a pool in one run. */
   runDelete(bundle: Bundle, binary: string, limits: DeleteLimits): Promise<ShimOutput>;

@@ -7,6 +7,7 @@ import { type Namespace, validateIdentifier } from "@berth/core/namespaces";
 import type { ExitStatus, Task, TaskCreateOptions, TaskRuntime } from "@berth/core/runtime";
 import { alreadyExists, isNotFound, notFound, wrapError } from "@berth/errors";
 
+import { abandonTask, cleanupBudget } from "./abandon-task.ts";
 import { Bundle, type BundleRoots } from "./bundle.ts";
 import { cleanUpDeadShim } from "./dead-shim.ts";
 import { EndedTask } from "./ended-task.ts";
@@ -17,7 +18,6 @@ import { copyShimLog } from "./shim-log.ts";
 import { RootfsMounts } from "./rootfs-mounts.ts";
 import { checkMountFeatures } from "./runtime-info.ts";
 import type { LocalShimManager } from "./shim-manager.ts";
-import type { ShimConnection } from "./shim-connection.ts";
 import { makeInShim, type ShimAttempt } from "./shim-attempts.ts";
 import { ShimTask } from "./shim-task.ts";
 import { publishDelete } from "./task-events.ts";
@@ -89,7 +89,10 @@ export class ShimTaskRuntime implements TaskRuntime, AsyncDisposable {
     });
     for (const task of found) {
       this.#register(task);
-      await this.#ledger.settle(task);
+      // What is not told now is told by the next daemon, if at all; the task itself is there.
+      await this.#ledger
+        .settle(task)
+        .catch((error: unknown) => this.#log.error("exits not told", { id: task.id, error }));
     }
   }
 
@@ -155,21 +158,16 @@ export class ShimTaskRuntime implements TaskRuntime, AsyncDisposable {
     const rootfs = await this.#rootfs.activate(bundle, options.rootfs, { binary, signal: options.signal });
     const resources = undo.use(new AsyncDisposableStack());
     resources.use(copyShimLog(bundle.logPath, this.#log.with({ namespace, id })));
-    let connection: ShimConnection;
-    try {
-      connection = await chooseShim(this.#shims, this.#options, bundle, binary, options);
-    } catch (error) {
-      if (this.#shims.endedEarly(binary, error)) return { shimEnded: error };
-      throw error;
-    }
-    resources.use(connection);
+    const chosen = await chooseShim(this.#shims, this.#options, bundle, binary, options);
+    if ("shimEnded" in chosen) return chosen;
+    const connection = resources.use(chosen.made);
     const task = new ShimTask({ bundle, binary, connection, resources });
     try {
       options.signal?.throwIfAborted();
       await task.create({ ...options, rootfs });
     } catch (error) {
       const failure = wrapError(error, "failed to create shim task");
-      const isUndone = await this.#abandon(task, error);
+      const isUndone = await abandonTask(this.#shims, task, error, this.#log);
       if (isUndone && options.checkpoint === "") return { shimEnded: failure };
       throw failure;
     }
@@ -185,7 +183,9 @@ export class ShimTaskRuntime implements TaskRuntime, AsyncDisposable {
     if (task instanceof EndedTask) return;
     const lost = task.connection.onClosed(() => {
       if (task.isRemoved || this.#isDisposed) return;
-      const funeral = this.#bury(task).finally(() => this.#funerals.delete(funeral));
+      const funeral = this.#bury(task)
+        .catch((error: unknown) => this.#log.error("dead shim not cleaned up", { id: task.id, error }))
+        .finally(() => this.#funerals.delete(funeral));
       this.#funerals.add(funeral);
     });
     task.resources.use(lost);
@@ -238,32 +238,6 @@ export class ShimTaskRuntime implements TaskRuntime, AsyncDisposable {
     return task.exit;
   }
 
-  /**
-   * A create failed: whatever the shim has made of it goes away, and with it a shim that has nothing else. It returns whether the shim of a
-   * pool has ended, or is about to and took nothing more, and nothing is left of what it did.
-   */
-  async #abandon(task: ShimTask, error: unknown): Promise<boolean> {
-    const { bundle, binary, connection } = task;
-    task.isRemoved = true;
-    if (!connection.isClosed) await this.#takeBack(task);
-    const isPooled = binary !== undefined && this.#shims.isPooled(binary);
-    const isPoolsEnd = isPooled && (connection.isClosed || this.#shims.endedEarly(binary, error));
-    if (!connection.isClosed && !isPoolsEnd) return false;
-    const { isRemoved } = await cleanUpDeadShim(this.#shims, { bundle, binary }, this.#log);
-    return isRemoved && isPoolsEnd;
-  }
-
-  /** A shim that lives removes by itself what it has made. */
-  async #takeBack(task: ShimTask): Promise<void> {
-    const budget = this.#cleanupBudget();
-    try {
-      await task.deleteProcess("", budget);
-    } catch (error) {
-      this.#log.debug("delete of a task that could not be created", { id: task.id, error });
-    }
-    await task.shutdown({ ...budget, timeoutMs: this.#shims.timeouts.shutdownMs }).catch(() => {});
-  }
-
   /** The connection to a shim is lost: that is taken as the death of the shim, as in containerd. */
   async #bury(task: ShimTask): Promise<void> {
     const { bundle, binary } = task;
@@ -273,14 +247,15 @@ export class ShimTaskRuntime implements TaskRuntime, AsyncDisposable {
       task.ended.resolve(seen);
       await this.#ledger.settleDead(task, seen);
     };
+    const notTold = (error: unknown): void => log.error("end of task not told", { error });
     const told: Promise<void>[] = [];
-    const onEnded = (seen: ExitStatus): void => void told.push(tell(seen));
+    const onEnded = (seen: ExitStatus): void => void told.push(tell(seen).catch(notTold));
     const { exit } = await cleanUpDeadShim(this.#shims, { bundle, binary, onEnded }, log);
     await Promise.all(told);
-    await tell(exit);
+    await tell(exit).catch(notTold);
     task.isRemoved = true;
     this.#unregister(task);
-    await publishDelete(this.#options.events, task, exit);
+    await publishDelete(this.#options.events, task, exit).catch(notTold);
     task.lost.resolve(exit);
     await task.resources.disposeAsync();
     await this.#deleteBundle(bundle);
@@ -295,8 +270,7 @@ export class ShimTaskRuntime implements TaskRuntime, AsyncDisposable {
     await this.#rootfs.release(bundle, this.#cleanupBudget());
   }
 
-  /** Undo of a failed create, and everything else nobody waits for, gets this long. */
   #cleanupBudget(): { readonly signal: AbortSignal } {
-    return { signal: AbortSignal.timeout(this.#shims.timeouts.cleanupMs) };
+    return cleanupBudget(this.#shims);
   }
 }

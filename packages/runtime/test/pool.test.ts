@@ -1,10 +1,12 @@
 import { existsSync, readdirSync } from "node:fs";
-import { readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
+import { unavailable } from "@berth/errors";
+import { mountAll, unmountRecursive } from "@berth/linux/mount";
 import { launcher, temporaryDirectory } from "@berth/testing";
 import { Code } from "@connectrpc/connect";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 
 import { eventually, type Harness, startHarness } from "./harness.ts";
 
@@ -114,6 +116,73 @@ it("a task joins the shim of its sandbox when that speaks version 3", async () =
   expect(await addressOf(harness, "in")).toBe(await addressOf(harness, "sb"));
   expect(await addressOf(harness, "out")).not.toBe(await addressOf(harness, "sb"));
   expect(await readFile(join(harness.stateDir, "testing", "in", "sandbox"), "utf8")).toBe("sb");
+});
+
+describe("a bundle in which nothing can be noted", () => {
+  const lock = async (harness: Harness, id: string): Promise<AsyncDisposable> => {
+    const exits = join(harness.stateDir, "testing", id, "exits");
+    await mkdir(exits, { recursive: true });
+    await mountAll([{ type: "bind", source: exits, options: ["rbind", "ro"] }], exits);
+    return {
+      async [Symbol.asyncDispose]() {
+        // what removes bundles has done by then; it hides them first
+        await harness.stop();
+        const hidden = exits.replace(`/${id}/`, `/.${id}/`);
+        for (const path of [exits, hidden]) if (existsSync(path)) await unmountRecursive(path);
+      },
+    };
+  };
+
+  it("does not keep the end of a task whose shim died from being told", async () => {
+    await using harness = await start();
+    const shimPid = await parentOf(await run(harness, "w1", ["sleep", "1000"]));
+    await using _lock = await lock(harness, "w1");
+    const waiting = harness.runtime.get(harness.namespace, "w1").wait();
+    process.kill(shimPid, "SIGKILL");
+    expect((await waiting).exitStatus).toBe(137);
+    await eventually(() => harness.events.topics().includes("/tasks/delete"));
+    expect(harness.events.exits()).toMatchObject([{ containerId: "w1", exitStatus: 137 }]);
+    expect(harness.runtime.list(harness.namespace)).toEqual([]);
+  });
+
+  it("does not keep tasks from being taken over, with exits that are told", async () => {
+    await using harness = await start();
+    const shimPid = await parentOf(await run(harness, "w2", ["sleep", "1000"]));
+    await run(harness, "w3", ["sh", "-c", "until test -e /tmp/end; do sleep 0.02; done; exit 5"]);
+    await harness.stop();
+    await writeFile(join(harness.imagePath, "tmp", "end"), "");
+    await eventually(() => existsSync(join(harness.stateDir, "testing", "w3", "exits", "init.json")));
+    await using _lock = await lock(harness, "w3");
+    process.kill(shimPid, "SIGKILL");
+    await harness.restart();
+    expect(harness.runtime.list(harness.namespace).map(({ id }) => id)).toEqual(["w3"]);
+    expect(harness.events.exits()).toMatchObject([{ containerId: "w3", exitStatus: 5 }]);
+  });
+});
+
+it("an error of class unavailable of a shim that lives is the answer: it is not tried again", async () => {
+  await using harness = await start();
+  const { shims } = harness;
+  const startShim = shims.start.bind(shims);
+  let starts = 0;
+  shims.start = async (...args) => {
+    const connection = await startShim(...args);
+    starts += 1;
+    connection.call = () => Promise.reject(unavailable("mount: helper failed"));
+    return connection;
+  };
+  await expect(run(harness, "u1", ["sleep", "1000"])).rejects.toMatchObject({ code: Code.Unavailable });
+  expect(starts).toBe(1);
+});
+
+it("a sandbox whose address nobody answers is tried once", async () => {
+  await using harness = await start();
+  const { connections } = harness.shims;
+  const connect = vi.spyOn(connections, "connect");
+  const taskApiAddress = `ttrpc+unix://${harness.directory}/nobody`;
+  const change = { sandboxId: "x", taskApiAddress, taskApiVersion: 3 };
+  await expect(run(harness, "u2", ["sleep", "1000"], change)).rejects.toMatchObject({ code: Code.Unavailable });
+  expect(connect).toHaveBeenCalledTimes(1);
 });
 
 /** A program that serves as the shim does, but dies so many times first. */

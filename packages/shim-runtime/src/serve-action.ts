@@ -6,11 +6,11 @@ import { Task as TaskV2 } from "@berth/api/containerd/task/v2/task";
 import { Task as TaskV3 } from "@berth/api/containerd/task/v3/task";
 import { Sandbox } from "@berth/api/containerd/runtime/sandbox/v1/sandbox";
 import { type Logger, silentLogger } from "@berth/core/log";
-import { invalidArgument, messageOf, unavailable } from "@berth/errors";
+import { invalidArgument, messageOf } from "@berth/errors";
 import { returnMemoryAtRest } from "@berth/linux/memory";
 import { ChildReaper, getOomScoreAdj, setOomScoreAdj, setSubreaper } from "@berth/linux/process";
 import type { ServiceRegistration } from "@berth/plugin-core";
-import { createTtrpcServer, ttrpcService, type TtrpcService } from "@berth/ttrpc";
+import { createTtrpcServer, serverClosing, ttrpcService, type TtrpcService } from "@berth/ttrpc";
 
 import type { ShimContext, ShimTasks } from "./define-shim.ts";
 import { removeExitRecord, writeExitRecord } from "./exit-record.ts";
@@ -136,7 +136,7 @@ function services(serving: Serving): readonly ServiceRegistration[] {
  * @throws unavailable - the process ends: what it made now would end with it
  */
 function admit(lifetime: Lifetime, id: string): void {
-  if (lifetime.isEnding) throw unavailable(`create ${id}: the shim is ending`);
+  if (lifetime.isEnding) throw serverClosing(`create ${id}: the shim is ending`);
   lifetime.reserve(id);
 }
 

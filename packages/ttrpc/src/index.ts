@@ -6,3 +6,4 @@ export type { TtrpcListener, TtrpcListenTarget, TtrpcServer, TtrpcServerOptions 
 export { createTtrpcServer } from "./server/server.ts";
 export type { TtrpcService } from "./server/service-table.ts";
 export { ttrpcService } from "./server/service-table.ts";
+export { isServerClosing, serverClosing } from "./wire/server-closing.ts";

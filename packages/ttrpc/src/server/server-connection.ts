@@ -3,12 +3,13 @@ import type { Duplex } from "node:stream";
 import type { Request } from "@berth/api/ttrpc/ttrpc";
 import { RequestSchema } from "@berth/api/ttrpc/ttrpc";
 import type { Logger } from "@berth/core/log";
-import { canceled, invalidArgument, messageOf, resourceExhausted, toConnectError, unavailable } from "@berth/errors";
+import { canceled, invalidArgument, messageOf, resourceExhausted, toConnectError } from "@berth/errors";
 
 import type { Frame } from "../wire/frame.ts";
 import { MAX_PAYLOAD_BYTES, MessageType } from "../wire/frame.ts";
 import { FrameConnection } from "../wire/frame-connection.ts";
 import { decodeMessage } from "../wire/message.ts";
+import { serverClosing } from "../wire/server-closing.ts";
 import { sendStatus, ServerCall } from "./server-call.ts";
 import type { ServiceTable } from "./service-table.ts";
 
@@ -78,7 +79,7 @@ export class ServerConnection {
   #open(id: number, payload: Uint8Array): void {
     if (id <= this.#lastId) throw invalidArgument("StreamID cannot be re-used and must increment");
     this.#lastId = id;
-    if (this.#draining) throw unavailable("ttrpc: server closing");
+    if (this.#draining) throw serverClosing();
     const request = decodeRequest(payload);
     const spec = this.#services.get(request.service, request.method);
     const call = new ServerCall(this.#frames, id, spec, request, () => this.#forget(id));
