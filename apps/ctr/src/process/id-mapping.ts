@@ -41,7 +41,7 @@ export function parseIdMapping(flags: IdMappingFlags, signal: AbortSignal): IdMa
 function parseRange(text: string): SpecIdMapping {
   const parts = text.split(":").map((part) => (/^(\d+|0[xX][\da-fA-F]+|0[oO][0-7]+)$/.test(part) ? Number(part) : -1));
   const [containerID = -1, hostID = -1, size = -1] = parts;
-  if (parts.length !== 3 || Math.min(...parts) < 0 || Math.max(...parts) > MAX_ID || size === 0)
+  if (parts.length !== 3 || Math.min(...parts) < 0 || size === 0)
     throw invalidArgument(`invalid id mapping ${JSON.stringify(text)}: expected CONTAINER-ID:HOST-ID:SIZE`);
   if (Math.max(containerID, hostID) + size - 1 > MAX_ID)
     throw invalidArgument(`id mapping ${JSON.stringify(text)} goes beyond the last id`);
