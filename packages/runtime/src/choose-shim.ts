@@ -1,6 +1,7 @@
+import type { Namespace } from "@berth/core/namespaces";
 import { type TaskCreateOptions } from "@berth/core/runtime";
 import type { ShimEndpoint } from "@berth/core/shims";
-import { invalidArgument, isNotFound, unimplemented } from "@berth/errors";
+import { invalidArgument, isNotFound, notFound, unimplemented } from "@berth/errors";
 
 import { Bundle, type BundleRoots } from "./bundle.ts";
 import { type ShimAttempt, startShim } from "./shim-attempts.ts";
@@ -10,13 +11,21 @@ import { effectiveOptions } from "./shim-task.ts";
 
 const CONNECT_TIMEOUT_MS = 5000;
 
+/** Where bundles are, and what is known of sandboxes. */
+interface ChooseRoots extends BundleRoots {
+  readonly hasSandbox?: ((namespace: Namespace, id: string) => Promise<boolean>) | undefined;
+}
+
 /**
  * This gives a task its shim: the sandbox endpoint that the request names, the shim of its sandbox when it speaks version 3, or one of
  * its own, which alone may turn out to be about to end. The bundle says which. The caller disposes the connection.
+ *
+ * @throws not_found - the sandbox was not started
+ * @see containerd core/runtime/v2/shim_manager.go, ShimManager.Start
  */
 export async function chooseShim(
   shims: LocalShimManager,
-  roots: BundleRoots,
+  roots: ChooseRoots,
   bundle: Bundle,
   binary: string,
   options: TaskCreateOptions,
@@ -49,21 +58,24 @@ function parseTaskApiAddress(address: string, version: number): ShimEndpoint {
   return { version, address: rest, protocol };
 }
 
+/** @throws not_found - the sandbox has a record, and no shim */
 async function findSandboxEndpoint(
   shims: LocalShimManager,
-  roots: BundleRoots,
+  roots: ChooseRoots,
   bundle: Bundle,
   { sandboxId, binary }: { readonly sandboxId: string; readonly binary: string },
 ): Promise<ShimEndpoint | undefined> {
-  const sandbox = shims.sandboxEndpoints.get(`${bundle.namespace}/${sandboxId}`);
+  const { namespace, id } = bundle;
+  const sandbox = shims.sandboxEndpoints.get(`${namespace}/${sandboxId}`);
   if (sandbox !== undefined) return sandbox.version >= 3 ? sandbox : undefined;
-  // Our own shim groups by itself, and must be asked for a place.
-  if (sandboxId === "" || sandboxId === bundle.id || shims.isOwn(binary)) return undefined;
+  if (sandboxId === "" || sandboxId === id) return undefined;
   try {
-    const endpoint = await new Bundle(roots, { namespace: bundle.namespace, id: sandboxId }).readEndpoint();
-    return endpoint.version >= 3 ? endpoint : undefined;
+    const endpoint = await new Bundle(roots, { namespace, id: sandboxId }).readEndpoint();
+    // Our own shim groups by itself, and must be asked for a place.
+    return endpoint.version >= 3 && !shims.isOwn(binary) ? endpoint : undefined;
   } catch (error) {
-    if (isNotFound(error)) return undefined;
-    throw error;
+    if (!isNotFound(error)) throw error;
   }
+  if (await roots.hasSandbox?.(namespace, sandboxId)) throw notFound(`shim of sandbox ${sandboxId}`);
+  return undefined;
 }

@@ -1,7 +1,8 @@
 import { basename, dirname, join } from "node:path";
 
 import { Tasks } from "@berth/api/containerd/services/tasks/v1/tasks";
-import { failedPrecondition, isNotFound } from "@berth/errors";
+import type { MetadataStore } from "@berth/core/metadata";
+import { failedPrecondition, ignoreNotFound } from "@berth/errors";
 import { formatPlatform, hostPlatform, parsePlatform } from "@berth/oci";
 import { definePlugin, one, optional, type Plugin, serviceRegistration } from "@berth/plugin-core";
 import {
@@ -19,7 +20,7 @@ import { createRuntimePluginInfo } from "./runtime-info.ts";
 import { runtimeTimeouts } from "./runtime-timeouts.ts";
 import { createTasksService } from "./service.ts";
 import { LocalShimManager } from "./shim-manager.ts";
-import { openTaskRuntime } from "./task-runtime.ts";
+import { openTaskRuntime, type TaskRuntimeOptions } from "./task-runtime.ts";
 
 /** What the daemon tells the runtime of itself. */
 export interface RuntimePluginOptions {
@@ -98,17 +99,8 @@ export const taskRuntimePlugin = definePlugin({
     meta.platforms = config.platforms.map((platform) => parsePlatform(platform));
     meta.info = createRuntimePluginInfo(shims);
     meta.exports.set("log-uri-schemes", "fifo,binary,binary-v2,file");
-    const findRuntimeName = async (...[namespace, id]: [Parameters<typeof metadata.namespace>[0], string]) => {
-      try {
-        return (await metadata.namespace(namespace).containers.get(id)).runtime.name;
-      } catch (error) {
-        if (isNotFound(error)) return undefined;
-        throw error;
-      }
-    };
-    return resources.use(
-      await openTaskRuntime({ shims, events, mounts, rootDir, stateDir, findRuntimeName, signal, log }),
-    );
+    const records = recordsOf(metadata);
+    return resources.use(await openTaskRuntime({ shims, events, mounts, rootDir, stateDir, ...records, signal, log }));
   },
 });
 
@@ -126,6 +118,16 @@ export const tasksServicePlugin = definePlugin({
 });
 
 export { cgroupsMonitorPlugin, restartMonitorPlugin } from "./plugins/monitor-plugins.ts";
+
+/** What a runtime wants to know of records. */
+function recordsOf(metadata: MetadataStore): Required<Pick<TaskRuntimeOptions, "findRuntimeName" | "hasSandbox">> {
+  return {
+    findRuntimeName: async (namespace, id) =>
+      (await metadata.namespace(namespace).containers.get(id).catch(ignoreNotFound))?.runtime.name,
+    hasSandbox: async (namespace, id) =>
+      (await metadata.namespace(namespace).sandboxes.get(id).catch(ignoreNotFound)) !== undefined,
+  };
+}
 
 function shortEnough(directory: string): string {
   return directory.length <= MAX_SOCKET_DIR ? directory : "/run/berth/s";

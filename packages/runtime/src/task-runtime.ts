@@ -32,6 +32,8 @@ export interface TaskRuntimeOptions extends BundleRoots {
   readonly log?: Logger;
   /** Name of the runtime in a container's record; for bundles that do not say which binary made their shim. */
   readonly findRuntimeName?: (namespace: Namespace, id: string) => Promise<string | undefined>;
+  /** Whether a sandbox has a record: a task in one that has and runs nowhere is refused. */
+  readonly hasSandbox?: (namespace: Namespace, id: string) => Promise<boolean>;
 }
 
 type ManagedTask = ShimTask | EndedTask;

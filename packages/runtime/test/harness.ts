@@ -75,6 +75,8 @@ export interface Harness extends AsyncDisposable {
   readonly events: RecordingExchange;
   readonly directory: string;
   readonly stateDir: string;
+  /** Ids of the sandboxes that have a record. */
+  readonly sandboxRecords: Set<string>;
   /** The root file system of its containers. */
   readonly imagePath: string;
   readonly runtime: ShimTaskRuntime;
@@ -100,6 +102,7 @@ export async function startHarness(shim: Pick<ShimManagerOptions, "defaultShim">
 class RuntimeHarness implements Harness {
   readonly namespace = parseNamespace("testing");
   readonly events = new RecordingExchange();
+  readonly sandboxRecords = new Set<string>();
   readonly directory: string;
   readonly stateDir: string;
   readonly imagePath: string;
@@ -167,7 +170,15 @@ class RuntimeHarness implements Harness {
     const { stateDir, events } = this;
     const { log } = this.#shim;
     const rootDir = join(this.directory, "root");
-    const runtime = await openTaskRuntime({ shims, events, stateDir, rootDir, ...(log === undefined ? {} : { log }) });
+    const hasSandbox = async (_: Namespace, id: string): Promise<boolean> => this.sandboxRecords.has(id);
+    const runtime = await openTaskRuntime({
+      shims,
+      events,
+      stateDir,
+      rootDir,
+      hasSandbox,
+      ...(log === undefined ? {} : { log }),
+    });
     stack.use(runtime);
     // As in the daemon: events come in when the tasks are known.
     stack.use(await server.listen(ttrpcAddress));

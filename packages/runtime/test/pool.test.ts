@@ -175,6 +175,16 @@ it("an error of class unavailable of a shim that lives is the answer: it is not 
   expect(starts).toBe(1);
 });
 
+it("a sandbox that has a record and was never started takes no task", async () => {
+  await using harness = await start();
+  harness.sandboxRecords.add("recorded");
+  const inSandbox = run(harness, "u3", ["sleep", "1000"], { sandboxId: "recorded" });
+  await expect(inSandbox).rejects.toMatchObject({ code: Code.NotFound });
+  expect(readdirSync(join(harness.stateDir, "testing"))).toEqual([]);
+  await run(harness, "recorded", ["sleep", "1000"], { sandboxId: "recorded" });
+  expect(await run(harness, "u3", ["sleep", "1000"], { sandboxId: "recorded" })).toBeGreaterThan(0);
+});
+
 it("a sandbox whose address nobody answers is tried once", async () => {
   await using harness = await start();
   const { connections } = harness.shims;

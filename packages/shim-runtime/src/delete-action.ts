@@ -32,14 +32,21 @@ export async function deleteManyAction(input: ActionInput, print: (line: string)
   const directory = dirname(resolve(bundle));
   // it was started in the first of the bundles, which the daemon removes meanwhile
   process.chdir("/");
-  const turns = new Turns(AT_ONCE);
+  const [starts, removals] = [new Turns(AT_ONCE), new Turns(AT_ONCE)];
+  // an author's clean-up that does not ask before it removes is kept waiting before it begins
+  let asks = false;
   const removeOne = async (id: string): Promise<void> => {
     const log = sink.logger({ namespace, id });
     const left = { id, bundle: join(directory, id) };
-    using turn = new DisposableStack();
+    using start = await starts.acquire();
+    using removal = new DisposableStack();
+    // the next one does the same, and so on: all begin
+    if (asks) start[Symbol.dispose]();
     const beforeRemoval = async (exit?: ContainerExit): Promise<void> => {
+      asks = true;
+      start[Symbol.dispose]();
       if (exit) print(`${id} ended ${toBase64(formatAnswer(left, exit))}\n`);
-      turn.use(await turns.acquire());
+      removal.use(await removals.acquire());
     };
     try {
       print(`${id} removed ${toBase64(await removeLeft(input, left, { log, beforeRemoval }))}\n`);
