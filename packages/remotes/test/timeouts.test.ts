@@ -103,6 +103,26 @@ describe("RegistryClient with a server that does nothing", { timeout: 30_000 }, 
     expect({ code, isPlain }).toEqual({ code: expected ? "not_found" : "deadline_exceeded", isPlain: expected });
   });
 
+  it("is cancelled while it waits for a connection", async () => {
+    const server = createServer((socket) => void stack.defer(() => void socket.destroy())).listen(0, "127.0.0.1");
+    stack.defer(() => void server.close());
+    await once(server, "listening");
+    // A server that listens on a port has such an address.
+    const { port } = server.address() as AddressInfo;
+    const { path } = stack.use(await temporaryDirectory("hosts"));
+    await mkdir(join(path, "example.org"));
+    await writeFile(join(path, "example.org", "hosts.toml"), `server = "https://127.0.0.1:${port}"\n`);
+    const controller = new AbortController();
+    server.once("connection", () => controller.abort(new Error("no longer wanted")));
+    const started = performance.now();
+    {
+      await using waiting = new RegistryClient({ hostDirectories: [path] });
+      const { signal } = controller;
+      await expect(waiting.resolve("example.org/x:1", { signal })).rejects.toThrow("no longer wanted");
+    }
+    expect(performance.now() - started).toBeLessThan(10_000);
+  });
+
   it("ends what waits for the headers of an answer, each of three times", async () => {
     always({ kind: "silence" });
     expect(await outcome(resolve(), 3)).toBe("deadline_exceeded");

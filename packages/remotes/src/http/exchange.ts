@@ -1,5 +1,6 @@
 import type { Readable } from "node:stream";
 
+import { raceSignal } from "@berth/core/race-signal";
 import { failedPrecondition, internal, wrapError } from "@berth/errors";
 import type { Dispatcher } from "undici";
 import { request } from "undici";
@@ -92,7 +93,7 @@ async function exchangeOnce({ dispatcher, watch }: Pool, asked: HttpRequest): Pr
   const step = watch && beginStep(watch, asked);
   const source = body && body.length > 0 ? new BodySource(body) : undefined;
   try {
-    const answer = await request(url, {
+    const asking = request(url, {
       dispatcher,
       // Methods are ours.
       method: method as Dispatcher.HttpMethod,
@@ -101,6 +102,8 @@ async function exchangeOnce({ dispatcher, watch }: Pool, asked: HttpRequest): Pr
       body: source === undefined ? null : (source as unknown as Readable),
       signal: signal ?? null,
     });
+    // Undici hears of the signal once there is a connection.
+    const answer = await raceSignal(asking, signal);
     // Not yet at the answer, which may come before all is sent: what is cut short then may cost the rest of the answer.
     answer.body.once("close", () => source?.close());
     const response = toResponse(answer, url, signal);
