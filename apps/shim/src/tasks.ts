@@ -15,6 +15,7 @@ export function createTasks(context: ShimContext, runcRoot: string | undefined):
       return tasks.size;
     },
     isCounted: (id) => tasks.isCounted(id),
+    dropForsaken: () => tasks.dropForsaken(),
     [Symbol.asyncDispose]: () => tasks[Symbol.asyncDispose](),
   };
 }

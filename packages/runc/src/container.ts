@@ -1,7 +1,6 @@
 import { mkdirSync } from "node:fs";
 import { constants } from "node:os";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 
 import type { Options } from "@berth/api/containerd/runc/v1/options";
 import { TaskPausedSchema, TaskResumedSchema, TaskStartSchema } from "@berth/api/containerd/events/task";
@@ -12,6 +11,7 @@ import type { Cgroup } from "@berth/linux/cgroups";
 import { unmountRecursive } from "@berth/linux/mount";
 
 import { mountRootfs, readBundleFacts } from "./bundle.ts";
+import { BundleIdentity } from "./bundle-identity.ts";
 import { enableControllers } from "./cgroups/enable-controllers.ts";
 import { CgroupWatch } from "./cgroup-watch.ts";
 import { Creation } from "./creation.ts";
@@ -56,6 +56,7 @@ export class Container {
   readonly #privatePids: boolean;
   readonly #cgroupsPath: string | undefined;
   readonly #cgroup: CgroupWatch;
+  readonly #identity: BundleIdentity;
   readonly #initEnded = new AbortController();
   #state: Running = "created";
   #creation: Creation | undefined;
@@ -66,6 +67,7 @@ export class Container {
     this.#settings = settings;
     this.driver = driver;
     this.#context = context;
+    this.#identity = new BundleIdentity(settings.bundle);
     const facts = readBundleFacts(settings.bundle);
     this.#privatePids = facts.privatePidNamespace;
     this.sandboxId = facts.sandboxId;
@@ -100,6 +102,11 @@ export class Container {
   /** The word for the state of init, which its execs share while they run. */
   get status(): Running | "stopped" {
     return this.init.exit ? "stopped" : this.#state;
+  }
+
+  /** Whether somebody else has removed it: nothing of it runs, and its bundle is gone. */
+  get isForsaken(): boolean {
+    return (!!this.init.exit || (this.init.pid === 0 && !this.#creation)) && this.#identity.isGone;
   }
 
   /** The cgroup of init; `undefined` where it was not to be found out. */
@@ -152,8 +159,8 @@ export class Container {
     if (target.exit) throw notFound("process already finished");
     if (execId === "") {
       // CRIU may take for ever over images that are damaged, and the runtime does not know of the container yet
-      if (this.#creation && ENDING.has(signal)) return await this.#creation.endRuntime(this.#context.log);
-      if (this.#creation) throw notFound(`process of ${this.id} is being restored`);
+      if (this.#creation && !ENDING.has(signal)) throw notFound(`process of ${this.id} is being restored`);
+      if (this.#creation) return await this.#creation.endRuntime(this.#context.log);
       await this.driver.kill(this.id, signal, options);
       return;
     }
@@ -236,10 +243,8 @@ export class Container {
 
   #restore(imagePath: string): Promise<void> {
     const workPath = this.#settings.options.criuWorkPath || criuWorkPath(this.bundle);
-    return this.#makeInit(
-      (options) => this.driver.restore(this.id, { ...options, checkpoint: { imagePath, workPath } }),
-      workPath,
-    );
+    const checkpoint = { imagePath, workPath };
+    return this.#makeInit((options) => this.driver.restore(this.id, { ...options, checkpoint }), workPath);
   }
 
   async #makeInit(make: (options: CreateOptions) => Promise<number>, workPath?: string): Promise<void> {
@@ -248,8 +253,7 @@ export class Container {
     await init.stdio.start(async (stdio, consoleSocket) => {
       const pidFile = join(bundle, "init.pid");
       enableControllers(this.#cgroupsPath);
-      const plan = { cgroupsPath: this.#cgroupsPath, workPath };
-      const creation = Creation.begin({ id: this.id, bundle }, plan, this.driver);
+      const creation = Creation.begin(this, { cgroupsPath: this.#cgroupsPath, workPath }, this.driver);
       this.#creation = creation;
       try {
         init.pid = await make({ bundle, pidFile, stdio, consoleSocket, noPivotRoot, noNewKeyring });
@@ -276,10 +280,7 @@ export class Container {
     this.#cgroup.checkAtExit();
     this.#news.record(this.init, status);
     if (!this.#privatePids) await this.#killRemaining();
-    const done = new AbortController();
-    const grace = sleep(EXEC_EXIT_GRACE_MS, undefined, { signal: done.signal, ref: false }).catch(() => {});
-    await Promise.race([this.execs.ended(), grace]);
-    done.abort();
+    await this.execs.endedWithin(EXEC_EXIT_GRACE_MS);
     await this.#news.tell(this.init, status);
   }
 

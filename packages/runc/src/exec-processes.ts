@@ -1,5 +1,6 @@
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 
 import { TaskExecAddedSchema, TaskExecStartedSchema } from "@berth/api/containerd/events/task";
 import { alreadyExists, notFound, unknown } from "@berth/errors";
@@ -45,11 +46,18 @@ export class ExecProcesses {
     return [...this.#processes.values()];
   }
 
-  /** Resolves when none runs, nor is being started. */
-  async ended(): Promise<void> {
+  async #allEnded(): Promise<void> {
     const isActive = (exec: ShimProcess): boolean => !exec.exit && (exec.pid !== 0 || this.#starting.has(exec));
     for (let left = this.list().filter(isActive); left.length > 0; left = this.list().filter(isActive))
       await Promise.all(left.map((exec) => exec.exited));
+  }
+
+  /** Resolves when none runs, nor is being started, or the time is over. */
+  async endedWithin(timeoutMs: number): Promise<void> {
+    const done = new AbortController();
+    const limit = sleep(timeoutMs, undefined, { signal: done.signal, ref: false }).catch(() => {});
+    await Promise.race([this.#allEnded(), limit]);
+    done.abort();
   }
 
   /** This adds a process, given as OCI process JSON, which `start` starts. @throws already_exists @throws invalid_argument - no such JSON */

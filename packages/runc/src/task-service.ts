@@ -27,6 +27,8 @@ export interface RuncTasks extends AsyncDisposable {
   readonly size: number;
   /** Whether a container of this id is one of them. */
   isCounted(id: string): boolean;
+  /** This lets go of containers that have ended and that somebody else has removed: nobody will ask for their deletion. */
+  dropForsaken(): Promise<void>;
 }
 
 /** This makes the Task service over runc. Disposing lets go of the containers; they live on. */
@@ -64,6 +66,16 @@ class ContainerTasks implements RuncTasks {
 
   isCounted(id: string): boolean {
     return this.#containers.has(id) || this.#coming.has(id);
+  }
+
+  async dropForsaken(): Promise<void> {
+    for (const container of this.#containers.values()) await this.#dropIfForsaken(container);
+  }
+
+  async #dropIfForsaken(container: Container | undefined): Promise<void> {
+    if (!container?.isForsaken || !this.#containers.delete(container.id)) return;
+    this.#context.log.info("container was removed by others", { id: container.id });
+    await container.abandon();
   }
 
   get sandbox(): ServiceImpl<typeof Sandbox> {
@@ -166,6 +178,7 @@ class ContainerTasks implements RuncTasks {
     const { id, bundle, rootfs, checkpoint } = request;
     checkIdentifier(id, "container id");
     if (request.parentCheckpoint !== "") throw unimplemented("parent checkpoints are not supported");
+    await this.#dropIfForsaken(this.#containers.get(id));
     if (this.#containers.has(id) || this.#coming.has(id)) throw alreadyExists(`container ${id}`);
     const coming = Promise.withResolvers<void>();
     this.#coming.set(id, coming);
@@ -201,7 +214,8 @@ class ContainerTasks implements RuncTasks {
     await this.#coming.get(id)?.promise;
     const container = this.#get(id);
     await container.delete();
-    this.#containers.delete(id);
+    // meanwhile another one may have come in its place
+    if (this.#containers.get(id) === container) this.#containers.delete(id);
     const { pid, exit } = container.init;
     const end = { pid, exitStatus: exit?.status ?? 0, ...(exit ? { exitedAt: timestampFromDate(exit.at) } : {}) };
     this.#context.publish("/tasks/delete", TaskDeleteSchema, { containerId: id, ...end });

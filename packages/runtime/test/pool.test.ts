@@ -8,6 +8,7 @@ import { launcher, temporaryDirectory } from "@berth/testing";
 import { Code } from "@connectrpc/connect";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 
+import { Bundle } from "../src/bundle.ts";
 import { eventually, type Harness, startHarness } from "./harness.ts";
 
 let stack: AsyncDisposableStack;
@@ -173,6 +174,21 @@ it("an error of class unavailable of a shim that lives is the answer: it is not 
   };
   await expect(run(harness, "u1", ["sleep", "1000"])).rejects.toMatchObject({ code: Code.Unavailable });
   expect(starts).toBe(1);
+});
+
+it("a pool whose container others have removed lets go of it, and ends", async () => {
+  await using harness = await start();
+  await run(harness, "g1", ["sleep", "1000"]);
+  const socket = (await addressOf(harness, "g1")).replace("unix://", "");
+  const bundle = new Bundle(
+    { stateDir: harness.stateDir, rootDir: join(harness.directory, "root") },
+    { namespace: harness.namespace, id: "g1" },
+  );
+  const shim = launcher("containerd-shim-berth-v2");
+  // what a daemon does that has lost the connection to a shim which lives
+  await harness.shims.runDelete(bundle, shim, { timeoutMs: 10_000 });
+  await bundle.delete();
+  await eventually(() => !existsSync(socket));
 });
 
 it("a sandbox that has a record and was never started takes no task", async () => {

@@ -48,6 +48,11 @@ export interface ShimTasks extends AsyncDisposable {
    * `size` has it too and this does not say so.
    */
   isCounted?(id: string): boolean;
+  /**
+   * This lets go of containers that somebody else has removed, as a daemon does that has lost the connection: nobody will ask for their
+   * deletion, and they would keep the process. Called now and then.
+   */
+  dropForsaken?(): Promise<void>;
 }
 
 /** How a container ended. */

@@ -23,6 +23,7 @@ import type { ActionInput } from "./start-action.ts";
 
 const CLOSE_GRACE_MS = 5000;
 const MAX_OOM_SCORE = 1000;
+const MIN_SWEEP_MS = 100;
 
 /** Parts of the frame that an author may switch off. */
 export interface ShimParts {
@@ -57,11 +58,28 @@ export async function serveAction(input: ActionInput, parts: ShimParts): Promise
   const lifetime = resources.use(new Lifetime({ pool, maxContainers, lingerMs, size: () => tasks.size, isCounted }));
   lifetime.reserve(flags.id);
   resources.use(handleSignals(lifetime, log));
+  resources.use(sweep(tasks, lifetime, { everyMs: lingerMs, log }));
   const attachLog = (bundle: string): void => {
     if (parts.logger) sink.attach(bundle);
   };
   const serving = { input, context, tasks, lifetime, pool, attachLog };
   await serve(serving, await withPlugins(serving, services(serving), resources));
+}
+
+/** This drops what nobody will ask this process to delete, for as long as there is anything. */
+function sweep(
+  tasks: ShimTasks,
+  lifetime: Lifetime,
+  { everyMs, log }: { readonly everyMs: number; readonly log: Logger },
+): Disposable {
+  const drop = async (): Promise<void> => {
+    const before = tasks.size;
+    await tasks.dropForsaken?.();
+    if (tasks.size < before) lifetime.changed();
+  };
+  const once = (): void => void drop().catch((error: unknown) => log.warn("sweep", { error: messageOf(error) }));
+  const timer = setInterval(once, Math.max(MIN_SWEEP_MS, everyMs)).unref();
+  return { [Symbol.dispose]: () => clearInterval(timer) };
 }
 
 /** What the services need. */
