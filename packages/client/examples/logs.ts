@@ -12,7 +12,7 @@ await using cleanup = new AsyncDisposableStack();
 const container = await createContainer(client, {
   id,
   image,
-  args: ["sh", "-c", "for i in 1 2 3; do echo line $i; sleep 0.2; done; echo oops >&2"],
+  args: ["sh", "-c", "for i in 1 2 3; do echo line $i; sleep 0.2; done; echo oops >&2; sleep 0.2"],
 });
 cleanup.defer(() => removeContainer(client, id));
 // Nobody has to read along: this program may end, and another one read the file.

@@ -104,7 +104,8 @@ describe.each([
   });
 
   it("logs follows a file to the end of the task", async () => {
-    const text = await output("logs", BUSYBOX_IMAGE, join(directory.path, "log"));
+    // Shims append to a file that is there.
+    const text = await output("logs", BUSYBOX_IMAGE, join(directory.path, `log-${Date.now()}`));
     expect(text).toBe("line 1\nline 2\nline 3\noops\nended with 0\n");
   });
 
