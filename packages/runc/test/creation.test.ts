@@ -117,7 +117,7 @@ describe("a runtime that is cut short while it makes a container", { timeout: 30
   });
 
   it("is ended itself, with what it left, after the death of its shim", async () => {
-    const options = fixture.runtime("hanging-create", "", halfMade("hangs", "exec sleep 1000"));
+    const options = fixture.runtime("hanging-create", "", halfMade("hangs", "sleep 30"));
     const failing = fixture.create("hangs", { args: ["true"] }, { options }).then(() => undefined, codeOf);
     await expect.poll(() => existsSync(join(fixture.directory, "hangs.left"))).toBe(true);
     await expect.poll(() => readdirSync(join(fixture.directory, "hangs"))).toContain("creating.json");
