@@ -70,12 +70,8 @@ async function beginOver(
     const signal = AbortSignal.timeout(SURVEY_MS);
     const { isEmpty, highestSequence } = await surveyBackends({ content, snapshotters }, { signal });
     if (isEmpty) return undefined;
-    log.warn(
-      "metadata database is lost: what content and snapshots are there is kept, berthd db repair brings images back",
-      {
-        path,
-      },
-    );
+    const message = "metadata database is lost: content and snapshots are kept, berthd db repair brings images back";
+    log.warn(message, { path });
     return { madeOverBackendsAt, firstSequence: highestSequence + 1n };
   } catch (error) {
     log.warn("metadata database is new, and it is not known what content and snapshots are there: they are kept", {

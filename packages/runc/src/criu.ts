@@ -1,7 +1,7 @@
-import { closeSync, fstatSync, openSync, readSync } from "node:fs";
-
 import { failedPrecondition } from "@berth/errors";
 import { findProgram } from "@berth/linux/process";
+
+import { readFileEnd } from "./read-file-end.ts";
 
 /** What runc is told of a checkpoint. */
 export interface CheckpointArguments {
@@ -59,7 +59,7 @@ export function checkpointFlags(options: CheckpointArguments): string[] {
  * @param reason What runc says.
  */
 export function criuErrors(path: string, since: number, reason: string): readonly string[] {
-  const errors = parseCriuErrors(readEnd(path, since));
+  const errors = parseCriuErrors(readFileEnd(path, { limit: READ_LIMIT, since }));
   // runc 1.1 names the log itself
   return errors.length === 0 || reason.includes(path) ? errors : [`log file: ${path}`, ...errors];
 }
@@ -72,22 +72,4 @@ export function parseCriuErrors(text: string): readonly string[] {
     if (error !== undefined && !NO_REASON.test(error)) errors.add(error.slice(0, SHOWN_LENGTH));
   }
   return [...errors].slice(-SHOWN_ERRORS);
-}
-
-function readEnd(path: string, since: number): string {
-  let file: number;
-  try {
-    file = openSync(path, "r");
-  } catch {
-    return "";
-  }
-  try {
-    const { size, mtimeMs } = fstatSync(file);
-    if (mtimeMs < since) return "";
-    const bytes = Buffer.alloc(Math.min(size, READ_LIMIT));
-    const read = readSync(file, bytes, 0, bytes.length, size - bytes.length);
-    return bytes.toString("utf8", 0, read);
-  } finally {
-    closeSync(file);
-  }
 }

@@ -1,4 +1,6 @@
-import { closeSync, fstatSync, openSync, readSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
+
+import { readFileEnd } from "./read-file-end.ts";
 
 const READ_LIMIT = 1024 * 1024;
 
@@ -9,7 +11,7 @@ export function logSize(path: string): number {
 
 /** This returns the last error that a runtime wrote into its JSON log behind `offset`; `undefined` when there is none. */
 export function lastLogError(path: string, offset = 0): string | undefined {
-  return parseLastLogError(readFrom(path, offset));
+  return parseLastLogError(readFileEnd(path, { limit: READ_LIMIT, offset }));
 }
 
 /** This finds the last error in lines of a JSON log; lines that are no such objects are skipped. */
@@ -27,21 +29,5 @@ function parseLine(line: string): { readonly level?: unknown; readonly msg?: unk
     return typeof value === "object" && value !== null ? value : undefined;
   } catch {
     return undefined;
-  }
-}
-
-function readFrom(path: string, offset: number): string {
-  let file: number;
-  try {
-    file = openSync(path, "r");
-  } catch {
-    return "";
-  }
-  try {
-    const start = Math.max(offset, fstatSync(file).size - READ_LIMIT);
-    const buffer = Buffer.alloc(READ_LIMIT);
-    return buffer.toString("utf8", 0, readSync(file, buffer, 0, READ_LIMIT, start));
-  } finally {
-    closeSync(file);
   }
 }
