@@ -14,7 +14,7 @@ export default defineConfig({
     maxWorkers: Math.max(2, availableParallelism() - 1),
     execArgv: ["--conditions=@berth/source"],
     // The tests run real daemons, shims and kernels side by side on few processors. A test that needs its second try is shown as
-    // such ("retry x1"): that is a fault to look for, not to get used to.
+    // such ("retry x1", and by name at the end of `npm test`): that is a fault to look for, not to get used to.
     retry: 1,
     testTimeout: 30_000,
     hookTimeout: 60_000,

@@ -7,6 +7,7 @@ import { debianPath, debianRoot, ensureTestPackages } from "./lib/debian.mjs";
 import { installDependencies } from "./lib/dependencies.mjs";
 import { pinnedNode, root } from "./lib/paths.mjs";
 import { attempt, run, step } from "./lib/run.mjs";
+import { findSecondTries } from "./lib/second-tries.mjs";
 
 if (process.getuid?.() !== 0) {
   console.error("npm test needs root: the tests mount file systems and run containers. Try: sudo npm test");
@@ -25,6 +26,9 @@ async function main(filters) {
   console.log(
     `${checks.passed + tests.passed} passed, ${checks.failed + tests.failed} failed, ${tests.skipped} skipped`,
   );
+  const { secondTries } = tests;
+  if (secondTries.length > 0)
+    console.log([`${secondTries.length} passed only at the second try:`, ...secondTries].join("\n  "));
   process.exitCode = checks.failed + tests.failed > 0 || tests.code !== 0 ? 1 : 0;
 }
 
@@ -48,7 +52,13 @@ async function runTests(filters) {
     const broken = testResults.filter(
       ({ status, assertionResults }) => status === "failed" && assertionResults.length === 0,
     ).length;
-    return { code, passed: numPassedTests, failed: numFailedTests + broken, skipped: numPendingTests + numTodoTests };
+    return {
+      code,
+      passed: numPassedTests,
+      failed: numFailedTests + broken,
+      skipped: numPendingTests + numTodoTests,
+      secondTries: findSecondTries(testResults),
+    };
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
