@@ -15,7 +15,7 @@ import { pull, pullOne, pullOwn, pullSlow } from "./figures/pull.ts";
 import { restart } from "./figures/restart.ts";
 import { rpc } from "./figures/rpc.ts";
 import { run } from "./figures/run.ts";
-import { exportImage, push, pushByGo } from "./figures/send.ts";
+import { exportByGo, exportImage, push, pushByGo } from "./figures/send.ts";
 import { stdout } from "./figures/stdout.ts";
 import { machineFacts, machineLoad } from "./machine.ts";
 import { formatTable } from "./table.ts";
@@ -33,6 +33,7 @@ const FIGURES: readonly Figure[] = [
   push,
   pushByGo,
   exportImage,
+  exportByGo,
   lists,
   ingest,
   collect,

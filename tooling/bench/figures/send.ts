@@ -35,11 +35,9 @@ const pushTo: Send = ({ registry, round }) => [
 ];
 export const push = sendFigure("push", "push", "own", pushTo);
 export const pushByGo = sendFigure("push-go", "push", "Go", pushTo);
-export const exportImage = sendFigure("export", "export", "own", ({ directory }) => [
-  "export",
-  join(directory, "exported.tar"),
-  TEN_LAYER_IMAGE,
-]);
+const exportTo: Send = ({ directory }) => ["export", join(directory, "exported.tar"), TEN_LAYER_IMAGE];
+export const exportImage = sendFigure("export", "export", "own", exportTo);
+export const exportByGo = sendFigure("export-go", "export", "Go", exportTo);
 
 function sendFigure(name: string, label: string, client: Client, send: Send): Figure {
   return {
