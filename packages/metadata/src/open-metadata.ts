@@ -4,7 +4,8 @@ import type { Logger } from "@berth/core/log";
 import { silentLogger } from "@berth/core/log";
 import type { Snapshotter } from "@berth/core/snapshots";
 
-import { type DatabaseBeginning, MetadataDatabase } from "./database/metadata-database.ts";
+import type { DatabaseBeginning } from "./database/database-header.ts";
+import { MetadataDatabase } from "./database/metadata-database.ts";
 import { CollectorRegistry } from "./gc/collector-registry.ts";
 import { Collector } from "./gc/collector.ts";
 import { surveyBackends } from "./gc/survey-backends.ts";
@@ -68,11 +69,11 @@ async function beginOver(
   const madeOverBackendsAt = Date.now();
   try {
     const signal = AbortSignal.timeout(SURVEY_MS);
-    const { isEmpty, highestSequence } = await surveyBackends({ content, snapshotters }, { signal });
+    const { isEmpty, beginning } = await surveyBackends({ content, snapshotters }, { signal });
     if (isEmpty) return undefined;
     const message = "metadata database is lost: content and snapshots are kept, berthd db repair brings images back";
     log.warn(message, { path });
-    return { madeOverBackendsAt, firstSequence: highestSequence + 1n };
+    return beginning;
   } catch (error) {
     log.warn("metadata database is new, and it is not known what content and snapshots are there: they are kept", {
       path,

@@ -16,6 +16,7 @@ export function dbCommand(program: DbProgram): Command {
     .option("--apply", "do it")
     .option("--dry-run", "only show it, which is what happens without --apply")
     .option("--verify", "read every blob and compute its digest")
+    .option("--release-unknown", "let the collector have what a lost database left and no namespace knows")
     .option("--namespace <name>", "namespace of images whose content no namespace knows", "default")
     .action(async (flags: DbFlags) => (await import("./run-db.ts")).runRepair(program, flags));
   db.command("export")

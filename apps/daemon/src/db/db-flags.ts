@@ -16,5 +16,6 @@ export interface DbFlags {
   readonly verify?: boolean;
   readonly apply?: boolean;
   readonly dryRun?: boolean;
+  readonly releaseUnknown?: boolean;
   readonly namespace?: string;
 }

@@ -65,8 +65,8 @@ async function open({ loadConfig }: DbProgram): Promise<LockedStorage> {
   return openLockedStorage(await loadConfig(), new AbortController().signal);
 }
 
-function checkOptions({ verify = false, namespace = "default" }: DbFlags): CheckOptions {
-  return { verify, namespace: parseNamespace(namespace) };
+function checkOptions({ verify = false, namespace = "default", releaseUnknown = false }: DbFlags): CheckOptions {
+  return { verify, releaseUnknown, namespace: parseNamespace(namespace) };
 }
 
 async function* findAll(storage: LockedStorage, options: CheckOptions): AsyncIterable<Finding> {

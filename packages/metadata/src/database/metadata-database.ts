@@ -1,13 +1,13 @@
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import type { DatabaseHeader } from "@berth/api/berth/metadata/v1/database";
-import { DatabaseHeaderSchema } from "@berth/api/berth/metadata/v1/database";
 import type { CallOptions } from "@berth/core/any";
 import type { EventPublisher } from "@berth/core/events";
 import type { Logger } from "@berth/core/log";
-import type { Sync, WriteTransaction } from "@berth/database";
+import type { Sync } from "@berth/database";
 import { checkSchemaVersion, Database } from "@berth/database";
 import { dataLoss, messageOf } from "@berth/errors";
 
+import type { DatabaseBeginning } from "./database-header.ts";
+import { MAP_SIZE_BYTES, newHeader, putHeader, readHeader } from "./database-header.ts";
 import type { Migration } from "./migrations.ts";
 import { allMigrations, latestVersion } from "./migrations.ts";
 import { RecordIndex } from "./record-index.ts";
@@ -18,11 +18,8 @@ import type { Changes, DecodedRecord, Mutation, PendingEvent, Transaction } from
 import { decodeRecord, RecordTransaction } from "./transaction.ts";
 
 const noWatchers: ReadonlySet<UpdateWatcher> = new Set();
-const HEADER_KEY = Uint8Array.of(0);
 /** Numbers taken from the database at a time; those left over at a stop are never used. */
 const SEQUENCE_BATCH = 1024n;
-/** Address space, not memory: the file grows as needed. */
-const MAP_SIZE_BYTES = 64 * 1024 ** 3;
 
 /** Options of {@link MetadataDatabase.open}. */
 export interface DatabaseOptions {
@@ -37,14 +34,6 @@ export interface DatabaseOptions {
   readonly migrations?: readonly Migration[];
   /** Tells what a database begins with that holds nothing yet. */
   readonly begin?: () => Promise<DatabaseBeginning | undefined>;
-}
-
-/** The beginning of a database in whose place another one was. */
-export interface DatabaseBeginning {
-  /** The first number to give out. */
-  readonly firstSequence: bigint;
-  /** When it was made over what backends held, milliseconds since 1970. */
-  readonly madeOverBackendsAt: number;
 }
 
 /** Options of {@link MetadataDatabase.update}. */
@@ -211,34 +200,19 @@ export class MetadataDatabase implements AsyncDisposable {
 /** This brings a database to the latest layout, all steps at once or none, and returns its header. */
 async function migrate(database: Database, options: DatabaseOptions): Promise<DatabaseHeader> {
   const { path, log, migrations = allMigrations, begin } = options;
-  const bytes = database.get(HEADER_KEY);
-  const header = fromBinary(DatabaseHeaderSchema, bytes ?? new Uint8Array(0));
+  const found = readHeader(database);
   const latest = latestVersion(migrations);
-  checkSchemaVersion(path, header.schemaVersion, latest);
-  if (header.schemaVersion === latest) return header;
-  const base = bytes === undefined ? newHeader(await begin?.()) : header;
-  const migrated = { ...base, schemaVersion: latest };
+  checkSchemaVersion(path, found?.schemaVersion ?? 0, latest);
+  if (found?.schemaVersion === latest) return found;
+  const header = found === undefined ? newHeader(latest, await begin?.()) : { ...found, schemaVersion: latest };
   // A new database has nothing to migrate.
-  const steps = bytes === undefined ? [] : migrations.filter(({ version }) => version > header.schemaVersion);
+  const steps = found === undefined ? [] : migrations.filter(({ version }) => version > found.schemaVersion);
   await database.update((entries) => {
     for (const { version, title, run } of steps) {
       log.info("migrating database", { path, version, title });
       run(entries);
     }
-    putHeader(entries, migrated);
+    putHeader(entries, header);
   });
-  return migrated;
-}
-
-function newHeader(beginning: DatabaseBeginning | undefined): DatabaseHeader {
-  if (beginning === undefined) return create(DatabaseHeaderSchema);
-  const { firstSequence, madeOverBackendsAt } = beginning;
-  return create(DatabaseHeaderSchema, {
-    sequenceLimit: firstSequence,
-    madeOverBackendsAt: BigInt(madeOverBackendsAt),
-  });
-}
-
-function putHeader(entries: WriteTransaction, header: DatabaseHeader): void {
-  entries.put(HEADER_KEY, toBinary(DatabaseHeaderSchema, header));
+  return header;
 }

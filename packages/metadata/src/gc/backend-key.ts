@@ -21,13 +21,20 @@ export interface OrphanPolicy {
   readonly madeOverBackendsAt: number;
 }
 
+/** This says whether something in a backend is older than the database: another one knew it, which is lost. */
+export function isOfLostDatabase(
+  { madeOverBackendsAt }: Pick<OrphanPolicy, "madeOverBackendsAt">,
+  createdAt: number,
+): boolean {
+  return createdAt < madeOverBackendsAt;
+}
+
 /**
  * This says whether something in a backend that no record names is ours to remove: it has a number of ours, or it was made
- * before this process began. Anything younger may belong to somebody who works on the backend beside us. What is older than the database was
- * known to another one, which is lost.
+ * before this process began. Anything younger may belong to somebody who works on the backend beside us.
  */
 export function isOrphan(policy: OrphanPolicy, name: string, createdAt: number): boolean {
-  if (createdAt < policy.madeOverBackendsAt) return false;
+  if (isOfLostDatabase(policy, createdAt)) return false;
   const sequence = backendSequence(name);
   return (sequence !== undefined && sequence >= policy.firstSequence) || createdAt < policy.startedAt;
 }

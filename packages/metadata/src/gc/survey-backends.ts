@@ -2,6 +2,7 @@ import type { CallOptions } from "@berth/core/any";
 import type { ContentStore } from "@berth/core/content";
 import type { Snapshotter } from "@berth/core/snapshots";
 
+import type { DatabaseBeginning } from "../database/database-header.ts";
 import { backendSequence } from "./backend-key.ts";
 
 /** The stores whose objects a database gives names to. */
@@ -14,8 +15,8 @@ export interface Backends {
 /** What backends hold that a database would have to know. */
 export interface BackendSurvey {
   readonly isEmpty: boolean;
-  /** The highest number that a name holds; 0 where none does. */
-  readonly highestSequence: bigint;
+  /** With this a database begins that is made over it: it knows nothing of what is there, and takes no name again. */
+  readonly beginning: DatabaseBeginning;
 }
 
 /** This looks at all that backends hold. */
@@ -23,6 +24,7 @@ export async function surveyBackends(
   { content, snapshotters }: Backends,
   { signal }: CallOptions = {},
 ): Promise<BackendSurvey> {
+  const madeOverBackendsAt = Date.now();
   let highestSequence = 0n;
   let isEmpty = true;
   const see = (name: string): void => {
@@ -36,5 +38,5 @@ export async function surveyBackends(
   }
   for await (const { ref } of content.listStatuses({ signal })) see(ref);
   for (const snapshotter of snapshotters.values()) for await (const { name } of snapshotter.list({ signal })) see(name);
-  return { isEmpty, highestSequence };
+  return { isEmpty, beginning: { madeOverBackendsAt, firstSequence: highestSequence + 1n } };
 }

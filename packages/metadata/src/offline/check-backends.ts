@@ -1,14 +1,15 @@
 import { createHash } from "node:crypto";
 
 import type { CallOptions } from "@berth/core/any";
-import type { ContentStore } from "@berth/core/content";
+import type { ContentInfo, ContentStore } from "@berth/core/content";
 import { streamBlob } from "@berth/core/content";
 import type { Digest } from "@berth/oci";
 import { digestAlgorithm, digestHex } from "@berth/oci";
 
-import type { RecordIndex } from "../database/record-index.ts";
 import { blobs, ingests } from "../database/tables.ts";
 import type { Finding } from "./finding.ts";
+import type { OfflineDatabase } from "./offline-database.ts";
+import { unknownObject } from "./unknown-object.ts";
 
 /** Whether every byte is read. */
 export interface VerifyOptions extends CallOptions {
@@ -17,14 +18,15 @@ export interface VerifyOptions extends CallOptions {
 
 /** This holds the records of blobs against their bytes. */
 export async function* checkContent(
-  index: RecordIndex,
+  database: OfflineDatabase,
   content: ContentStore,
   { verify = false, signal }: VerifyOptions,
 ): AsyncIterable<Finding> {
-  const sizes = new Map<Digest, number>();
+  const { index } = database;
+  const stored = new Map<Digest, Pick<ContentInfo, "size" | "createdAt">>();
   const broken = new Set<Digest>();
-  for await (const { digest, size } of content.list({ signal })) {
-    sizes.set(digest, size);
+  for await (const { digest, size, createdAt } of content.list({ signal })) {
+    stored.set(digest, { size, createdAt });
     if (!verify || (await hasItsDigest(content, digest, signal))) continue;
     broken.add(digest);
     yield {
@@ -45,7 +47,7 @@ export async function* checkContent(
   for (const bucket of index.buckets(blobs)) {
     for (const [, { digest, size }] of bucket.entries()) {
       known.add(digest);
-      const found = sizes.get(digest);
+      const found = stored.get(digest)?.size;
       if (found === size || broken.has(digest)) continue;
       yield wrongBlob(bucket.namespace, digest, found, size);
     }
@@ -53,10 +55,9 @@ export async function* checkContent(
   for (const bucket of index.buckets(ingests)) {
     for (const [, { expected }] of bucket.entries()) if (expected !== undefined) known.add(expected);
   }
-  for (const [digest, size] of sizes) {
+  for (const [digest, { size, createdAt }] of stored) {
     if (known.has(digest)) continue;
-    const detail = `no namespace knows it (${size} bytes): the collector removes it`;
-    yield { severity: "info", kind: "unknown-blob", subject: `blob ${digest}`, detail };
+    yield unknownObject(database, { kind: "unknown-blob", subject: `blob ${digest}`, createdAt, size });
   }
 }
 

@@ -2,25 +2,28 @@ import type { CallOptions } from "@berth/core/any";
 import type { SnapshotKind, Snapshotter } from "@berth/core/snapshots";
 import { SnapshotLabel } from "@berth/core/snapshots";
 
-import type { Bucket, RecordIndex } from "../database/record-index.ts";
+import type { Bucket } from "../database/record-index.ts";
 import type { SnapshotRecord } from "../database/tables.ts";
 import { snapshots } from "../database/tables.ts";
 import type { Finding } from "./finding.ts";
+import type { OfflineDatabase } from "./offline-database.ts";
+import { unknownObject } from "./unknown-object.ts";
 
 /** This holds the records of snapshots against those of their snapshotters, and against their files where a snapshotter can tell. */
 export async function* checkSnapshotters(
-  index: RecordIndex,
+  database: OfflineDatabase,
   snapshotters: ReadonlyMap<string, Snapshotter>,
   { signal }: CallOptions,
 ): AsyncIterable<Finding> {
+  const { index } = database;
   for (const name of new Set(index.buckets(snapshots).map(({ group }) => group))) {
     if (snapshotters.has(name)) continue;
     const detail = "it is not loaded: its snapshots are not looked at";
     yield { severity: "warning", kind: "missing-snapshotter", subject: `snapshotter ${name}`, detail };
   }
   for (const [name, snapshotter] of snapshotters) {
-    const kinds = new Map<string, SnapshotKind>();
-    for await (const info of snapshotter.list({ signal })) kinds.set(info.name, info.kind);
+    const infos = await Array.fromAsync(snapshotter.list({ signal }));
+    const kinds = new Map<string, SnapshotKind>(infos.map((info) => [info.name, info.kind]));
     const gone = new Set(await Array.fromAsync(snapshotter.listMissing?.({ signal }) ?? []));
     const known = new Set<string>();
     for (const bucket of index.buckets(snapshots).filter(({ group }) => group === name)) {
@@ -32,10 +35,10 @@ export async function* checkSnapshotters(
       }
       yield* checkFiles(bucket, kinds, gone);
     }
-    for (const key of kinds.keys()) {
+    for (const { name: key, createdAt } of infos) {
       if (known.has(key)) continue;
-      const detail = "no namespace knows it: the collector removes it";
-      yield { severity: "info", kind: "unknown-snapshot", subject: `snapshot ${key} of ${name}`, detail };
+      const subject = `snapshot ${key} of ${name}`;
+      yield unknownObject(database, { kind: "unknown-snapshot", subject, createdAt });
     }
   }
 }

@@ -11,6 +11,7 @@ import { OfflineDatabase } from "./offline-database.ts";
 import { replaceDatabase } from "./replace-database.ts";
 import type { RestoreOptions } from "./restore-images.ts";
 import { findLostImages } from "./restore-images.ts";
+import { findKept } from "./unknown-object.ts";
 
 /** Where things are; no daemon may be using any of them. */
 export interface OfflineStorage {
@@ -21,7 +22,10 @@ export interface OfflineStorage {
 }
 
 /** Options of {@link checkStorage} and {@link repairStorage}. */
-export type CheckOptions = VerifyOptions & RestoreOptions;
+export interface CheckOptions extends VerifyOptions, RestoreOptions {
+  /** Whether the collector is to have what a lost database left and no namespace knows. */
+  readonly releaseUnknown?: boolean;
+}
 
 /** Repairs can bring up others: a snapshot that is gone changes the count of its parent. */
 const MAX_ROUNDS = 10;
@@ -41,7 +45,7 @@ export async function* checkStorage(storage: OfflineStorage, options: CheckOptio
   yield* findAll(database, storage, options);
 }
 
-/** Where there is no database, a daemon would begin with an empty one, and remove all content. */
+/** Where there is no database, a daemon would begin with an empty one, without an image. */
 const UNUSABLE: ReadonlyMap<Code, string> = new Map([
   [Code.DataLoss, "unreadable-database"],
   [Code.NotFound, "missing-database"],
@@ -109,9 +113,11 @@ async function* findAll(
   options: CheckOptions,
 ): AsyncIterable<Finding> {
   yield* checkRecords(database);
-  yield* checkContent(database.index, content, options);
-  yield* checkSnapshotters(database.index, snapshotters, options);
+  yield* checkContent(database, content, options);
+  yield* checkSnapshotters(database, snapshotters, options);
   yield* findLostImages(database.index, content, options);
+  // Last: images that were brought back hold what they need.
+  if (options.releaseUnknown === true) yield* findKept(database);
 }
 
 async function applyRepair(database: OfflineDatabase, { repair }: Finding): Promise<string | undefined> {

@@ -1,19 +1,17 @@
 import { stat } from "node:fs/promises";
 
-import { fromBinary } from "@bufbuild/protobuf";
-import { DatabaseHeaderSchema } from "@berth/api/berth/metadata/v1/database";
+import type { DatabaseHeader } from "@berth/api/berth/metadata/v1/database";
 import { checkSchemaVersion, Database } from "@berth/database";
 import { dataLoss, messageOf, wrapError } from "@berth/errors";
 
+import { MAP_SIZE_BYTES, newHeader, putHeader, readHeader } from "../database/database-header.ts";
 import { allMigrations, latestVersion } from "../database/migrations.ts";
 import { RecordIndex } from "../database/record-index.ts";
 import { allTables } from "../database/tables.ts";
 import type { Changes, Transaction } from "../database/transaction.ts";
 import { decodeRecord, RecordTransaction } from "../database/transaction.ts";
 
-const HEADER_KEY = Uint8Array.of(0);
 const ALL_RECORDS = { start: Uint8Array.of(1), end: Uint8Array.of(0xff, 0xff) };
-const MAP_SIZE_BYTES = 64 * 1024 ** 3;
 
 /** An entry of the database that is no record. */
 export interface DamagedEntry {
@@ -27,16 +25,21 @@ export interface DamagedEntry {
 export interface OfflineTransaction extends Transaction {
   /** This removes an entry by its key, whatever it holds. */
   removeEntry(key: Uint8Array): void;
+  /** From now on the collector removes also what a lost database left. */
+  releaseUnknown(): void;
 }
 
 /** The metadata database of a daemon that does not run, with whatever of it can be read. */
 export class OfflineDatabase implements AsyncDisposable {
   readonly path: string;
   readonly schemaVersion: number;
+  /** When the database was made over what backends held then, milliseconds since 1970; 0 where they held nothing. */
+  readonly madeOverBackendsAt: number;
   /** All records that can be read. */
   readonly index: RecordIndex;
   readonly damaged: readonly DamagedEntry[];
   readonly #database: Database;
+  readonly #header: DatabaseHeader;
 
   /**
    * This opens a database that is there. The caller makes sure that no daemon has it.
@@ -59,10 +62,12 @@ export class OfflineDatabase implements AsyncDisposable {
   }
 
   private constructor(database: Database) {
-    const { schemaVersion } = fromBinary(DatabaseHeaderSchema, database.get(HEADER_KEY) ?? new Uint8Array(0));
+    this.#header = readHeader(database) ?? newHeader(0);
+    const { schemaVersion, madeOverBackendsAt } = this.#header;
     checkSchemaVersion(database.path, schemaVersion, latestVersion(allMigrations));
     this.path = database.path;
     this.schemaVersion = schemaVersion;
+    this.madeOverBackendsAt = Number(madeOverBackendsAt);
     this.#database = database;
     const { index, damaged } = readAll(database);
     this.index = index;
@@ -74,7 +79,9 @@ export class OfflineDatabase implements AsyncDisposable {
     const changes: Changes = { mutations: [], events: [], dirty: false };
     await this.#database.update((entries) => {
       const records = new RecordTransaction(entries, changes);
-      run(Object.assign(records, { removeEntry: (key: Uint8Array) => entries.remove(key) }));
+      const removeEntry = (key: Uint8Array) => entries.remove(key);
+      const releaseUnknown = () => putHeader(entries, { ...this.#header, madeOverBackendsAt: 0n });
+      run(Object.assign(records, { removeEntry, releaseUnknown }));
     });
   }
 
