@@ -78,9 +78,12 @@ export class RegistryRequests {
         if (authorization !== undefined) refusals += 1;
         const { scopes } = request;
         const challenge = { headers: response.headers("www-authenticate"), scopes, refusals, refused: authorization };
-        if (!(await this.#authorizer.challenged(host, challenge, request))) return response;
-        await response.discard();
-        continue;
+        await using refused = new AsyncDisposableStack();
+        // Also where nobody can be named: a body that is left where it is keeps its connection.
+        refused.defer(() => response.discard());
+        if (await this.#authorizer.challenged(host, challenge, request)) continue;
+        refused.move();
+        return response;
       }
       const again =
         TRY_AGAIN.has(status) || (SERVER_FAILED.has(status) && request.isLast === true && status !== lastStatus);

@@ -1,4 +1,8 @@
+import { once } from "node:events";
 import { mkdir, rm, writeFile } from "node:fs/promises";
+import type { ServerResponse } from "node:http";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 
 import { codeName, codeOf } from "@berth/errors";
@@ -18,6 +22,25 @@ async function codeOfFailure(promise: Promise<unknown>): Promise<string | undefi
     () => undefined,
     (error: unknown) => codeName(codeOf(error)),
   );
+}
+
+/** A host that asks everyone for a password, on a page of its own. */
+async function startRefusing(
+  sendPage: (response: ServerResponse) => void,
+): Promise<AsyncDisposable & { readonly host: string }> {
+  const server = createServer((_request, response) => {
+    response.writeHead(401, { "www-authenticate": 'Basic realm="x"', "content-type": "text/html" });
+    sendPage(response);
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return {
+    // A server that listens on a port has such an address.
+    host: `127.0.0.1:${(server.address() as AddressInfo).port}`,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections();
+      server.close();
+    },
+  };
 }
 
 describe("RegistryClient with a registry that fails", () => {
@@ -180,6 +203,21 @@ describe("RegistryClient with a registry that fails", () => {
       expect(await mirrored.resolve(`${registry.host}/x:1`)).toMatchObject({ descriptor: manifest });
       expect(mirror.requests.map(({ query }) => query.get("ns"))).toEqual([registry.host]);
       expect(registry.requests.map(({ query }) => query.get("ns"))).toEqual([null]);
+    });
+
+    it.each<readonly [string, () => Promise<AsyncDisposable & { readonly host: string }>]>([
+      ["pages that are long", () => startRefusing((response) => void response.end("x".repeat(1_000_000)))],
+      ["pages that never end", () => startRefusing((response) => void response.write("x"))],
+    ])("passes a mirror that asks for a user, with %s, as often as there is need", async (_case, start) => {
+      await using mirror = await start();
+      await using directory = await temporaryDirectory("hosts");
+      await mkdir(join(directory.path, "example.org"));
+      const toml = `server = "http://${registry.host}"\n[host."http://${mirror.host}"]\n`;
+      await writeFile(join(directory.path, "example.org", "hosts.toml"), toml);
+      await using mirrored = new RegistryClient({ hostDirectories: [directory.path] });
+      // More than there are connections to one host.
+      const readings = Array.from({ length: 12 }, () => Array.fromAsync(mirrored.fetch("example.org/x:1", blob)));
+      for (const bytes of await Promise.all(readings)) expect(sha256(Buffer.concat(bytes))).toBe(blob.digest);
     });
 
     it("reads hosts.toml once, and again after one that was wrong", async () => {

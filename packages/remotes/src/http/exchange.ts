@@ -11,6 +11,9 @@ import { beginStep } from "./http-step.ts";
 import { toTransportError } from "./transport-error.ts";
 
 const MAX_REDIRECTS = 10;
+/** A connection is worth so much of a body that nobody wants, and so long a wait for it. */
+const DISCARD_BYTES = 64 * 1024;
+const DISCARD_MS = 1000;
 const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 /** Whatever names its bearer stays with the origin that it was made for. */
 const BOUND_TO_ORIGIN: ReadonlySet<string> = new Set(["authorization", "cookie", "proxy-authorization"]);
@@ -57,7 +60,7 @@ export interface HttpResponse {
   headers(name: string): readonly string[];
   /** Errors of the connection come as `unavailable`. */
   readonly body: AsyncIterable<Uint8Array>;
-  /** This drops the body, and the connection if much is left. */
+  /** This drops the body, and the connection if much is left or is long in coming. */
   discard(): Promise<void>;
 }
 
@@ -162,7 +165,7 @@ function toResponse(answer: Dispatcher.ResponseData, url: URL, signal: AbortSign
     header: (name) => headers(name)[0],
     body: readBody(answer.body, url, signal),
     // A body that was read or has failed already has nothing to drop.
-    discard: () => answer.body.dump({ limit: 64 * 1024 }).catch(() => {}),
+    discard: () => answer.body.dump({ limit: DISCARD_BYTES, signal: AbortSignal.timeout(DISCARD_MS) }).catch(() => {}),
   };
 }
 
