@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
 import type { Mount } from "@berth/core/mount";
+import { findSandboxAnnotation } from "@berth/core/shim-names";
 import { invalidArgument, messageOf, systemErrorCode, unknown } from "@berth/errors";
 import { mountAll } from "@berth/linux/mount";
 
@@ -15,8 +16,6 @@ export interface BundleFacts {
   readonly cgroupsPath: string | undefined;
 }
 
-const SANDBOX_ANNOTATIONS = ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
-
 /** This reads a bundle's `config.json`. @throws invalid_argument - it is missing or no JSON */
 export function readBundleFacts(bundle: string): BundleFacts {
   try {
@@ -25,7 +24,7 @@ export function readBundleFacts(bundle: string): BundleFacts {
     const cgroupsPath = field(field(spec, "linux"), "cgroupsPath");
     return {
       privatePidNamespace,
-      sandboxId: readSandboxFile(bundle) ?? sandboxOf(spec),
+      sandboxId: readSandboxFile(bundle) ?? findSandboxAnnotation(spec),
       cgroupsPath: typeof cgroupsPath === "string" ? cgroupsPath : undefined,
     };
   } catch (error) {
@@ -42,13 +41,6 @@ function readSandboxFile(bundle: string): string | undefined {
   }
 }
 
-function sandboxOf(spec: unknown): string | undefined {
-  const annotations = field(spec, "annotations");
-  return SANDBOX_ANNOTATIONS.map((name) => field(annotations, name)).find(
-    (id): id is string => typeof id === "string" && id !== "",
-  );
-}
-
 function namespacesOf(spec: unknown): readonly unknown[] {
   const linux = field(spec, "linux");
   const namespaces = field(linux, "namespaces");
@@ -62,12 +54,6 @@ function isPrivatePid(namespace: unknown): boolean {
 function field(value: unknown, name: string): unknown {
   // any object may be asked for any name
   return typeof value === "object" && value !== null ? (value as Record<string, unknown>)[name] : undefined;
-}
-
-/** A container's id and exec ids become file names and arguments. @throws invalid_argument */
-export function checkIdentifier(id: string, what: string): void {
-  if (!/^[A-Za-z0-9]+(?:[-._][A-Za-z0-9]+)*$/.test(id))
-    throw invalidArgument(`${what} ${JSON.stringify(id)} is invalid`);
 }
 
 /** This mounts the root file system of a bundle. @throws unknown - whatever the mount failed with: a class of its own would be taken for one of the shim */

@@ -6,11 +6,11 @@ import { type Timestamp, timestampFromDate, timestampNow } from "@bufbuild/proto
 import type { ServiceImpl } from "@connectrpc/connect";
 import type { Sandbox as SandboxService } from "@berth/api/containerd/runtime/sandbox/v1/sandbox";
 import type { Logger } from "@berth/core/log";
+import { validateIdentifier } from "@berth/core/namespaces";
 import { alreadyExists, failedPrecondition, isNotFound, messageOf, notFound } from "@berth/errors";
 import { mountAll, unmountRecursive } from "@berth/linux/mount";
 import { hostPlatform } from "@berth/oci";
 
-import { checkIdentifier } from "./bundle.ts";
 import type { Container } from "./container.ts";
 import { sandboxStats } from "./task-messages.ts";
 
@@ -120,7 +120,7 @@ export class Sandboxes implements AsyncDisposable {
     rootfs: mounts,
     netnsPath: netns,
   }: Parameters<Handlers["createSandbox"]>[0]) {
-    checkIdentifier(id, "sandbox id");
+    validateIdentifier(id, "sandbox id");
     if (this.#sandboxes.has(id) || this.#coming.has(id)) throw alreadyExists(`sandbox ${id}`);
     const rootfs = mounts.length > 0 ? join(bundlePath, "rootfs") : undefined;
     this.#coming.add(id);

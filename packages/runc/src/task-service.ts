@@ -7,9 +7,9 @@ import { TaskCheckpointedSchema, TaskCreateSchema, TaskDeleteSchema } from "@ber
 import type { Sandbox } from "@berth/api/containerd/runtime/sandbox/v1/sandbox";
 import type { Task } from "@berth/api/containerd/task/v3/task";
 import { Status } from "@berth/api/containerd/v1/types/task";
+import { validateIdentifier } from "@berth/core/namespaces";
 import { alreadyExists, invalidArgument, notFound, unimplemented, unknown } from "@berth/errors";
 
-import { checkIdentifier } from "./bundle.ts";
 import { awaitCgroupMoves } from "./cgroups/await-moves.ts";
 import { Container } from "./container.ts";
 import { criuWorkPath } from "./criu-mounts.ts";
@@ -115,7 +115,7 @@ class ContainerTasks implements RuncTasks {
         return {};
       },
       exec: ({ id, execId, spec, ...stdio }) => {
-        checkIdentifier(execId, "exec id");
+        validateIdentifier(execId, "exec id");
         if (!spec) throw invalidArgument(`exec ${execId}: a process specification is required`);
         void awaitCgroupMoves();
         this.#get(id).addExec(execId, stdio, spec.value);
@@ -176,7 +176,7 @@ class ContainerTasks implements RuncTasks {
 
   async #create(request: Parameters<Handlers["create"]>[0]) {
     const { id, bundle, rootfs, checkpoint } = request;
-    checkIdentifier(id, "container id");
+    validateIdentifier(id, "container id");
     if (request.parentCheckpoint !== "") throw unimplemented("parent checkpoints are not supported");
     await this.#dropIfForsaken(this.#containers.get(id));
     if (this.#containers.has(id) || this.#coming.has(id)) throw alreadyExists(`container ${id}`);

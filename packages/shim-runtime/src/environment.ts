@@ -1,3 +1,4 @@
+import { DEFAULT_SHIM_SOCKET_DIR } from "@berth/core/shim-names";
 import { invalidArgument } from "@berth/errors";
 
 /** How containers are shared out among shim processes. */
@@ -21,8 +22,6 @@ export interface ShimEnvironment {
   readonly inheritsListener: boolean;
 }
 
-/** Where sockets are unless told otherwise. */
-export const DEFAULT_SOCKET_DIR = "/run/berth/s";
 const DEFAULT_MAX_CONTAINERS = 64;
 const DEFAULT_LINGER_MS = 10_000;
 const GROUPINGS: readonly Grouping[] = ["pool", "sandbox", "container"];
@@ -41,7 +40,7 @@ export function parseShimEnvironment(env: NodeJS.ProcessEnv): ShimEnvironment {
     grouping,
     maxContainers: Math.max(1, orDefault(env, "BERTH_SHIM_MAX_CONTAINERS", DEFAULT_MAX_CONTAINERS)),
     lingerMs: orDefault(env, "BERTH_SHIM_LINGER_MS", DEFAULT_LINGER_MS),
-    socketDir: env["BERTH_SHIM_SOCKET_DIR"] || DEFAULT_SOCKET_DIR,
+    socketDir: env["BERTH_SHIM_SOCKET_DIR"] || DEFAULT_SHIM_SOCKET_DIR,
     self: env["BERTH_SHIM_SELF"] || undefined,
     inheritsListener: env["BERTH_SHIM_LISTEN_FD"] !== undefined,
   };

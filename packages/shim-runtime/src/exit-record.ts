@@ -1,20 +1,20 @@
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { invalidArgument, systemErrorCode, wrapError } from "@berth/errors";
+import { EXIT_RECORDS, exitMarkName, exitRecordName } from "@berth/core/shim-names";
+import { systemErrorCode, wrapError } from "@berth/errors";
 
 import type { ExitRecord } from "./define-shim.ts";
 
 function recordPath(bundle: string, execId: string): string {
-  if (/[/\0]/.test(execId)) throw invalidArgument(`exec id ${JSON.stringify(execId)}: not a file name`);
-  return join(bundle, "exits", execId === "" ? "init.json" : `exec.${execId}.json`);
+  return join(bundle, EXIT_RECORDS, exitRecordName(execId));
 }
 
 /** This writes the end of a process into the bundle, complete or not at all. A bundle that is gone needs no record. */
 export function writeExitRecord(bundle: string, record: ExitRecord): void {
   const path = recordPath(bundle, record.execId);
   try {
-    mkdirSync(join(bundle, "exits"), { mode: 0o700 });
+    mkdirSync(join(bundle, EXIT_RECORDS), { mode: 0o700 });
   } catch (error) {
     if (systemErrorCode(error) === "ENOENT") return;
     if (systemErrorCode(error) !== "EEXIST") throw wrapError(error, `record exit of ${record.id}`);
@@ -25,9 +25,8 @@ export function writeExitRecord(bundle: string, record: ExitRecord): void {
 
 /** This removes a record, and what the daemon noted beside it: thousands of execs must not fill the bundle. */
 export function removeExitRecord(bundle: string, execId: string): void {
-  const path = recordPath(bundle, execId);
-  rmSync(path, { force: true });
-  rmSync(`${path.slice(0, -".json".length)}.sent`, { force: true });
+  rmSync(recordPath(bundle, execId), { force: true });
+  rmSync(join(bundle, EXIT_RECORDS, exitMarkName(execId)), { force: true });
 }
 
 /** This reads what {@link writeExitRecord} wrote; `undefined` where the process has not ended, or nobody saw it. */

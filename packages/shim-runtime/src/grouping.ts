@@ -1,9 +1,9 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
-import type { Grouping } from "./environment.ts";
+import { findSandboxAnnotation, poolGroup } from "@berth/core/shim-names";
 
-const ANNOTATIONS = ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
+import type { Grouping } from "./environment.ts";
 
 /** What decides which shim takes a container. */
 export interface GroupRequest {
@@ -18,16 +18,10 @@ export interface GroupRequest {
 export function* groupNames(request: GroupRequest): Generator<string, void> {
   if (request.grouping === "container") yield request.id;
   else if (request.grouping === "sandbox") yield sandboxOf(request.bundle) ?? request.id;
-  else for (let number = 0; ; number += 1) yield poolName(number, request.shimCgroup);
-}
-
-function poolName(number: number, cgroup: string | undefined): string {
-  return cgroup ? `pool-${number}@${cgroup}` : `pool-${number}`;
+  else for (let number = 0; ; number += 1) yield poolGroup(number, request.shimCgroup);
 }
 
 function sandboxOf(bundle: string): string | undefined {
-  // what JSON.parse returns is checked below
-  const spec = JSON.parse(readFileSync(join(bundle, "config.json"), "utf8")) as { annotations?: unknown };
-  const annotations = new Map(Object.entries(spec.annotations ?? {}));
-  return ANNOTATIONS.map((name) => annotations.get(name)).find((value) => typeof value === "string" && value !== "");
+  const spec: unknown = JSON.parse(readFileSync(join(bundle, "config.json"), "utf8"));
+  return findSandboxAnnotation(spec);
 }

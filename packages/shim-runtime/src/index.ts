@@ -1,4 +1,4 @@
-export { DEFAULT_SOCKET_DIR, type Grouping } from "./environment.ts";
+export type { Grouping } from "./environment.ts";
 export { findExitRecord, removeExitRecord, writeExitRecord } from "./exit-record.ts";
 export { parseShimFlags, type ShimFlags } from "./flags.ts";
 export { groupNames, type GroupRequest } from "./grouping.ts";
@@ -14,4 +14,4 @@ export {
   type ShimDefinition,
   type ShimTasks,
 } from "./run.ts";
-export { socketPath } from "./socket-file.ts";
+export { shimSocketPath } from "@berth/core/shim-names";

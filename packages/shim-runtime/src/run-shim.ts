@@ -1,6 +1,7 @@
 import { writeSync } from "node:fs";
 import { basename } from "node:path";
 
+import { validateIdentifier } from "@berth/core/namespaces";
 import { invalidArgument, messageOf } from "@berth/errors";
 
 import { type ShimDefinition, UNVERSIONED } from "./define-shim.ts";
@@ -50,7 +51,7 @@ async function dispatch(
   const input = { definition, flags: { ...flags, address: flags.address || environment.grpcAddress }, environment };
   switch (flags.action) {
     case "start":
-      requireId(flags);
+      validateIdentifier(flags.id, "container id");
       return await (await import("./start-action.ts")).startAction(input);
     case "delete":
       return await runDelete(input);
@@ -64,17 +65,11 @@ async function dispatch(
 
 async function runDelete(input: ActionInput): Promise<Uint8Array | undefined> {
   const { id, more } = input.flags;
-  for (const each of [id, ...more]) requireId({ id: each });
+  for (const each of [id, ...more]) validateIdentifier(each, "container id");
   const { deleteAction, deleteManyAction } = await import("./delete-action.ts");
   if (more.length === 0) return await deleteAction(input);
   await deleteManyAction(input, print);
   return undefined;
-}
-
-/** The id becomes part of paths. */
-function requireId({ id }: Pick<ShimFlags, "id">): void {
-  if (!/^[A-Za-z0-9]+(?:[-._][A-Za-z0-9]+)*$/.test(id))
-    throw invalidArgument(`container id ${JSON.stringify(id)} is invalid`);
 }
 
 function versionText({ runtime, version = UNVERSIONED, revision = "" }: ShimDefinition): string {

@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { chmodSync, linkSync, mkdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { dirname, join } from "node:path";
@@ -10,16 +10,6 @@ const CONNECT_TIMEOUT_MS = 100;
 /** Several times what a look at a socket takes. */
 const ASIDE_MS = 1000;
 const ASIDE_POLL_MS = 20;
-const MAX_PATH_BYTES = 106;
-
-/** This returns the path of the socket of a group. @throws invalid_argument - the kernel takes no path of that length */
-export function socketPath(directory: string, grpcAddress: string, namespace: string, group: string): string {
-  const name = createHash("sha256").update([grpcAddress, namespace, group].join("/")).digest("hex");
-  const path = join(directory, name);
-  if (Buffer.byteLength(path) > MAX_PATH_BYTES)
-    throw invalidArgument(`socket path ${path}: longer than ${MAX_PATH_BYTES} bytes`);
-  return path;
-}
 
 /** This connects to a socket; `undefined` where nobody listens. */
 export function connectSocket(path: string): Promise<Socket | undefined> {

@@ -2,6 +2,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
+import { shimSocketPath } from "@berth/core/shim-names";
 import { unavailable } from "@berth/errors";
 
 import type { ShimDefinition } from "./define-shim.ts";
@@ -9,7 +10,7 @@ import type { ShimEnvironment } from "./environment.ts";
 import type { ShimFlags } from "./flags.ts";
 import { groupNames } from "./grouping.ts";
 import { launchShim } from "./launch-shim.ts";
-import { claimSocket, connectSocket, removeStaleSocket, socketPath } from "./socket-file.ts";
+import { claimSocket, connectSocket, removeStaleSocket } from "./socket-file.ts";
 import { readStdin } from "./stdin-bytes.ts";
 import { formatTextAnswer, type ShimEndpoint } from "./text-answer.ts";
 
@@ -71,7 +72,8 @@ async function place(input: ActionInput, placement: Placement): Promise<ShimEndp
   const bundle = bundleOf(flags);
   const { grouping } = environment;
   for (const group of groupNames({ grouping, id: flags.id, bundle, shimCgroup: placement.shimCgroup })) {
-    const path = socketPath(placement.socketDir ?? environment.socketDir, flags.address, flags.namespace, group);
+    const subject = { grpcAddress: flags.address, namespace: flags.namespace, group };
+    const path = shimSocketPath(placement.socketDir ?? environment.socketDir, subject);
     if (await enter(input, placement, path, bundle))
       return { version: API_VERSION, address: `unix://${path}`, protocol: "ttrpc" };
   }
