@@ -83,7 +83,7 @@ export class Metadata implements MetadataStore, AsyncDisposable {
 
   /** This calls `listener` after each commit, with whether it may have made garbage, until the result is disposed. */
   onCommit(listener: (dirty: boolean) => void): Disposable {
-    return this.#parts.database.watch({ committed: listener });
+    return this.#parts.database.watch({ committed: (_, dirty) => listener(dirty) });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

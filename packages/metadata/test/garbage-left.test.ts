@@ -2,9 +2,11 @@ import { createLocalContentStore } from "@berth/content";
 import type { ContentStore } from "@berth/core/content";
 import { parseNamespace } from "@berth/core/namespaces";
 import { dataLoss } from "@berth/errors";
+import type { Digest } from "@berth/oci";
 import { sha256, temporaryDirectory } from "@berth/testing";
 import { describe, expect, it } from "vitest";
 
+import type { Storage } from "./daemon-storage.ts";
 import { openStorage, putText } from "./daemon-storage.ts";
 
 /** The first deletions fail. */
@@ -84,5 +86,44 @@ describe("a blob that is passed over once the store has been looked through", ()
     }
     await storage.metadata.collect();
     expect(await Array.fromAsync(content.list())).toEqual([]);
+  });
+});
+
+describe("what is removed while collections run one after the other", () => {
+  /** This removes something beside collections, one of which meets the commit under way. */
+  async function removeBesideCollections({ metadata }: Storage, remove: () => Promise<void>): Promise<void> {
+    let removing = true;
+    const removed = remove().finally(() => (removing = false));
+    while (removing) await metadata.collect();
+    await removed;
+    await metadata.collect();
+  }
+
+  const names = Array.from({ length: 20 }, (_, at) => `n${at}`);
+  const root = { "containerd.io/gc.root": "1" };
+
+  it("does not stay in the content store", async () => {
+    // On a disk, where a commit takes its time.
+    await using directory = await temporaryDirectory("metadata");
+    await using storage = await openStorage({ root: directory.path });
+    const digests: Digest[] = [];
+    for (const name of names) digests.push(await putText(storage.stores.content, name, root));
+    await storage.metadata.collect();
+    for (const [at, digest] of digests.entries()) {
+      await removeBesideCollections(storage, () => storage.stores.content.delete(digest));
+      expect(await Array.fromAsync(storage.content.list())).toHaveLength(names.length - at - 1);
+    }
+  });
+
+  it("does not stay in a snapshotter", async () => {
+    await using directory = await temporaryDirectory("metadata");
+    await using storage = await openStorage({ root: directory.path });
+    const native = storage.stores.snapshotter("native");
+    for (const name of names) await native.prepare(name, "", { labels: new Map(Object.entries(root)) });
+    await storage.metadata.collect();
+    for (const [at, name] of names.entries()) {
+      await removeBesideCollections(storage, () => native.remove(name));
+      expect(await Array.fromAsync(storage.native.list())).toHaveLength(names.length - at - 1);
+    }
   });
 });

@@ -47,8 +47,8 @@ export interface UpdateWatcher {
   /** Called inside of each update, after its callback: what it changes and whether that may
    * make garbage, even if the commit should fail later. */
   executed?(mutations: readonly Mutation[], dirty: boolean): void;
-  /** Called after each commit, with whether it may have made garbage. */
-  committed?(dirty: boolean): void;
+  /** Called after each commit, when the index has it: what it changed and whether it may have made garbage. */
+  committed?(mutations: readonly Mutation[], dirty: boolean): void;
 }
 
 /**
@@ -122,7 +122,7 @@ export class MetadataDatabase implements AsyncDisposable {
     } finally {
       this.#executed.delete(changes);
     }
-    for (const watcher of watchers) watcher.committed?.(changes.dirty);
+    for (const watcher of watchers) watcher.committed?.(changes.mutations, changes.dirty);
     await this.#publish(changes.events);
     return value;
   }

@@ -61,7 +61,8 @@ export class Collector {
     this.#options = options;
     this.#dirtySnapshotters = new Set(options.snapshotters.keys());
     options.database.watch({
-      executed: (mutations, dirty) => {
+      // Not before the index has it: a cleaning beside it would find the record, and pass over what it left.
+      committed: (mutations, dirty) => {
         // A commit of a blob or a snapshot removes a record too, but leaves nothing behind: its update is not dirty.
         const removals = dirty ? mutations.filter(({ record }) => record === undefined) : [];
         for (const { table, path } of removals) this.#noteRemoval(table, path.group, path.key);
