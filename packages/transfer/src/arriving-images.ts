@@ -1,5 +1,5 @@
 import type { ContentProvider, ContentWriter } from "@berth/core/content";
-import { isNotFound, notFound } from "@berth/errors";
+import { isNotFound } from "@berth/errors";
 import type { ArchiveWatcher, StoredFile, UnpackOptions } from "@berth/images";
 import { EarlyUnpack } from "@berth/images";
 import type { Descriptor, Digest } from "@berth/oci";
@@ -12,27 +12,25 @@ export interface ArrivingImagesOptions {
   readonly content: ContentProvider;
   /** Over the same content; where the unpacking reads its layers. */
   readonly incoming: IncomingBlobs;
-  readonly unpacks: readonly UnpackOptions[];
   readonly followers: Followers;
 }
 
 /**
- * Unpacks the images of an archive while it is being read: it watches the import, and is told of the images when the index is there. Each
- * layer begins when its image's manifest and configuration are there, and its own bytes have begun to come. Disposing stops it and waits.
+ * Unpacks images while their blobs come, from an archive or a registry: it watches those, and is told of the images when what lists them is
+ * there. Each layer begins when its image's manifest and configuration are there, and its own bytes have begun to come. Disposing stops it
+ * and waits.
  */
 export class ArrivingImages implements ArchiveWatcher, AsyncDisposable {
   readonly #content: ContentProvider;
   readonly #incoming: IncomingBlobs;
-  readonly #unpacks: readonly UnpackOptions[];
   readonly #followed: PullFollowers;
   /** Blobs that are stored, or followed: also those from before the index. */
   readonly #readable = new Set<Digest>();
   readonly #early: EarlyUnpack[] = [];
 
-  constructor({ content, incoming, unpacks, followers }: ArrivingImagesOptions) {
+  constructor({ content, incoming, followers }: ArrivingImagesOptions) {
     this.#content = content;
     this.#incoming = incoming;
-    this.#unpacks = unpacks;
     this.#followed = followers.open((digest) => this.#canRead(digest));
   }
 
@@ -51,18 +49,24 @@ export class ArrivingImages implements ArchiveWatcher, AsyncDisposable {
   };
 
   /** This begins with images of which at least the descriptors are there. */
-  begin(targets: readonly Descriptor[]): void {
+  begin(targets: readonly Descriptor[], unpacks: readonly UnpackOptions[]): void {
     const documents: ContentProvider = { reader: (digest, options) => this.#document(digest, options) };
-    for (const unpacking of this.#unpacks) {
+    for (const unpacking of unpacks) {
       const early = new EarlyUnpack({ entries: targets, documents }, unpacking);
       this.#early.push(early);
       for (const digest of this.#readable) early.stored(digest);
     }
   }
 
-  /** This says that the archive is over, and waits for the layers whose blobs are there. It never rejects. */
+  /** This says whether each unpacking has a layer, with all below it, so that it need not come; see `EarlyUnpack.isThere`. */
+  async isThere(digest: Digest): Promise<boolean> {
+    for (const early of this.#early) if (!(await early.isThere(digest))) return false;
+    return true;
+  }
+
+  /** This says that all has come, and waits for the layers whose blobs are there. It never rejects. */
   async finish(): Promise<void> {
-    this.#incoming.fail(notFound("the archive holds nothing more"));
+    this.#incoming.end();
     for (const early of this.#early) await early.finish();
   }
 

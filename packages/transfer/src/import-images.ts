@@ -2,7 +2,7 @@ import type { ContentStore } from "@berth/core/content";
 import type { ImageSpec } from "@berth/core/images";
 import type { ImportChoice, StoredImages, TransferOptions } from "@berth/core/transfer";
 import { notFound } from "@berth/errors";
-import type { ImportResult } from "@berth/images";
+import type { ImportResult, UnpackOptions } from "@berth/images";
 import { importArchive, readIndex, unpack } from "@berth/images";
 import type { Descriptor } from "@berth/oci";
 import { releaseMessage } from "@berth/rpc";
@@ -36,20 +36,17 @@ export async function importImages(
   const { onProgress } = options;
   const { content, images } = leased.stores;
   const incoming = new IncomingBlobs(content);
-  let isWhole = false;
   const unpacks = unpackOptions(leased, to, settings, {
     ...options,
     layers: incoming,
-    // A layer that the archive does not hold was in the store before.
-    verified: async (digest, cancel) => (isWhole ? undefined : incoming.stored(digest, cancel)),
+    verified: (digest, cancel) => incoming.stored(digest, cancel),
   });
   onProgress?.({ event: "Importing", name: "" });
-  await using arriving = new ArrivingImages({ content, incoming, unpacks, followers });
-  const { index } = await readInto(arriving, archive, { to, leased }, options);
+  await using arriving = new ArrivingImages({ content, incoming, followers });
+  const { index } = await readInto(arriving, archive, { to, leased, unpacks }, options);
   const named = await imagesOf(index, to, content, options);
   if (named.length === 0) throw notFound("nothing in the archive gets a name");
   await storeImages(images, named, options);
-  isWhole = true;
   await arriving.finish();
   // Finds done what was done meanwhile, and tells why the rest cannot be.
   for (const unpacking of unpacks) for (const target of targetsOf(named)) await unpack(target, unpacking);
@@ -59,7 +56,7 @@ export async function importImages(
 async function readInto(
   arriving: ArrivingImages,
   archive: AsyncIterable<Uint8Array>,
-  { to, leased }: ImportRequest,
+  { to, leased, unpacks }: ImportRequest & { readonly unpacks: readonly UnpackOptions[] },
   { signal, compressLayers }: TransferOptions & ImportChoice,
 ): Promise<ImportResult> {
   const { content } = leased.stores;
@@ -80,7 +77,7 @@ async function readInto(
       onIndex: async (index) => {
         // What is wrong with an index is told when the archive has been read.
         const named = await imagesOf(index, to, content, { signal }).catch(() => []);
-        arriving.begin(targetsOf(named));
+        arriving.begin(targetsOf(named), unpacks);
       },
     });
   } catch (error) {

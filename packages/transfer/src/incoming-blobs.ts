@@ -28,6 +28,7 @@ export class IncomingBlobs implements ContentProvider {
   readonly #incoming = new Map<Digest, Incoming>();
   readonly #outcomes = new Map<Digest, PromiseWithResolvers<void>>();
   #failure: { readonly error: unknown } | undefined;
+  #isWhole = false;
 
   constructor(content: ContentProvider) {
     this.#content = content;
@@ -53,6 +54,12 @@ export class IncomingBlobs implements ContentProvider {
     this.#outcomeOf(digest).resolve();
   }
 
+  /** Says that all has come that ever will: a blob that was not among it is in the store, or nowhere, and nobody waits for it. */
+  end(): void {
+    this.#isWhole = true;
+    for (const outcome of this.#outcomes.values()) outcome.resolve();
+  }
+
   /** Says that nothing comes any more: readers of what is incomplete fail, also those who come later. */
   fail(error: unknown): void {
     this.#failure = { error };
@@ -63,7 +70,7 @@ export class IncomingBlobs implements ContentProvider {
     for (const outcome of this.#outcomes.values()) outcome.reject(error);
   }
 
-  /** This resolves when the blob is in the store. @throws the error that kept it from coming */
+  /** This resolves when the blob is in the store, or does not come. @throws the error that kept it from coming */
   async stored(digest: Digest, { signal }: CallOptions = {}): Promise<void> {
     await raceSignal(this.#outcomeOf(digest).promise, signal);
   }
@@ -105,6 +112,7 @@ export class IncomingBlobs implements ContentProvider {
     // Who waits for it is told; that nobody does is no failure.
     outcome.promise.catch(() => {});
     if (this.#failure !== undefined) outcome.reject(this.#failure.error);
+    if (this.#isWhole) outcome.resolve();
     this.#outcomes.set(digest, outcome);
     return outcome;
   }

@@ -65,6 +65,15 @@ it("a failed download fails who reads, and who waits for the whole; one who give
   expect([await reading, await waiting]).toEqual(["unavailable", "unavailable"]);
 });
 
+it("nobody waits for a blob that was not among what came, before its end or after it", async () => {
+  await using _reader = await begin(10);
+  const waiting = blobs.stored(sha256(new Uint8Array(1)));
+  blobs.complete(BLOB.digest);
+  blobs.end();
+  await waiting;
+  await blobs.stored(sha256(new Uint8Array(2)));
+});
+
 it("a blob that is in the store by now is read from there", async () => {
   blobs.begin(BLOB, path, 10);
   await rm(path, { force: true });

@@ -1,0 +1,97 @@
+import type { ContentProvider } from "@berth/core/content";
+import type { TransferOptions } from "@berth/core/transfer";
+import type { FetchImageOptions, UnpackOptions } from "@berth/images";
+import { unpack } from "@berth/images";
+import type { Descriptor } from "@berth/oci";
+import { isLayerType } from "@berth/oci";
+
+import { ArrivingImages } from "./arriving-images.ts";
+import { BlobTree, wholeBlob } from "./blob-step.ts";
+import type { Followers } from "./followers.ts";
+import type { IncomingBlobs } from "./incoming-blobs.ts";
+
+/** What of a download {@link PulledImage} wants to know. */
+type FetchWatcher = Required<
+  Pick<FetchImageOptions, "onChildren" | "onLayers" | "needsLayer" | "onWriter" | "onProgress" | "onStored">
+>;
+
+/** What {@link PulledImage} works with. */
+export interface PulledImageOptions extends Pick<TransferOptions, "onProgress"> {
+  /** The image's name in its registry. */
+  readonly reference: string;
+  readonly content: ContentProvider;
+  /** Over the same content; where the unpacking reads its layers. */
+  readonly incoming: IncomingBlobs;
+  readonly unpacks: readonly UnpackOptions[];
+  readonly followers: Followers;
+}
+
+/**
+ * Unpacks an image while it is being downloaded, and tells whoever watches the pull of its steps: it watches the download. Disposing stops it
+ * and waits.
+ */
+export class PulledImage implements FetchWatcher, AsyncDisposable {
+  readonly #target: Descriptor;
+  readonly #tree: BlobTree;
+  readonly #unpacks: readonly UnpackOptions[];
+  readonly #arriving: ArrivingImages;
+  readonly #tell: TransferOptions["onProgress"];
+
+  constructor(target: Descriptor, { reference, unpacks, onProgress, ...arriving }: PulledImageOptions) {
+    this.#target = target;
+    this.#tree = new BlobTree(target, reference);
+    this.#unpacks = unpacks;
+    this.#arriving = new ArrivingImages(arriving);
+    this.#tell = onProgress;
+  }
+
+  readonly onChildren: FetchWatcher["onChildren"] = (parent, children) => this.#tree.add(parent, children);
+
+  readonly onLayers: FetchWatcher["onLayers"] = (layers) => {
+    for (const layer of layers) this.#tell?.({ ...this.#tree.stepOf(layer), event: "waiting" });
+    // What it takes to know the layers is stored by now.
+    this.#arriving.begin([this.#target], this.#unpacks);
+  };
+
+  readonly needsLayer: FetchWatcher["needsLayer"] = async (layer) => {
+    if (this.#unpacks.length === 0 || this.#unpacks.some(({ remoteName }) => remoteName === undefined)) return true;
+    if (!(await this.#arriving.isThere(layer.digest))) return true;
+    this.#tell?.({ ...this.#tree.stepOf(layer), event: "already exists", ...wholeBlob(layer) });
+    return false;
+  };
+
+  readonly onWriter: FetchWatcher["onWriter"] = (descriptor, writer, offset) => {
+    if (!isLayerType(descriptor.mediaType)) return;
+    // What an earlier download left, or what comes from elsewhere than the registry, may be dropped at its end, and come again.
+    if (offset > 0) return;
+    if (descriptor.urls !== undefined && descriptor.urls.length > 0) return;
+    this.#arriving.onWriter(descriptor, writer);
+  };
+
+  readonly onProgress: FetchWatcher["onProgress"] = (descriptor, progress) => {
+    this.#arriving.onProgress(descriptor, progress);
+    this.#tell?.({ ...this.#tree.stepOf(descriptor), event: "downloading", progress, total: descriptor.size });
+  };
+
+  readonly onStored: FetchWatcher["onStored"] = (descriptor, state) => {
+    this.#arriving.onBlob(descriptor.digest);
+    const event = state === "exists" ? "already exists" : "complete";
+    this.#tell?.({ ...this.#tree.stepOf(descriptor), event, ...wholeBlob(descriptor) });
+  };
+
+  /** A layer that is being unpacked fails with `error`: the rest of it does not come. */
+  fail(error: unknown): void {
+    this.#arriving.fail(error);
+  }
+
+  /** This unpacks the rest, when all has come. @throws as `unpack` */
+  async finish(): Promise<void> {
+    await this.#arriving.finish();
+    // Finds done what was done meanwhile, and tells why the rest cannot be.
+    for (const unpacking of this.#unpacks) await unpack(this.#target, unpacking);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#arriving[Symbol.asyncDispose]();
+  }
+}
