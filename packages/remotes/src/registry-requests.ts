@@ -115,7 +115,7 @@ export class RegistryRequests {
     request: RegistryRequest,
     isFinal: boolean,
   ): Promise<{ readonly response: HttpResponse; readonly authorization: string | undefined } | undefined> {
-    const authorization = await this.#authorizer.authorization(host, request.scopes, this.#connections);
+    const authorization = await this.#authorizer.authorization(host, request.scopes, this.#connections, request);
     const url = this.#urlOf(host, request);
     // A location that the host gave may be elsewhere, or without TLS: what authorises requests to the host stays with it.
     const isOwn = isOwnUrl(host, url);

@@ -82,7 +82,7 @@ export class RegistryClient implements AsyncDisposable {
   constructor(options: RegistryOptions = {}) {
     this.#options = options;
     this.#connections = new Connections(options.timeouts, options.onHttp);
-    this.#authorizer = new Authorizer(options.credentials);
+    this.#authorizer = new Authorizer(options.credentials, options.timeouts);
     this.#parts = options.partBytes === undefined ? undefined : partSettings(options.partBytes, options);
   }
 

@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import { mkdir, writeFile } from "node:fs/promises";
+import { createServer as createHttpServer } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { createServer } from "node:net";
 import { join } from "node:path";
@@ -156,5 +157,44 @@ describe("RegistryClient with a server that does nothing", { timeout: 30_000 }, 
     const challenge = { "www-authenticate": `Bearer realm="http://${tokens.host}/token"` };
     always({ kind: "status", status: 401, headers: challenge });
     expect(await outcome(resolve(), 1)).toBe("deadline_exceeded");
+  });
+
+  describe("and a token server that goes on and on", () => {
+    let asked: Promise<unknown>;
+
+    beforeEach(async () => {
+      const server = createHttpServer((_request, response) => {
+        const timer = setInterval(() => response.write(" "), MS / 10);
+        response.once("close", () => clearInterval(timer));
+      }).listen(0, "127.0.0.1");
+      asked = once(server, "request");
+      await once(server, "listening");
+      stack.defer(() => {
+        server.closeAllConnections();
+        server.close();
+      });
+      // A server that listens on a port has such an address.
+      const { port } = server.address() as AddressInfo;
+      const challenge = { "www-authenticate": `Bearer realm="http://127.0.0.1:${port}/token"` };
+      always({ kind: "status", status: 401, headers: challenge });
+    });
+
+    it("ends the wait for it", async () => {
+      await using patient = new RegistryClient({ timeouts: { tokenMs: MS } });
+      expect(await outcome(patient.resolve(`${registry.host}/x:1`), 1)).toBe("deadline_exceeded");
+    });
+
+    it("is cancelled, and only for who cancels", async () => {
+      await using patient = new RegistryClient({ timeouts: { tokenMs: 5 * MS } });
+      const controller = new AbortController();
+      const { signal } = controller;
+      // The first to ask is the one in whose name the token is fetched.
+      const cancelled = patient.resolve(`${registry.host}/x:1`, { signal });
+      const other = outcome(patient.resolve(`${registry.host}/x:1`), 5);
+      await asked;
+      controller.abort(new Error("no longer wanted"));
+      await expect(Promise.race([cancelled, other])).rejects.toThrow("no longer wanted");
+      expect(await other).toBe("deadline_exceeded");
+    });
   });
 });

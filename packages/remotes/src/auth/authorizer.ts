@@ -1,10 +1,11 @@
 import type { CallOptions } from "@berth/core/any";
-import { failedPrecondition, permissionDenied, unauthenticated } from "@berth/errors";
+import { raceSignal } from "@berth/core/race-signal";
+import { deadlineExceeded, failedPrecondition, permissionDenied, unauthenticated } from "@berth/errors";
 
 import { isLocalhost } from "../hosts/default-host.ts";
 import type { Credentials, RegistryHost } from "../hosts/registry-host.ts";
 import { originOf } from "../hosts/registry-host.ts";
-import type { Connections } from "../http/connections.ts";
+import type { Connections, RegistryTimeouts } from "../http/connections.ts";
 import { isBoundToOrigin } from "../http/exchange.ts";
 import type { Challenge } from "./challenge.ts";
 import { parseChallenges } from "./challenge.ts";
@@ -22,6 +23,7 @@ interface Bearer {
 }
 
 const BEARER = "Bearer ";
+const TOKEN_MS = 60_000;
 
 /** A request that was answered with 401. */
 interface Refusal {
@@ -45,21 +47,29 @@ export class Authorizer {
   readonly #credentials: CredentialSource | undefined;
   readonly #schemes = new Map<string, Scheme>();
   readonly #tokens = new TokenCache();
+  readonly #tokenMs: number;
 
-  constructor(credentials: CredentialSource | undefined) {
+  constructor(credentials: CredentialSource | undefined, { tokenMs = TOKEN_MS }: RegistryTimeouts = {}) {
     this.#credentials = credentials;
+    this.#tokenMs = tokenMs;
   }
 
-  /** This returns the `Authorization` of a request, `undefined` while the host has asked for none. @throws unauthenticated */
+  /**
+   * This returns the `Authorization` of a request, `undefined` while the host has asked for none.
+   *
+   * @throws unauthenticated; deadline_exceeded - no token in time; the reason of the signal
+   */
   async authorization(
     host: RegistryHost,
     scopes: readonly string[],
     connections: Connections,
+    { signal }: CallOptions = {},
   ): Promise<string | undefined> {
     const scheme = this.#schemes.get(originOf(host));
     if (scheme === undefined) return undefined;
     if (scheme.kind === "fixed") return scheme.value;
-    const token = await this.#token(host, scheme, scopes, connections);
+    // Others may wait for it too: it is fetched whoever goes away.
+    const token = await raceSignal(this.#token(host, scheme, scopes, connections), signal);
     return `${BEARER}${token.value}`;
   }
 
@@ -118,20 +128,21 @@ export class Authorizer {
     return true;
   }
 
-  async #token(
-    host: RegistryHost,
-    scheme: Bearer,
-    scopes: readonly string[],
-    connections: Connections,
-  ): Promise<Token> {
+  #token(host: RegistryHost, scheme: Bearer, scopes: readonly string[], connections: Connections): Promise<Token> {
     const { protocol, host: name } = scheme.realm;
     // The token server that a host names is recognised, and recognises us, as the host itself.
     const server: RegistryHost = { ...host, scheme: protocol === "http:" ? "http" : "https", host: name };
     const poolOf = (url: URL) => connections.poolFor(server, url);
-    // Shared by all who wait: it does not end with the first one's signal, but with its own time-outs.
-    return await this.#tokens.get(tokenKey(host, scopes), () =>
-      fetchToken(poolOf, { ...scheme, scopes: [...scopes].sort(), headers: headersFor(host, scheme.realm) }),
-    );
+    const headers = headersFor(host, scheme.realm);
+    return this.#tokens.get(tokenKey(host, scopes), async () => {
+      const late = new AbortController();
+      const timer = setTimeout(() => late.abort(deadlineExceeded(`${name} gave no token in time`)), this.#tokenMs);
+      try {
+        return await fetchToken(poolOf, { ...scheme, scopes: [...scopes].sort(), headers, signal: late.signal });
+      } finally {
+        clearTimeout(timer);
+      }
+    });
   }
 
   async #find(host: RegistryHost, { signal }: CallOptions): Promise<Credentials | undefined> {

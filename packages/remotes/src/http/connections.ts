@@ -18,6 +18,8 @@ export interface RegistryTimeouts {
   readonly answerMs?: number;
   /** For the next bytes of an answer, which may take hours as a whole; 60,000. */
   readonly progressMs?: number;
+  /** For a token, however its server goes on meanwhile; 60,000. */
+  readonly tokenMs?: number;
 }
 
 const CONNECT_MS = 30_000;
