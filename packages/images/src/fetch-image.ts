@@ -29,8 +29,8 @@ export interface FetchImageOptions extends Omit<DownloadOptions, "labels" | "onR
   readonly discardLayers?: boolean;
   /** Told what of it a document has fetched, before that is. */
   readonly onChildren?: (parent: Descriptor, children: readonly Descriptor[]) => void;
-  /** Told when manifests and configurations are there, with the layers still to come. */
-  readonly onLayers?: (layers: readonly Descriptor[]) => void;
+  /** Told when manifests and configurations are there, with the layers still to come, which wait for it. */
+  readonly onLayers?: (layers: readonly Descriptor[]) => void | Promise<void>;
   /** A layer for which this resolves to `false` is not needed, as its snapshot is there. */
   readonly needsLayer?: (layer: Descriptor) => Promise<boolean>;
   /** Told of each blob that is in the store. */
@@ -53,7 +53,7 @@ const MAX_DEPTH = 8;
 export async function fetchImage(target: Descriptor, options: FetchImageOptions): Promise<void> {
   const layers = new Map<Digest, Descriptor>();
   await fetchDocument(target, options, layers, 0);
-  options.onLayers?.([...layers.values()]);
+  await options.onLayers?.([...layers.values()]);
   await downloadAll([...layers.values()], options);
 }
 

@@ -59,7 +59,7 @@ describe("fetchImage", () => {
     await fetchImage(
       image.manifest,
       options({
-        onLayers: (layers) => told.push(ids(layers)),
+        onLayers: (layers) => void told.push(ids(layers)),
         needsLayer: async ({ digest }) => digest !== image.layers[0]?.digest,
       }),
     );
@@ -202,7 +202,7 @@ describe("fetchImage", () => {
     });
     image = { ...image, blobs };
     const told: string[][] = [];
-    await fetchImage(index, options({ allMetadata: true, onLayers: (layers) => told.push(ids(layers)) }));
+    await fetchImage(index, options({ allMetadata: true, onLayers: (layers) => void told.push(ids(layers)) }));
     expect(told).toEqual([[own.digest]]);
     const stored = [own, elsewhere, foreign].map(({ digest }) => store.blobs.has(digest));
     expect(stored).toEqual([true, true, false]);

@@ -1,8 +1,9 @@
 import type { ContentProvider } from "@berth/core/content";
 import type { TransferOptions } from "@berth/core/transfer";
+import { isNotFound } from "@berth/errors";
 import type { FetchImageOptions, UnpackOptions } from "@berth/images";
-import { unpack } from "@berth/images";
-import type { Descriptor } from "@berth/oci";
+import { resolveManifest, unpack } from "@berth/images";
+import type { Descriptor, Digest } from "@berth/oci";
 import { isLayerType } from "@berth/oci";
 
 import { ArrivingImages } from "./arriving-images.ts";
@@ -27,18 +28,20 @@ export interface PulledImageOptions extends Pick<TransferOptions, "onProgress"> 
 }
 
 /**
- * Unpacks an image while it is being downloaded, and tells whoever watches the pull of its steps: it watches the download. Disposing stops it
- * and waits.
+ * Unpacks an image while it is being downloaded, and tells whoever watches the pull of its steps: it watches the download. What is not
+ * downloaded, as it is for other platforms, is not unpacked. Disposing stops it and waits.
  */
 export class PulledImage implements FetchWatcher, AsyncDisposable {
   readonly #target: Descriptor;
+  readonly #content: ContentProvider;
   readonly #tree: BlobTree;
-  readonly #unpacks: readonly UnpackOptions[];
+  #unpacks: readonly UnpackOptions[];
   readonly #arriving: ArrivingImages;
   readonly #tell: TransferOptions["onProgress"];
 
   constructor(target: Descriptor, { reference, unpacks, onProgress, ...arriving }: PulledImageOptions) {
     this.#target = target;
+    this.#content = arriving.content;
     this.#tree = new BlobTree(target, reference);
     this.#unpacks = unpacks;
     this.#arriving = new ArrivingImages(arriving);
@@ -47,11 +50,25 @@ export class PulledImage implements FetchWatcher, AsyncDisposable {
 
   readonly onChildren: FetchWatcher["onChildren"] = (parent, children) => this.#tree.add(parent, children);
 
-  readonly onLayers: FetchWatcher["onLayers"] = (layers) => {
+  readonly onLayers: FetchWatcher["onLayers"] = async (layers) => {
     for (const layer of layers) this.#tell?.({ ...this.#tree.stepOf(layer), event: "waiting" });
     // What it takes to know the layers is stored by now.
+    const fetched = new Set(layers.map(({ digest }) => digest));
+    const wanted = await Promise.all(this.#unpacks.map((each) => this.#isFetched(each, fetched)));
+    this.#unpacks = this.#unpacks.filter((_each, index) => wanted[index]);
     this.#arriving.begin([this.#target], this.#unpacks);
   };
+
+  /** A client may have another platform unpacked than it pulls. */
+  async #isFetched({ platform, signal }: UnpackOptions, fetched: ReadonlySet<Digest>): Promise<boolean> {
+    try {
+      const { manifest } = await resolveManifest(this.#content, this.#target, platform, { signal });
+      return manifest.layers.every(({ digest, mediaType }) => fetched.has(digest) || !isLayerType(mediaType));
+    } catch (error) {
+      if (isNotFound(error)) return false;
+      throw error;
+    }
+  }
 
   readonly needsLayer: FetchWatcher["needsLayer"] = async (layer) => {
     if (this.#unpacks.length === 0 || this.#unpacks.some(({ remoteName }) => remoteName === undefined)) return true;
