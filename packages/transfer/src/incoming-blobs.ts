@@ -14,7 +14,8 @@ interface Incoming {
   readonly path: string;
   readonly size: number;
   offset: number;
-  /** Resolved and replaced when there are more bytes. */
+  isStored: boolean;
+  /** Resolved and replaced when there are more bytes, of which there may be a billion chunks: nothing that lasts longer is waited for with it. */
   more: PromiseWithResolvers<void>;
 }
 
@@ -36,7 +37,7 @@ export class IncomingBlobs implements ContentProvider {
 
   /** Says that the bytes of a blob go to a file, so many of which are there. */
   begin({ digest, size }: Blob, path: string, offset: number): void {
-    this.#incoming.set(digest, { path, size, offset, more: newMore() });
+    this.#incoming.set(digest, { path, size, offset, isStored: false, more: newMore() });
   }
 
   /** Says that so many bytes are there by now. */
@@ -50,7 +51,12 @@ export class IncomingBlobs implements ContentProvider {
 
   /** Says that a blob is in the store, and so the right one. */
   complete(digest: Digest): void {
-    this.#incoming.delete(digest);
+    const blob = this.#incoming.get(digest);
+    if (blob !== undefined) {
+      blob.isStored = true;
+      blob.more.resolve();
+      this.#incoming.delete(digest);
+    }
     this.#outcomeOf(digest).resolve();
   }
 
@@ -79,30 +85,10 @@ export class IncomingBlobs implements ContentProvider {
     const blob = this.#incoming.get(digest);
     if (blob === undefined) return this.#content.reader(digest, options);
     const file = await openIfThere(blob.path);
-    if (file !== undefined) return this.#follow(file, blob, digest);
+    if (file !== undefined) return follow(file, blob, digest);
     // It has become a blob since.
     await this.stored(digest, options);
     return this.#content.reader(digest, options);
-  }
-
-  #follow(file: FileHandle, blob: Incoming, digest: Digest): ContentReader {
-    const { size } = blob;
-    const stored = (): Promise<void> => this.#outcomeOf(digest).promise;
-    return {
-      size,
-      async readAt(offset, length, { signal } = {}) {
-        const wanted = Math.min(length, size - offset);
-        if (wanted <= 0) return new Uint8Array();
-        let isStored = false;
-        while (blob.offset < offset + wanted && !isStored) {
-          await raceSignal(Promise.race([blob.more.promise, stored().then(() => void (isStored = true))]), signal);
-        }
-        const bytes = await readFully(file, offset, wanted);
-        if (bytes.length < wanted) throw dataLoss(`${digest}: ${bytes.length} of ${wanted} bytes at ${offset}`);
-        return bytes;
-      },
-      [Symbol.asyncDispose]: () => file.close(),
-    };
   }
 
   #outcomeOf(digest: Digest): PromiseWithResolvers<void> {
@@ -116,6 +102,22 @@ export class IncomingBlobs implements ContentProvider {
     this.#outcomes.set(digest, outcome);
     return outcome;
   }
+}
+
+function follow(file: FileHandle, blob: Incoming, digest: Digest): ContentReader {
+  const { size } = blob;
+  return {
+    size,
+    async readAt(offset, length, { signal } = {}) {
+      const wanted = Math.min(length, size - offset);
+      if (wanted <= 0) return new Uint8Array();
+      while (blob.offset < offset + wanted && !blob.isStored) await raceSignal(blob.more.promise, signal);
+      const bytes = await readFully(file, offset, wanted);
+      if (bytes.length < wanted) throw dataLoss(`${digest}: ${bytes.length} of ${wanted} bytes at ${offset}`);
+      return bytes;
+    },
+    [Symbol.asyncDispose]: () => file.close(),
+  };
 }
 
 function newMore(): PromiseWithResolvers<void> {
