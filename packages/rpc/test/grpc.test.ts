@@ -45,6 +45,11 @@ const echo = serviceRoute(Echo, {
         { desc: StringValueSchema, value: { value: "detail" } },
       ]);
     }
+    if (text.startsWith("long:")) {
+      throw new ConnectError(`begin ${text.slice(5).repeat(20_000)} end`, Code.FailedPrecondition, undefined, [
+        { desc: StringValueSchema, value: { value: "detail" } },
+      ]);
+    }
     if (text === "enoent") throw Object.assign(new Error("no"), { code: "ENOENT" });
     if (text === "plain") throw new Error("plain text");
     if (text === "namespace") return bytes(`${namespaceOf(context)}/${leaseOf(context)}`);
@@ -127,6 +132,24 @@ describe.each(transports)("gRPC server called by %s", (_name, makeTransport) => 
     ]);
     expect(error.findDetails(StringValueSchema).map(({ value }) => value)).toEqual(["detail"]);
   });
+
+  it.each(["plain text", "ä\n", "😀", "%"])(
+    "an error keeps its class however long its text is, made of %j",
+    async (part) => {
+      const error = ConnectError.from(
+        await client()
+          .unary(bytes(`long:${part}`))
+          .catch((e: unknown) => e),
+      );
+      expect([error.code, error.rawMessage.slice(0, 6), error.rawMessage.slice(-25)]).toEqual([
+        Code.FailedPrecondition,
+        "begin ",
+        " end: failed precondition",
+      ]);
+      expect(error.rawMessage).not.toContain("\ufffd");
+      expect(error.findDetails(StringValueSchema).map(({ value }) => value)).toEqual(["detail"]);
+    },
+  );
 
   it.each([
     ["enoent", Code.NotFound],

@@ -113,6 +113,22 @@ describe.each(["Unary", "Repeat"])("message count of %s", (method) => {
   });
 });
 
+it("a unary request that goes on after its message is refused before its end", async () => {
+  const stream = session.request({
+    ":method": "POST",
+    ":path": "/berth.test.Echo/Unary",
+    "content-type": "application/grpc",
+    te: "trailers",
+  });
+  const status = new Promise((resolve, reject) => {
+    stream.on("response", (head) => resolve(Number(head["grpc-status"])));
+    stream.on("error", reject);
+  });
+  stream.write(Buffer.concat([frame(message), new Uint8Array(1024 ** 2)]));
+  expect(await status).toBe(Code.Unimplemented);
+  stream.destroy();
+});
+
 describe("gRPC request", () => {
   it("takes gzip and identity", async () => {
     expect((await call("/berth.test.Echo/Unary", frame(gzipSync(message), 1), gzip)).body).toEqual(

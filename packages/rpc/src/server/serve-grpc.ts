@@ -62,6 +62,8 @@ function serveUnary(call: GrpcCall, spec: UnarySpec): void {
     reader.push(chunk);
     try {
       frame ??= reader.next();
+      // At once: what follows the one message would be kept to the end of a body that may never come.
+      if (frame !== undefined && reader.isInsideFrame) throw unimplemented("request has more than one message");
     } catch (error) {
       call.fail(error);
     }
@@ -72,8 +74,7 @@ function serveUnary(call: GrpcCall, spec: UnarySpec): void {
       call.fail(
         reader.isInsideFrame ? internal("body ends inside a message") : unimplemented("request has no message"),
       );
-    } else if (reader.isInsideFrame) call.fail(unimplemented("request has more than one message"));
-    else if (frame.compressed) void unpackAndRun(call, spec, frame.data);
+    } else if (frame.compressed) void unpackAndRun(call, spec, frame.data);
     else runUnary(call, spec, frame.data);
   });
 }

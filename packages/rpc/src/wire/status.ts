@@ -6,6 +6,12 @@ import { withClass } from "@berth/errors";
 /** Header values as `node:http2` gives and takes them. */
 export type WireHeaders = Record<string, string | string[] | undefined>;
 
+/**
+ * Bytes of a text on the wire. A runtime's log line may be a megabyte, and Node resets a call whose trailers are over 64 KiB, which
+ * loses the code; a status with details has the text twice.
+ */
+const MAX_TEXT_BYTES = 8 * 1024;
+
 const PROTOCOL_HEADERS = new Set([
   "content-type",
   "content-length",
@@ -28,11 +34,32 @@ export function isMetadataHeader(name: string): boolean {
 
 /** This writes an error as gRPC trailers: status, percent-encoded message, details, and the error's own metadata. */
 export function encodeStatus(error: ConnectError): WireHeaders {
-  const message = withClass(error.rawMessage, error.code);
+  const message = withClass(shorten(error.rawMessage), error.code);
   const trailers: WireHeaders = { "grpc-status": String(error.code), "grpc-message": percentEncode(message) };
   if (error.details.length > 0) trailers["grpc-status-details-bin"] = encodeDetails(error, message);
   if (!error.isWireError) addMetadata(trailers, error.metadata);
   return trailers;
+}
+
+/** This leaves out the middle of a text that is too long: what was done stands at its beginning, what went wrong at its end. */
+function shorten(text: string): string {
+  if (percentEncode(text).length <= MAX_TEXT_BYTES) return text;
+  const half = MAX_TEXT_BYTES / 2;
+  const head = fitting(text.slice(0, half), half);
+  const tail = fitting([...text.slice(-half)].reverse(), half).reverse();
+  return [...head, " … ", ...tail].join("");
+}
+
+/** This returns the first characters that together need no more than `maxBytes` on the wire. */
+function fitting(characters: Iterable<string>, maxBytes: number): string[] {
+  const fitted: string[] = [];
+  let bytes = 0;
+  for (const character of characters) {
+    bytes += percentEncode(character).length;
+    if (bytes > maxBytes) break;
+    fitted.push(character);
+  }
+  return fitted;
 }
 
 /** This adds application metadata to headers or trailers about to be sent. */
