@@ -1,6 +1,7 @@
 import type { CallOptions } from "@berth/core/any";
 import type { Turns } from "@berth/core/turns";
 
+import { ChunkQueue } from "./chunk-queue.ts";
 import type { PartMemory } from "./part-memory.ts";
 
 /** So many parts of a download may fail; then it goes on in one piece at a time. */
@@ -134,7 +135,7 @@ export class PartsAhead implements AsyncDisposable {
 /** What has come of a part, and is yet to be read. */
 class Part {
   readonly #memory: Disposable;
-  readonly #chunks: Uint8Array[] = [];
+  readonly #chunks = new ChunkQueue();
   #hasEnded = false;
   #changed = Promise.withResolvers<void>();
 
@@ -153,7 +154,7 @@ class Part {
   }
 
   drop(): void {
-    this.#chunks.length = 0;
+    this.#chunks.clear();
     this.#memory[Symbol.dispose]();
   }
 

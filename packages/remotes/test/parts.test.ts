@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
+import { Turns } from "@berth/core/turns";
 import { codeName, codeOf } from "@berth/errors";
 import type { Descriptor } from "@berth/oci";
 import type { FaultRegistry, RegistryFault, RegistryRequestRecord } from "@berth/testing";
@@ -9,6 +10,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { RegistryOptions } from "../src/index.ts";
 import { RegistryClient } from "../src/index.ts";
 import { PartMemory } from "../src/part-memory.ts";
+import { PartsAhead } from "../src/parts-ahead.ts";
 import { createRateLimit } from "../src/rate-limit.ts";
 
 const PART = 100_000;
@@ -242,5 +244,20 @@ describe("RegistryClient that fetches in parts", () => {
     abort.abort(new Error("enough"));
     await expect(reading).rejects.toThrow("enough");
     await slow.return?.();
+  });
+
+  it("keeps a part that comes byte by byte in few pieces", async () => {
+    const ended = Promise.withResolvers<void>();
+    async function* drip(): AsyncIterable<Uint8Array> {
+      for (const byte of BLOB.subarray(0, PART)) yield Uint8Array.of(byte);
+      ended.resolve();
+    }
+    const settings = { bytes: PART, requests: new Turns(1), memory: new PartMemory(PART) };
+    await using ahead = new PartsAhead(PART, settings, async () => drip(), {});
+    ahead.fill(0);
+    await ended.promise;
+    const pieces = await Array.fromAsync(ahead.take(0) ?? []);
+    expect(Buffer.compare(Buffer.concat(pieces), BLOB.subarray(0, PART))).toBe(0);
+    expect(pieces.length).toBeLessThan(5);
   });
 });

@@ -19,7 +19,7 @@ function endless(): { readonly stream: Readable; readonly asked: () => number } 
 
 describe("bodyChunks", () => {
   it("hands out the chunks as they came, in order", async () => {
-    const pieces = Array.from({ length: 500 }, (_, index) => Buffer.alloc(1 + index, index % 251));
+    const pieces = Array.from({ length: 500 }, (_, index) => Buffer.alloc(4096 + index, index % 251));
     const received: Uint8Array[] = [];
     for await (const chunk of bodyChunks(Readable.from(pieces, { objectMode: false }))) {
       if (received.length % 7 === 0) await turn();
@@ -39,6 +39,20 @@ describe("bodyChunks", () => {
       if (taken === 40) break;
     }
     expect(stream.destroyed).toBe(true);
+  });
+
+  it("keeps a body that comes byte by byte in few pieces, for whoever reads it late", async () => {
+    const bytes = Buffer.from(Array.from({ length: 100_000 }, (_, index) => index % 251));
+    const stream = new Readable({ read() {}, highWaterMark: 1 });
+    const reading = bodyChunks(stream);
+    const first = reading.next();
+    for (const byte of bytes) stream.push(Buffer.of(byte));
+    stream.push(null);
+    const received = [(await first).value ?? Buffer.of()];
+    for (let turns = 0; turns < 5; turns += 1) await turn();
+    for await (const chunk of reading) received.push(chunk);
+    expect(Buffer.concat(received).equals(bytes)).toBe(true);
+    expect(received.length).toBeLessThan(5);
   });
 
   it("passes chunks whose memory their reader has freed", async () => {

@@ -1,15 +1,16 @@
 import type { Readable } from "node:stream";
 
+import { ChunkQueue } from "../chunk-queue.ts";
+
 /** So much of a body may wait for its reader; then the connection waits. */
 const READ_AHEAD_BYTES = 1 << 20;
 
 /**
- * This yields the chunks of a body as they came: a stream that is iterated copies what has come meanwhile into one new piece for each step.
- * Leaving the loop closes the body.
+ * This yields the chunks of a body as they came, but for small ones, which come together: a stream that is iterated copies whatever has come meanwhile into one new piece for each
+ * step. Leaving the loop closes the body.
  */
 export async function* bodyChunks(body: Readable): AsyncGenerator<Uint8Array, void, undefined> {
-  const chunks: Uint8Array[] = [];
-  let waiting = 0;
+  const waiting = new ChunkQueue();
   let outcome: { readonly error?: unknown } | undefined;
   let wake = (): void => {};
   const end = (error?: unknown): void => {
@@ -22,20 +23,17 @@ export async function* bodyChunks(body: Readable): AsyncGenerator<Uint8Array, vo
   // Stays to the end: whoever leaves the loop is told of nothing any more.
   body.on("error", end);
   body.on("data", (chunk: Uint8Array) => {
-    chunks.push(chunk);
-    waiting += chunk.length;
-    if (waiting >= READ_AHEAD_BYTES) body.pause();
+    waiting.push(chunk);
+    if (waiting.bytes >= READ_AHEAD_BYTES) body.pause();
     wake();
   });
   // What was over before anyone read it tells nothing any more.
   if (body.destroyed || body.readableEnded) close();
   try {
     for (;;) {
-      for (let chunk = chunks.shift(); chunk !== undefined; chunk = chunks.shift()) {
-        // Before it is given away, with which it loses its length.
-        waiting -= chunk.length;
+      for (let chunk = waiting.shift(); chunk !== undefined; chunk = waiting.shift()) {
         yield chunk;
-        if (body.isPaused() && waiting < READ_AHEAD_BYTES / 2) body.resume();
+        if (body.isPaused() && waiting.bytes < READ_AHEAD_BYTES / 2) body.resume();
       }
       if (outcome?.error !== undefined) throw outcome.error;
       if (outcome !== undefined) return;
