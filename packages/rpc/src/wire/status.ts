@@ -46,7 +46,7 @@ function shorten(text: string): string {
   if (percentEncode(text).length <= MAX_TEXT_BYTES) return text;
   const half = MAX_TEXT_BYTES / 2;
   const head = fitting(text.slice(0, half), half);
-  const tail = fitting([...text.slice(-half)].reverse(), half).reverse();
+  const tail = fitting(Array.from(text.slice(-half)).reverse(), half).reverse();
   return [...head, " … ", ...tail].join("");
 }
 
