@@ -1,7 +1,7 @@
 import { mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
 
-import { criuPrograms, debianTool, temporaryDirectory } from "@berth/testing";
+import { criuPrograms, debianTool, newerTool, runProgram, temporaryDirectory } from "@berth/testing";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
 import type { Bench } from "./peers.ts";
@@ -9,6 +9,7 @@ import { BUSYBOX_IMAGE, startBench } from "./peers.ts";
 
 const TIMEOUT = { timeout: 90_000 };
 const LIMIT = { timeoutMs: 60_000 };
+const PATIENTLY = { timeout: 15_000 };
 const TYPE = "application/vnd.containerd.container.checkpoint.";
 const MEMORY = "application/vnd.containerd.container.criu.checkpoint.criu.tar";
 
@@ -110,7 +111,7 @@ describe.each(["berthd", "containerd"] as const)("checkpoints, on %s", (kind) =>
     await say("-n", "elsewhere", "images", "import", "--no-unpack", "--local", archive);
     // What fails leaves no name behind, neither in the client nor in ctr.
     await say("-n", "elsewhere", "snapshots", "prepare", "taken");
-    for (const args of [["taken"], ["--live", "untaken"]]) {
+    for (const args of [["taken"], ["--live", "untaken"], ["--live", "--trust", "untaken"]]) {
       const { code } = await bench.ctr(["-n", "elsewhere", "containers", "restore", ...args, name], LIMIT);
       expect(code).toBe(1);
       expect(await say("-n", "elsewhere", "images", "ls", "-q")).toBe(`${name}\n`);
@@ -121,6 +122,24 @@ describe.each(["berthd", "containerd"] as const)("checkpoints, on %s", (kind) =>
     expect(await say("-n", "elsewhere", "images", "ls", "-q")).toBe(`${BUSYBOX_IMAGE}\n${name}\n`);
     expect(await say("-n", "elsewhere", "t", "exec", "--exec-id", "e", "moved", "cat", "/made")).toBe("made\n");
     await bench.ctr(["-n", "elsewhere", "t", "rm", "-f", "moved"], LIMIT);
+  });
+
+  it.each([
+    ["1.6", debianTool("ctr")],
+    ["2.1", newerTool("ctr")],
+  ])("of containers of Go's ctr %s need no trust", TIMEOUT, async (release, program) => {
+    const [id, name] = [`go-${release}`, `example.org/of-go-${release}:1`];
+    const go = async (...args: readonly string[]): Promise<void> => {
+      const result = await runProgram(program, ["--address", bench.daemon.address, ...args], LIMIT);
+      expect({ args, ...result }).toMatchObject({ args, code: 0 });
+    };
+    await go("run", "-d", "--null-io", BUSYBOX_IMAGE, id, "sleep", "1000");
+    await go("containers", "checkpoint", "--task", "--image", id, name);
+    await say("containers", "restore", "again", name);
+    const { Spec } = JSON.parse(await say("containers", "info", "again"));
+    // Nothing in it tells of the original's cgroup, which still runs in it.
+    expect(Spec.linux.cgroupsPath).toBe("/default/again");
+    for (const each of ["again", id]) await remove(each);
   });
 
   // Each of a container of its own: containerd 1.6 refuses to store a spec that it has.
@@ -136,7 +155,7 @@ describe.each(["berthd", "containerd"] as const)("checkpoints, on %s", (kind) =>
       "-c",
       "trap 'echo $AGE > /age' USR1; AGE=old; touch /made; while :; do sleep 0.1; done",
     );
-    await expect.poll(() => read(id, "ls /made || true")).toBe("/made\n");
+    await expect.poll(() => read(id, "ls /made || true"), PATIENTLY).toBe("/made\n");
   };
 
   it("with a task let it go on, live", TIMEOUT, async () => {
@@ -153,9 +172,10 @@ describe.each(["berthd", "containerd"] as const)("checkpoints, on %s", (kind) =>
       `${TYPE}config.v1+proto`,
       `${TYPE}options.v1+proto`,
     ]);
-    await say("containers", "restore", "--rw", "--live", "alive", name);
+    expect(await fail("containers", "restore", "--rw", "--live", "alive", name)).toMatch(/--trust/);
+    await say("containers", "restore", "--trust", "--rw", "--live", "alive", name);
     await say("tasks", "kill", "--signal", "USR1", "alive");
-    await expect.poll(() => read("alive", "cat /age || true")).toBe("old\n");
+    await expect.poll(() => read("alive", "cat /age || true"), PATIENTLY).toBe("old\n");
     await remove("alive");
   });
 
@@ -178,7 +198,7 @@ describe.each(["berthd", "containerd"] as const)("checkpoints, on %s", (kind) =>
     expect(await readdir(images)).toContain("pages-1.img");
     expect(await say("tasks", "ls")).toMatch(/^noted +\d+ +RUNNING/m);
     expect(await say("tasks", "checkpoint", "--exit", "--image-path", images, "noted")).toBe("");
-    await expect.poll(() => say("tasks", "ls")).toMatch(/^noted +\d+ +STOPPED/m);
+    await expect.poll(() => say("tasks", "ls"), PATIENTLY).toMatch(/^noted +\d+ +STOPPED/m);
     await remove("noted");
   });
 
@@ -199,6 +219,7 @@ describe.each(["berthd", "containerd"] as const)("checkpoints, on %s", (kind) =>
     ["rights", ["--privileged"], /CAP_SYS_ADMIN/],
     ["the machine's network", ["--net-host"], /network namespace/],
     ["a device", ["--device", "/dev/kmsg"], /\/dev\/kmsg/],
+    ["settings for CRIU", ["--annotation", "org.criu.config=/tmp/x"], /org\.criu\.config/],
     ["another runc", ["--runc-binary", debianTool("runc")], /binaryName/],
   ])("with %s need trust", TIMEOUT, async (_what, flags, message) => {
     const name = `example.org/trusted-${kind}:1`;
@@ -219,7 +240,7 @@ describe.each(["berthd", "containerd"] as const)("checkpoints, on %s", (kind) =>
     ["an image that is none", ["c", "restore", "x", BUSYBOX_IMAGE], /busybox:1.*not a checkpoint/],
     ["an image that is not there", ["c", "restore", "x", "example.org/none:1"], /none:1/],
     ["changed files that were left out", ["c", "restore", "--rw", "x", "example.org/bare:1"], /no changed files/],
-    ["a task that was left out", ["c", "restore", "--live", "x", "example.org/bare:1"], /no task/],
+    ["a task that was left out", ["c", "restore", "--live", "--trust", "x", "example.org/bare:1"], /no task/],
     ["an id that is taken", ["c", "restore", "ORIGIN", "example.org/bare:1"], /exists/],
   ])("are refused for %s, and leave nothing", TIMEOUT, async (_what, args, message) => {
     await bench.ctr(["c", "checkpoint", origin, "example.org/bare:1"], LIMIT);

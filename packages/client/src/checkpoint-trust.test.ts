@@ -1,34 +1,75 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { OptionsSchema } from "@berth/api/containerd/runc/v1/options";
+import { packMessage } from "@berth/core/messages";
 import { Code, codeOf } from "@berth/errors";
-import { encodeSpec, generateSpec, withDefaultUnixDevices } from "@berth/oci/spec";
+import { encodeSpec, generateSpec, withDefaultSeccomp, withDefaultUnixDevices } from "@berth/oci/spec";
 import { describe, expect, it } from "vitest";
 
+import type { CheckpointOrders } from "./checkpoint-trust.ts";
 import { requireHarmless } from "./checkpoint-trust.ts";
 
 const RUNTIME = "io.containerd.runc.v2";
 const DEFAULT = generateSpec({ namespace: "n", id: "c", options: [withDefaultUnixDevices] });
 
-const codeFor = (text: string, runtime = RUNTIME): Code | undefined => {
+const codeFor = (text: string, orders: Partial<CheckpointOrders> = {}): Code | undefined => {
   const { typeUrl } = encodeSpec(DEFAULT);
   try {
-    requireHarmless({ runtime, spec: { typeUrl, value: new TextEncoder().encode(text) } });
+    requireHarmless({ runtime: RUNTIME, spec: { typeUrl, value: new TextEncoder().encode(text) }, ...orders });
     return undefined;
   } catch (error) {
     return codeOf(error);
   }
 };
-const { linux } = DEFAULT;
+const { linux, process } = DEFAULT;
+const resources = (change: object): object => ({ linux: { ...linux, resources: { ...linux?.resources, ...change } } });
 const mount = (type: string, source: string, ...options: readonly string[]): object => ({
   mounts: [{ destination: "/x", type, source, options }],
 });
+type RuncOptions = MessageInitShape<typeof OptionsSchema>;
+const optionsOf = (options: RuncOptions) => ({ runtimeOptions: packMessage(OptionsSchema, options) });
+/** Field 100, a number: 1. */
+const UNKNOWN_OPTION = new Uint8Array([0xa0, 0x06, 0x01]);
 
 describe("a checkpoint that is not trusted", () => {
   it("may have what a container has by default", () => {
     expect(codeFor(JSON.stringify(DEFAULT))).toBeUndefined();
-    expect(codeFor(JSON.stringify({ ...DEFAULT, annotations: { Hooks: "x" } }))).not.toBe(Code.PermissionDenied);
   });
 
-  it("may not have a runtime by its path", () => {
-    expect(codeFor(JSON.stringify(DEFAULT), "/tmp/evil")).toBe(Code.PermissionDenied);
+  it.each<[string, object]>([
+    ["limits", resources({ memory: { limit: 1 << 20 }, cpu: { shares: 512, quota: 1000 }, pids: { limit: 9 } })],
+    ["a tmpfs", mount("tmpfs", "tmpfs", "noexec", "size=64m", "mode=1777", "rprivate")],
+    ["its control groups, to read", mount("cgroup2", "cgroup", "ro", "nosuid", "noexec", "nodev", "relatime")],
+    [
+      "a user namespace",
+      {
+        linux: {
+          ...linux,
+          namespaces: [...(linux?.namespaces ?? []), { type: "user" }, { type: "cgroup" }],
+          uidMappings: [{ containerID: 0, hostID: 100_000, size: 65_536 }],
+        },
+      },
+    ],
+    ["a filter of calls", withDefaultSeccomp()(DEFAULT)],
+    ["a profile", { process: { ...process, apparmorProfile: "mine", noNewPrivileges: false, oomScoreAdj: 500 } }],
+    ["settings of its network", { linux: { ...linux, sysctl: { "net.ipv4.ip_unprivileged_port_start": "0" } } }],
+    ["notes of nerdctl", { annotations: { "nerdctl/name": "x" } }],
+    ["fields that are not there to Go", { annotations: null, vm: null }],
+  ])("may have %s", (_what, change) => {
+    expect(codeFor(JSON.stringify({ ...DEFAULT, ...change }))).toBeUndefined();
+  });
+
+  it.each<[string, Partial<CheckpointOrders>]>([
+    ["a runtime by its path", { runtime: "/tmp/evil" }],
+    ["options of another runtime", { runtimeOptions: { typeUrl: "example.org/Options", value: new Uint8Array() } }],
+    ["another runc", optionsOf({ binaryName: "/tmp/evil" })],
+    ["no root of its own", optionsOf({ noPivotRoot: true })],
+    ["options that are not known", { runtimeOptions: { ...optionsOf({}).runtimeOptions, value: UNKNOWN_OPTION } }],
+  ])("may not have %s", (_what, orders) => {
+    expect(codeFor(JSON.stringify(DEFAULT), orders)).toBe(Code.PermissionDenied);
+  });
+
+  it("may have options that say nothing", () => {
+    expect(codeFor(JSON.stringify(DEFAULT), optionsOf({}))).toBeUndefined();
   });
 
   it.each<[string, object]>([
@@ -48,6 +89,35 @@ describe("a checkpoint that is not trusted", () => {
     ],
     ["unmasked paths", { linux: { ...linux, maskedPaths: [] } }],
     ["writable settings", { linux: { ...linux, readonlyPaths: [] } }],
+    ["settings for CRIU", { annotations: { "org.criu.config": "/blob" } }],
+    ["properties of a unit of systemd", { annotations: { "org.systemd.property.CollectMode": "'x'" } }],
+    ["an interface of the machine", { linux: { ...linux, netDevices: { eth0: {} } } }],
+    ["the cgroup of all", { linux: { ...linux, cgroupsPath: "/" } }],
+    ["a cgroup above", { linux: { ...linux, cgroupsPath: "/../x" } }],
+    ["a unit of systemd", { linux: { ...linux, cgroupsPath: "system.slice:berth:x" } }],
+    ["mounts that reach out", { linux: { ...linux, rootfsPropagation: "rshared" } }],
+    ["a label of SELinux", { process: { ...process, selinuxLabel: "system_u:system_r:spc_t:s0" } }],
+    ["a label of its mounts", { linux: { ...linux, mountLabel: "system_u:object_r:container_file_t:s0" } }],
+    [
+      "a listener of calls",
+      { linux: { ...linux, seccomp: { defaultAction: "SCMP_ACT_ALLOW", listenerPath: "/run/x" } } },
+    ],
+    ["notifications of calls", { linux: { ...linux, seccomp: { defaultAction: "SCMP_ACT_NOTIFY" } } }],
+    ["a class of caches", { linux: { ...linux, intelRdt: { closID: "x" } } }],
+    ["a class of caches, empty", { linux: { ...linux, intelRdt: {} } }],
+    ["settings of a kernel's network", { linux: { ...linux, sysctl: { "net.ipv4.ip_forward": "1" } } }],
+    ["a life above others", { process: { ...process, oomScoreAdj: -1000 } }],
+    ["real time", { process: { ...process, rlimits: [{ type: "RLIMIT_RTPRIO", hard: 99, soft: 99 }] } }],
+    ["a scheduler", { process: { ...process, scheduler: { policy: "SCHED_FIFO" } } }],
+    ["files of the control group", resources({ unified: { "cgroup.procs": "1" } })],
+    ["weight on disks", resources({ blockIO: { weight: 1000 } })],
+    ["more than its share", resources({ cpu: { shares: 262_144 } })],
+    ["realtime", resources({ cpu: { realtimeRuntime: 950_000 } })],
+    ["mounts with owners mapped", { mounts: [{ destination: "/x", type: "tmpfs", uidMappings: [] }] }],
+    ["an option of mounts that is not known", mount("tmpfs", "tmpfs", "remount")],
+    ["a field that is not known", { future: {} }],
+    ["the runtime's own", { linux: { ...linux, future: 0 } }],
+    ["another system's", { windows: {} }],
     ["a capability", { process: { ...DEFAULT.process, capabilities: { ambient: ["CAP_SYS_ADMIN"] } } }],
   ])("may not have %s", (_what, change) => {
     expect(codeFor(JSON.stringify({ ...DEFAULT, ...change }))).toBe(Code.PermissionDenied);
@@ -57,6 +127,12 @@ describe("a checkpoint that is not trusted", () => {
     ["in another case", `{"Hooks":{}}`],
     ["with letters that Go folds", `{"hoo\u212As":{}}`],
     ["escaped", `{"hoo\\u006bs":{}}`],
+  ])("may not have orders %s", (_what, change) => {
+    expect(codeFor(`${JSON.stringify(DEFAULT).slice(0, -1)},${change.slice(1)}`)).toBe(Code.PermissionDenied);
+  });
+
+  it.each([
+    ["that are twice there, escaped", `{"hoo\\u006bs":{},"hooks":{}}`],
     ["twice", `{"linux":{"devices":[{}]},"linux":{}}`],
     ["of the wrong kind", `{"mounts":{"a":1}}`],
   ])("may not have fields %s", (_what, change) => {

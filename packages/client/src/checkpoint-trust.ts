@@ -5,6 +5,8 @@ import { invalidArgument, permissionDenied } from "@berth/errors";
 import type { RuntimeSpec, SpecMount } from "@berth/oci/spec";
 import { decodeSpec, generateSpec, withDefaultUnixDevices } from "@berth/oci/spec";
 
+import { unknownFields } from "./checkpoint-fields.ts";
+
 /** What a checkpoint would have a daemon run, as root. */
 export interface CheckpointOrders {
   readonly runtime: string;
@@ -13,8 +15,9 @@ export interface CheckpointOrders {
 }
 
 /**
- * This refuses a checkpoint that would give its container more of the machine than one has that is made without flags: a runtime by its path, options for it, hooks, mounts and
- * devices of the machine, namespaces, capabilities.
+ * This refuses a checkpoint that would give its container more of the machine than one has that is made without flags. What is not known to be harmless is refused: a runtime by its
+ * path, options for it, mounts, devices, namespaces and capabilities beyond the default, annotations, and every other field that such a container does not have. The memory of
+ * processes is not looked at.
  *
  * @throws permission_denied - it would; invalid_argument - its spec or options cannot be read
  */
@@ -30,14 +33,17 @@ export function requireHarmless({ runtime, runtimeOptions, spec }: CheckpointOrd
   );
 }
 
-/** Each text among runc's options names a program, a directory or a cgroup. */
+/** Whatever is set among runc's options: programs, directories, cgroups, less confinement. */
 function optionOrders({ typeUrl, value }: AnyValue): readonly string[] {
   if (typeUrl.slice(typeUrl.lastIndexOf("/") + 1) !== OptionsSchema.typeName) {
     return [`options of type ${JSON.stringify(typeUrl)}`];
   }
-  const options = Object.entries(parsed(() => fromBinary(OptionsSchema, value)));
-  const texts = options.filter(([name, text]) => name !== "$typeName" && typeof text === "string" && text !== "");
-  return texts.map(([name, text]) => `the runtime option ${name}=${JSON.stringify(text)}`);
+  const { $typeName: _, $unknown: unknown = [], ...options } = parsed(() => fromBinary(OptionsSchema, value));
+  const set = Object.entries(options).filter(([, each]) => each !== "" && each !== false && each !== 0);
+  return [
+    ...set.map(([name, each]) => `the runtime option ${name}=${JSON.stringify(each)}`),
+    ...unknown.map(({ no }) => `the runtime option ${no}`),
+  ];
 }
 
 const DEFAULT = generateSpec({ namespace: "default", id: "default", options: [withDefaultUnixDevices] });
@@ -48,11 +54,11 @@ function specOrders(any: AnyValue): readonly string[] {
   requireOneReading(any);
   return parsed(() => {
     const spec = decodeSpec(any);
-    return [...fileOrders(spec), ...kernelOrders(spec)];
+    return [...unknownFields(spec), ...fileOrders(spec), ...kernelOrders(spec)];
   });
 }
 
-function fileOrders({ hooks, root, mounts = [], linux = {} }: RuntimeSpec): readonly string[] {
+function fileOrders({ mounts = [], linux = {} }: RuntimeSpec): readonly string[] {
   const { maskedPaths = [], readonlyPaths = [] } = linux;
   const hidden = DEFAULT.linux?.maskedPaths?.filter((path) => !NEWER_MASKS.has(path)) ?? [];
   const shown = [
@@ -60,8 +66,6 @@ function fileOrders({ hooks, root, mounts = [], linux = {} }: RuntimeSpec): read
     ...(DEFAULT.linux?.readonlyPaths ?? []).filter((path) => ![...readonlyPaths, ...maskedPaths].includes(path)),
   ];
   return [
-    ...Object.entries(hooks ?? {}).map(([when]) => `${when} hooks`),
-    ...(root === undefined || root.path === "rootfs" ? [] : [`the root ${JSON.stringify(root.path)}`]),
     ...mounts
       .filter((mount) => !isHarmless(mount))
       .map(({ source = "", destination }) => `the mount of ${JSON.stringify(source)} at ${destination}`),
@@ -89,9 +93,13 @@ function kernelOrders({ process, linux = {} }: RuntimeSpec): readonly string[] {
   ];
 }
 
+/** Of a file system's own, or of how it is there; neither of those that show another one. */
+const MOUNT_OPTION =
+  /^(?:ro|rw|(?:no)?(?:suid|dev|exec|atime|diratime)|(?:rel|strict)atime|r?(?:private|slave|shared)|newinstance|tmpcopyup|(?:size|mode|ptmxmode|uid|gid|nr_inodes|nr_blocks)=\w+%?)$/;
+
 /** File systems of the kernel's own, new ones; those that show its settings only as they are by default. */
 function isHarmless({ type = "", options = [], destination, source }: SpecMount): boolean {
-  if (options.some((option) => /^r?bind$/i.test(option))) return false;
+  if (!options.every((option) => MOUNT_OPTION.test(option))) return false;
   if (type === "tmpfs" || type === "mqueue" || type === "devpts") return true;
   if (type === "cgroup" || type === "cgroup2") return options.includes("ro") && !options.includes("rw");
   const same = DEFAULT.mounts?.find((mount) => mount.destination === destination && mount.type === type);
@@ -105,7 +113,7 @@ function keyOf(value: object): string {
 }
 
 /**
- * Go takes names of fields in any case, and merges those that come twice: what was looked at here would not be what runs.
+ * Go merges fields that come twice: what was looked at here would not be what runs. That it takes names in any case does no harm: of those that are looked at only one spelling is known.
  *
  * @throws invalid_argument
  */
@@ -123,21 +131,7 @@ function requireOneReading({ value }: AnyValue): void {
   const names = text.matchAll(/"((?:[^"\\]|\\.)*)"(\s*:)?/gs);
   const written = [...names].filter(([, name, colon]) => colon !== undefined && name !== "");
   if (written.length !== count) throw invalidArgument("a field of its spec is there twice");
-  for (const [, name = ""] of written) {
-    const usual = FIELDS.get(name.toLowerCase());
-    if (usual !== undefined && usual !== name) throw invalidArgument(`its spec has ${name} for ${usual}`);
-    if (/[\u017F\u212A\\]/.test(name)) throw invalidArgument(`its spec has a field ${JSON.stringify(name)}`);
-  }
 }
-
-/** The fields that are looked at. */
-const FIELDS: ReadonlyMap<string, string> = new Map(
-  [
-    ..."hooks root path mounts type source destination options linux maskedPaths readonlyPaths namespaces".split(" "),
-    ..."devices resources allow major minor access process capabilities".split(" "),
-    ..."bounding effective permitted inheritable ambient".split(" "),
-  ].map((name) => [name.toLowerCase(), name]),
-);
 
 function parsed<T>(read: () => T): T {
   try {

@@ -2,10 +2,12 @@ import type { AnyValue, CallOptions } from "@berth/core/any";
 import type { Container } from "@berth/core/containers";
 import type { Image } from "@berth/core/images";
 import { noLabels } from "@berth/core/labels";
-import { ignoreNotFound, isAlreadyExists, wrapError } from "@berth/errors";
+import { ignoreNotFound, invalidArgument, isAlreadyExists, wrapError } from "@berth/errors";
 import type { Descriptor } from "@berth/oci";
 import { isIndexType, isManifestType, MediaType } from "@berth/oci";
+import { decodeSpec } from "@berth/oci/spec";
 
+import type { CheckpointOrigin } from "./checkpoint-index.ts";
 import { CheckpointType, readCheckpoint, readPart, requirePart } from "./checkpoint-index.ts";
 import { requireHarmless } from "./checkpoint-trust.ts";
 import type { Client, HeldLease } from "./client.ts";
@@ -17,8 +19,8 @@ export interface RestoreContainerOptions extends CallOptions {
   /** Also the changed files; without it the container begins with those of its image. */
   readonly files?: boolean;
   /**
-   * The checkpoint's word is taken for what runs as root on the daemon's machine: its runtime by a path, options of that, hooks, mounts, devices and rights. Without it a checkpoint
-   * is refused that asks for more than a container has which is made without flags.
+   * The checkpoint's word is taken for what runs as root on the daemon's machine: its runtime by a path, options of that, hooks, mounts, devices, annotations, rights, and the memory
+   * of its processes, which names their rights. Without it a checkpoint is refused that asks for more than a container has which is made without flags, and the memory is kept back.
    */
   readonly trust?: boolean;
 }
@@ -26,7 +28,7 @@ export interface RestoreContainerOptions extends CallOptions {
 /** A container that was made again, and what `startTask` takes as `checkpoint` for its processes to go on where they were. */
 export interface RestoredContainer {
   readonly container: Container;
-  /** Absent from a checkpoint without a task. */
+  /** Absent from a checkpoint without a task, and from one that is not trusted. */
   readonly memory?: Descriptor;
   /** The container's image, where it came from the checkpoint and its name was free: who gives the container up deletes it too. */
   readonly madeImage?: Image;
@@ -83,7 +85,7 @@ async function restoreUnderLease(
       labels: noLabels,
       image: image.name,
       runtime: { name: runtime, ...(runtimeOptions && { options: runtimeOptions }) },
-      spec: inOwnCgroup(spec, origin.container, `${client.namespace}/${id}`),
+      spec: inOwnCgroup(spec, origin, `/${client.namespace}/${id}`, trust),
       snapshotter,
       snapshotKey: id,
       extensions: new Map(),
@@ -92,19 +94,25 @@ async function restoreUnderLease(
     { signal },
   );
   undo.move();
-  const memory = parts.find(({ mediaType }) => mediaType === CheckpointType.memory);
+  const memory = trust ? parts.find(({ mediaType }) => mediaType === CheckpointType.memory) : undefined;
   return { container, ...(memory && { memory }), ...(made && { madeImage: made }) };
 }
 
 /**
- * In the cgroup of the container that was written down, which may run still, one would end with the other. Only that which containers are given unasked is another one. As text: JSON.parse
- * does not keep every number of a spec.
+ * In the cgroup of the container that was written down, which may run still, one would end with the other. Only that which containers are given unasked is another one; without trust
+ * there is no other. As text: JSON.parse does not keep every number of a spec.
+ *
+ * @throws invalid_argument - it is written as no encoder writes it
  */
-function inOwnCgroup({ typeUrl, value }: AnyValue, from: string | undefined, to: string): AnyValue {
-  if (from === undefined) return { typeUrl, value };
-  const member = (name: string): string => `"cgroupsPath":${JSON.stringify(`/${name}`)}`;
-  const text = new TextDecoder().decode(value).replace(member(from), () => member(to));
-  return { typeUrl, value: new TextEncoder().encode(text) };
+function inOwnCgroup(spec: AnyValue, { container }: CheckpointOrigin, to: string, trust: boolean): AnyValue {
+  const given = container === undefined ? undefined : `/${container}`;
+  const from = trust ? given : decodeSpec(spec).linux?.cgroupsPath;
+  if (from === undefined) return spec;
+  const member = (path: string): string => `"cgroupsPath":${JSON.stringify(path)}`;
+  const text = new TextDecoder().decode(spec.value).replace(member(from), () => member(to));
+  const moved = { ...spec, value: new TextEncoder().encode(text) };
+  if (!trust && decodeSpec(moved).linux?.cgroupsPath !== to) throw invalidArgument("its spec hides its cgroup");
+  return moved;
 }
 
 const NO_SPEC = "it has no spec: containerd's own ctr puts one only into checkpoints with --task";

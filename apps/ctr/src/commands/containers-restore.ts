@@ -2,7 +2,7 @@ import type { Client } from "@berth/client";
 import type { RestoredContainer } from "@berth/client/checkpoint";
 import type { PullImageOptions } from "@berth/client/pull";
 import { removeContainer } from "@berth/client/run";
-import { ignoreNotFound, invalidArgument, isNotFound } from "@berth/errors";
+import { ignoreNotFound, invalidArgument, isNotFound, permissionDenied } from "@berth/errors";
 import { parseReference } from "@berth/oci";
 import { decodeSpec } from "@berth/oci/spec";
 
@@ -22,20 +22,22 @@ import { rawModeFor, startFromFlags, watchProcess } from "../process/run-task.ts
 export const restore = defineCommand({
   usage: "CONTAINER REF",
   description:
-    "Makes a container of a checkpoint and starts it. One with a terminal is followed to its end; any other is left running, for tasks attach.\nWhoever made the checkpoint chooses what it runs. One that asks for more of this machine than a container has by default (a runtime by its path, options for it, hooks, mounts, devices, rights) is refused without --trust; one that is not here is fetched from its registry first; an image that it brings gets its name only where that is free, and is told.",
+    "Makes a container of a checkpoint and starts it. One with a terminal is followed to its end; any other is left running, for tasks attach.\nWhoever made the checkpoint chooses what it runs. One that asks for more of this machine than a container has by default (a runtime by its path, options for it, hooks, mounts, devices, annotations, rights, and any field that such a container does not have) is refused without --trust; so is --live, as the memory of processes names their rights. One that is not here is fetched from its registry first; an image that it brings gets its name only where that is free, and is told.",
   examples: [
     "ctr containers restore --rw web2 example.org/web:saved",
-    "ctr containers restore --trust web2 example.org/privileged:saved",
+    "ctr containers restore --trust --rw --live web2 example.org/web:saved",
   ],
   flags: {
     ...REGISTRY_FLAGS,
     rw: booleanFlag("with the changed files"),
-    live: booleanFlag("let the processes go on where they were, by CRIU; else they begin again"),
+    live: booleanFlag("let the processes go on where they were, by CRIU; else they begin again. Needs --trust"),
     trust: booleanFlag("let the checkpoint have what it asks for: give it only to those whose maker you know"),
   },
   async run({ flags, args, session }) {
     const id = requireArgument(args, 0, "container id must be provided");
     const name = requireArgument(args, 1, "ref must be provided");
+    if (flags.live && !flags.trust)
+      throw permissionDenied("--live gives processes the rights that their memory names: it needs --trust");
     const { restoreContainer } = await import("@berth/client/checkpoint");
     const client = await session.client();
     using signals = new ProcessSignals(session);
