@@ -28,4 +28,5 @@ export const CRASH_DRIVERS: Readonly<Record<string, CrashDriver>> = {
   },
   btrfs: { open: (root) => openBtrfsSnapshotter({ root }) },
   erofs: { open: async (root) => (await openErofsSnapshotter({ root })).snapshotter },
+  "erofs immutable": { open: async (root) => (await openErofsSnapshotter({ root, setImmutable: true })).snapshotter },
 };

@@ -60,6 +60,15 @@ async function check(snapshotter: Snapshotter, said: Said, root: string, path: s
     }
   }
   await snapshotter.prepare("fresh", "");
+  await removeAll(snapshotter);
+  expect(await readdir(join(root, "snapshots"))).toEqual([]);
+}
+
+async function removeAll(snapshotter: Snapshotter): Promise<void> {
+  const infos = await Array.fromAsync(snapshotter.list());
+  // Views first: they stand on the others.
+  for (const { name } of infos.toSorted((a, b) => b.parent.length - a.parent.length)) await snapshotter.remove(name);
+  await snapshotter.cleanup?.();
 }
 
 describe("a process killed while it commits and removes", () => {

@@ -3,11 +3,14 @@ import { existsSync } from "node:fs";
 import { copyFile, lstat, mkdir, readdir, readFile, readlink, rm, unlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
+import { silentLogger } from "@berth/core/log";
 import { Code, codeOf } from "@berth/errors";
 import { mountAll, mountTemporary, unmountAll } from "@berth/linux/mount";
 import { debianPath, temporaryDirectory } from "@berth/testing";
 import { describe, expect, it, vi } from "vitest";
 
+import { sealLayer } from "../src/erofs/seal-layer.ts";
+import { TreeWorkers } from "../src/tree-workers.ts";
 import { ErofsFile, type ErofsSnapshotterOptions, openErofsSnapshotter } from "../src/erofs.ts";
 import { activateMounts } from "./activate-mounts.ts";
 
@@ -149,6 +152,69 @@ describe("erofs snapshotter", () => {
     await expect(unlink(layer)).rejects.toMatchObject({ code: "EPERM" });
     await snapshotter.remove("A");
     expect(existsSync(layer)).toBe(false);
+  });
+
+  it.each([true, false])(
+    "a commit that was cut off is done again with what was written since, immutable: %s",
+    async (setImmutable) => {
+      await using directory = await temporaryDirectory("snapshots");
+      const root = join(directory.path, "root");
+      const place = join(root, "snapshots/1");
+      await using trees = new TreeWorkers();
+      {
+        await using snapshotter = (await openErofsSnapshotter({ root, setImmutable })).snapshotter;
+        await snapshotter.prepare("a", "");
+        await writeFile(join(place, "fs/before"), "b");
+        // Not disposed: as a kill before the record is written leaves it.
+        await sealLayer(
+          { directory: place, mounts: join(root, "tmpmounts"), trees, setImmutable, log: silentLogger },
+          {},
+        );
+      }
+      await using snapshotter = (await openErofsSnapshotter({ root, setImmutable })).snapshotter;
+      await writeFile(join(place, "fs/after"), "a");
+      await snapshotter.commit("A", "a");
+      expect(await filesOf(join(place, "layer.erofs"), directory.path)).toEqual({ before: "b", after: "a" });
+      await snapshotter.remove("A");
+    },
+  );
+
+  it("what was written counts for as long as the layer of a failed commit cannot be removed", async () => {
+    await using subject = await openSubject();
+    const { snapshotter, root } = subject;
+    await snapshotter.prepare("a", "");
+    const place = join(root, "snapshots/1");
+    await using trees = new TreeWorkers();
+    const sealed = await sealLayer(
+      { directory: place, mounts: join(root, "tmpmounts"), trees, setImmutable: false, log: silentLogger },
+      {},
+    );
+    await rm(join(place, "layer.erofs"));
+    // A directory is nothing that it removes.
+    await mkdir(join(place, "layer.erofs"));
+    expect(await codeFrom(Promise.resolve(sealed[Symbol.asyncDispose]()))).not.toBe("resolved");
+    expect(existsSync(join(place, ErofsFile.sealing))).toBe(true);
+  });
+
+  it("removes what was written where a kill after the record of a commit has left it", async () => {
+    await using directory = await temporaryDirectory("snapshots");
+    const root = join(directory.path, "root");
+    const place = join(root, "snapshots/1");
+    {
+      await using snapshotter = (await openErofsSnapshotter({ root })).snapshotter;
+      await snapshotter.prepare("a", "");
+      await snapshotter.commit("A", "a");
+      await writeFile(join(place, ErofsFile.sealing), "");
+      await mkdir(join(place, "work"));
+      await writeFile(join(place, "fs/big"), "content");
+      await snapshotter.prepare("active", "");
+      await writeFile(join(root, "snapshots/2/fs/file"), "content");
+      await writeFile(join(root, "snapshots/2", ErofsFile.sealing), "");
+    }
+    await using _snapshotter = (await openErofsSnapshotter({ root })).snapshotter;
+    expect((await readdir(place)).toSorted()).toEqual([ErofsFile.marker, "fs", "layer.erofs"]);
+    expect(await readdir(join(place, "fs"))).toEqual([]);
+    expect(await readdir(join(root, "snapshots/2/fs"))).toEqual(["file"]);
   });
 
   it("commits a writable image that is still mounted as it is seen there", async () => {

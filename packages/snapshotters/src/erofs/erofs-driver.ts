@@ -5,7 +5,7 @@ import type { Labels } from "@berth/core/labels";
 import type { Logger } from "@berth/core/log";
 import type { Mount } from "@berth/core/mount";
 import type { SnapshotUsage } from "@berth/core/snapshots";
-import { dataLoss, failedPrecondition, systemErrorCode } from "@berth/errors";
+import { dataLoss, failedPrecondition, messageOf, systemErrorCode } from "@berth/errors";
 import { unmountRecursive } from "@berth/linux/mount";
 
 import { parseMaxSize } from "../max-size.ts";
@@ -26,7 +26,7 @@ import { type ErofsLayer, erofsMounts, type WritableLayer } from "./erofs-mounts
 import { erofsPath } from "./erofs-paths.ts";
 import { erofsPlaces } from "./erofs-places.ts";
 import { findCachedLayer } from "./layer-cache.ts";
-import { sealLayer } from "./seal-layer.ts";
+import { finishSeal, sealLayer } from "./seal-layer.ts";
 
 /** How layers are kept. */
 export interface ErofsSettings {
@@ -116,9 +116,17 @@ export class ErofsDriver implements SnapshotDriver {
     return sealLayer({ directory, mounts: this.#mounts, trees, setImmutable, log }, { signal });
   }
 
-  async restore(): Promise<void> {
+  async restore(records: readonly SnapshotRecord[]): Promise<void> {
     await unmountRecursive(this.#mounts);
     await this.#trees.remove(this.#mounts);
+    for (const { kind, id, name } of records) {
+      if (kind !== "committed") continue;
+      try {
+        await finishSeal({ directory: this.#places.of(id), trees: this.#trees });
+      } catch (error) {
+        this.#log.warn("failed to clean up after commit", { name, error: messageOf(error) });
+      }
+    }
   }
 
   #file({ id }: SnapshotRecord, name: Parameters<typeof erofsPath>[1]): string {

@@ -20,7 +20,8 @@ export function erofsPlaces(trees: TreeWorkers): PlaceOperations {
   };
 }
 
-function allowRemoval(path: string): void {
+/** This takes the immutable flag off the layer in a directory, if there is one. */
+export function allowRemoval(path: string): void {
   try {
     setImmutable(erofsPath(path, "layer"), false);
   } catch (error) {

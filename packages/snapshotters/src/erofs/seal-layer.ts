@@ -10,6 +10,7 @@ import type { SealedSnapshot } from "../snapshot-driver.ts";
 import type { TreeWorkers } from "../tree-workers.ts";
 import { convertLayer, isThere } from "./convert-layer.ts";
 import { erofsPath } from "./erofs-paths.ts";
+import { allowRemoval } from "./erofs-places.ts";
 
 /** What {@link sealLayer} works on. */
 export interface SealOptions {
@@ -32,21 +33,32 @@ export async function sealLayer(options: SealOptions, call: CallOptions): Promis
   const isGiven = (await isThere(layer)) && !(await isThere(sealing));
   await using undo = new AsyncDisposableStack();
   if (!isGiven) {
-    // Disposed in the order of their opposite: the mark goes last.
-    undo.defer(() => rm(sealing, { force: true }));
-    undo.defer(() => rm(layer, { force: true }));
+    undo.defer(() => takeBack(directory));
     await writeMark(sealing);
+    // Of a commit that was cut off: nothing can take the place of an immutable one.
+    await removeLayer(directory);
     await convertLayer(directory, mounts, call);
   }
   if (options.setImmutable) {
     changeImmutable(layer, true, log);
-    undo.defer(() => changeImmutable(layer, false, log));
+    if (isGiven) undo.defer(() => changeImmutable(layer, false, log));
   }
   const taken = undo.move();
   return {
     finish: () => (isGiven ? Promise.resolve() : dropWritten(options)),
     [Symbol.asyncDispose]: () => taken.disposeAsync(),
   };
+}
+
+/** The mark stays for as long as the layer does: a layer without one counts instead of what was written. */
+async function takeBack(directory: string): Promise<void> {
+  await removeLayer(directory);
+  await rm(erofsPath(directory, "sealing"), { force: true });
+}
+
+async function removeLayer(directory: string): Promise<void> {
+  allowRemoval(directory);
+  await rm(erofsPath(directory, "layer"), { force: true });
 }
 
 /** On disk before the layer is. */
@@ -64,8 +76,13 @@ function changeImmutable(layer: string, immutable: boolean, log: Logger): void {
   }
 }
 
+/** This ends a commit that was cut off after its record: what was written does not count any more. */
+export async function finishSeal(options: Pick<SealOptions, "directory" | "trees">): Promise<void> {
+  if (await isThere(erofsPath(options.directory, "sealing"))) await dropWritten(options);
+}
+
 /** An empty directory takes the place of what was written: its owner is the one of the root in snapshots made on this one. */
-async function dropWritten({ directory, trees }: SealOptions): Promise<void> {
+async function dropWritten({ directory, trees }: Pick<SealOptions, "directory" | "trees">): Promise<void> {
   const [upper, empty] = [erofsPath(directory, "upper"), join(directory, "fs.new")];
   const { mode, uid, gid } = await stat(upper);
   await trees.remove(empty);
