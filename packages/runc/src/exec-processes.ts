@@ -1,11 +1,12 @@
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
+import { setImmediate as turn, setTimeout as sleep } from "node:timers/promises";
 
 import { TaskExecAddedSchema, TaskExecStartedSchema } from "@berth/api/containerd/events/task";
 import { alreadyExists, notFound, unknown } from "@berth/errors";
 
 import { awaitCgroupMoves } from "./cgroups/await-moves.ts";
+import { killProcess } from "./cgroups/remove-cgroup.ts";
 import { processWithTerminal } from "./exec-process.ts";
 import type { ExitNews } from "./exit-news.ts";
 import type { RuncDriver } from "./runc-driver.ts";
@@ -125,6 +126,10 @@ export class ExecProcesses {
         pid = await driver.exec(id, { bundle, processFile, pidFile, logFile, stdio, consoleSocket });
       });
       return pid;
+    } catch (error) {
+      // only its terminal did not arrive: nobody would have hold of it
+      if (pid !== 0) await killUnlessEnded(this.#settings.context.reaper, pid);
+      throw error;
     } finally {
       for (const file of [processFile, pidFile, logFile]) rmSync(file, { force: true });
     }
@@ -133,4 +138,14 @@ export class ExecProcesses {
   #file(execId: string, kind: string): string {
     return join(this.#settings.bundle, `exec.${execId}.${kind}`);
   }
+}
+
+async function killUnlessEnded(reaper: RuncTasksContext["reaper"], pid: number): Promise<void> {
+  let hasEnded = false;
+  void reaper.wait(pid).then(() => {
+    hasEnded = true;
+  });
+  // an end that is known is told at once; the id may be another process's then
+  await turn();
+  if (!hasEnded) killProcess(pid);
 }

@@ -53,7 +53,7 @@ export class ExitNews {
   async tell(process: ShimProcess, status: ExitStatus): Promise<void> {
     await process.started;
     const exit = process.setExit(status);
-    process.stdio.stopInput();
+    process.stdio.endOfProcess();
     this.#context.publish("/tasks/exit", TaskExitSchema, {
       containerId: this.#container.id,
       id: process.execId || this.#container.id,

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import type { Socket } from "node:net";
 import { join } from "node:path";
@@ -61,13 +61,49 @@ describe("what containers and clients do wrong stays with them", { timeout: 60_0
     const ids = Array.from({ length: MORE_THAN_THREADS }, (_, index) => `fifo${index}`);
     for (const id of ids) {
       await fixture.exec("c", id, ["echo", "word"], { stdout: `file://${path}` });
-      await fixture.call("start", "c", id);
+      expect(await codeFrom(fixture.call("start", "c", id))).toBe(Code.InvalidArgument);
     }
     expect(await readFile("/proc/self/comm", "utf8")).not.toBe("");
-    for (const id of ids) {
-      await fixture.call("wait", "c", id);
-      await fixture.call("delete", "c", id);
+    for (const id of ids) await fixture.call("delete", "c", id);
+  });
+
+  const nowhere = [
+    ["stdout", "/no/such/fifo"],
+    ["stdout", "file:///proc/nope/log"],
+    ["stdout", "file:///tmp"],
+    ["stderr", "/no/such/fifo"],
+    ["stdin", "/no/such/fifo"],
+  ] as const;
+  it.each(nowhere)("an exec or a container with %s at %s does not run", async (name, target) => {
+    for (const terminal of name === "stderr" ? [false] : [false, true]) {
+      await fixture.exec("c", "lost", ["sleep", "999"], { [name]: target, terminal });
+      expect(await codeFrom(fixture.call("start", "c", "lost"))).toBe(Code.Unknown);
+      await fixture.call("delete", "c", "lost");
+      const created = fixture.create("lost", { args: ["sleep", "999"], terminal }, { [name]: target });
+      expect(await codeFrom(created)).toBe(Code.Unknown);
+      rmSync(join(fixture.directory, "lost"), { recursive: true });
     }
+    expect((await fixture.call("pids", "c")).processes).toHaveLength(1);
+    expect(fixture.records.filter(({ id }) => id === "lost")).toEqual([]);
+  });
+
+  it("an output that is a file by its path is appended to, not made", async () => {
+    const path = join(fixture.directory, "plain.log");
+    writeFileSync(path, "before\n");
+    await fixture.exec("c", "plain", ["sh", "-c", "echo out; echo err >&2"], { stdout: path, stderr: path });
+    await fixture.call("start", "c", "plain");
+    expect(await fixture.call("wait", "c", "plain")).toMatchObject({ exitStatus: 0 });
+    await fixture.call("delete", "c", "plain");
+    expect((await readFile(path, "utf8")).split("\n").sort()).toEqual(["", "before", "err", "out"]);
+  });
+
+  it("an output that is lost while its process runs is read and dropped", async () => {
+    const { path } = fixture.input(bundle, "lost.out");
+    await fixture.exec("c", "dropped", ["sh", "-c", "sleep 0.2; seq 1 100000"], { stdout: path });
+    await fixture.call("start", "c", "dropped");
+    rmSync(path);
+    expect(await fixture.call("wait", "c", "dropped")).toMatchObject({ exitStatus: 0 });
+    await fixture.call("delete", "c", "dropped");
     expect(fixture.warnings).toContain("copy of process output failed");
   });
 

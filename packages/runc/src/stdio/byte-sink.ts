@@ -1,4 +1,4 @@
-import { constants, fstatSync, openSync, write } from "node:fs";
+import { constants, fstatSync, openSync, statSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { Socket } from "node:net";
 import { dirname } from "node:path";
@@ -70,8 +70,20 @@ function tryOpenWriter(path: string): number | undefined {
   throw invalidArgument(`stdio ${path}: not a FIFO`);
 }
 
+/** How a copy comes to its taker, which may be there or come later. */
+export type OpenSink = (options: { readonly signal: AbortSignal }) => Promise<ByteSink>;
+
+/**
+ * This opens what output goes to by a path: a FIFO as soon as somebody reads it, anything else now, to append to.
+ * @throws not_found and more - the path leads to nothing that can be written to
+ */
+export async function preparePathSink(path: string): Promise<ByteSink | OpenSink> {
+  if (statSync(path).isFIFO()) return (options) => openFifoSink(path, options);
+  return fileSink(await open(path, APPEND));
+}
+
 // non-blocking: an open of a FIFO that nobody reads would hold a thread of the pool for ever
-const APPEND = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NONBLOCK;
+const APPEND = constants.O_WRONLY | constants.O_APPEND | constants.O_NONBLOCK;
 
 /**
  * This opens a file to append to, and makes it and its directories where they are missing.
@@ -81,7 +93,7 @@ export async function openFileSink(path: string): Promise<ByteSink> {
   await makeDirectories(dirname(path), 0o755);
   let file: FileHandle;
   try {
-    file = await open(path, APPEND, 0o644);
+    file = await open(path, APPEND | constants.O_CREAT, 0o644);
   } catch (error) {
     if (systemErrorCode(error) === "ENXIO") throw invalidArgument(`stdio ${path}: not a file`, { cause: error });
     throw error;
@@ -90,47 +102,10 @@ export async function openFileSink(path: string): Promise<ByteSink> {
     await file.close();
     throw invalidArgument(`stdio ${path}: not a file`);
   }
+  return fileSink(file);
+}
+
+function fileSink(file: FileHandle): ByteSink {
   const close = (): void => void file.close().catch(() => {});
   return { write: (bytes) => file.appendFile(bytes), close };
-}
-
-/** Two streams into one: it closes when both have. */
-export function shareSink(sink: ByteSink): readonly [ByteSink, ByteSink] {
-  let users = 2;
-  const user = (): ByteSink => {
-    let open = true;
-    const close = (): void => {
-      if (open && (users -= 1) === 0) sink.close();
-      open = false;
-    };
-    return { write: (bytes) => sink.write(bytes), close };
-  };
-  return [user(), user()];
-}
-
-/** This makes a sink of a terminal's master side, which it does not own. */
-export function terminalSink(master: number): ByteSink {
-  let open = true;
-  const close = (): void => {
-    open = false;
-  };
-  const put = async (bytes: Uint8Array): Promise<void> => {
-    for (let rest = bytes; rest.length > 0 && open;) {
-      const written = await writeSome(master, rest);
-      rest = rest.subarray(written);
-      // the terminal is full: nobody reads its other side now
-      if (written === 0) await sleep(FIRST_PAUSE_MS);
-    }
-  };
-  return { write: put, close };
-}
-
-function writeSome(descriptor: number, bytes: Uint8Array): Promise<number> {
-  return new Promise((resolve, reject) => {
-    write(descriptor, bytes, (error, written) => {
-      if (!error) resolve(written);
-      else if (systemErrorCode(error) === "EAGAIN") resolve(0);
-      else reject(error);
-    });
-  });
 }

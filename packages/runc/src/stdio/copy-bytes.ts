@@ -1,6 +1,4 @@
-import { systemErrorCode } from "@berth/errors";
-
-import type { ByteSink } from "./byte-sink.ts";
+import type { ByteSink, OpenSink } from "./byte-sink.ts";
 
 /** What a copy reads from. */
 export interface ByteSource extends AsyncIterable<Uint8Array> {
@@ -22,38 +20,33 @@ export interface ByteCopy {
 /** What a copy tells. */
 export interface CopyOptions {
   /** Opens the taker; the copy waits for it, and the source fills up. */
-  readonly open: (options: { readonly signal: AbortSignal }) => Promise<ByteSink>;
+  readonly open: OpenSink;
   readonly onError: (error: unknown) => void;
 }
 
 /**
  * This copies until the source ends, one chunk at a time: what the taker has not taken stays with the writer.
  *
- * When the taker fails, the source is read on and dropped: a full disk must not stop a container.
+ * When the taker fails, or cannot be opened, the source is read on and dropped: a full disk must not stop a container.
  */
 export function copyBytes(source: ByteSource, options: CopyOptions): ByteCopy {
   const abort = new AbortController();
   let sink: ByteSink | undefined;
   let ended = false;
+  let hasFailed = false;
+  const fail = (error: unknown): undefined => {
+    hasFailed = true;
+    if (!abort.signal.aborted) options.onError(error);
+  };
   const run = async (): Promise<void> => {
-    sink = await options.open({ signal: abort.signal });
-    let failed = false;
+    sink = await options.open({ signal: abort.signal }).catch(fail);
     for await (const chunk of source) {
       if (abort.signal.aborted) return;
-      if (failed) continue;
-      try {
-        await sink.write(chunk);
-      } catch (error) {
-        failed = true;
-        options.onError(error);
-      }
+      if (!hasFailed) await sink?.write(chunk).catch(fail);
     }
   };
   const done = run()
-    .catch((error: unknown) => {
-      // a terminal's master says EIO when its other side is closed: that is its end
-      if (!abort.signal.aborted && systemErrorCode(error) !== "EIO") options.onError(error);
-    })
+    .catch(fail)
     .finally(() => {
       ended = true;
       sink?.close();

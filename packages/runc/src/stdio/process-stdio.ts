@@ -4,12 +4,12 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import type { Logger } from "@berth/core/log";
 import type { StreamSource } from "@berth/core/streaming";
-import { invalidArgument, messageOf, unimplemented } from "@berth/errors";
+import { invalidArgument, isSystemError, messageOf, unimplemented, unknown } from "@berth/errors";
 import { closeFd, pipe2 } from "@berth/linux/files";
 import type { ChildDescriptor, ChildReaper } from "@berth/linux/process";
 
 import { type BinaryLogger, startBinaryLogger } from "./binary-logger.ts";
-import { type ByteSink, openFifoSink, openFileSink, pipeSink, shareSink } from "./byte-sink.ts";
+import { type ByteSink, openFileSink, type OpenSink, pipeSink, preparePathSink } from "./byte-sink.ts";
 import { type ByteCopy, type ByteSource, copyBytes } from "./copy-bytes.ts";
 import { parseStdioTarget, type StdioTarget } from "./stdio-uri.ts";
 import { StreamInput } from "./stream-input.ts";
@@ -17,6 +17,8 @@ import { openStreamSink } from "./stream-sink.ts";
 import { receiveTerminal, type Terminal } from "./terminal.ts";
 
 const READER_GRACE_MS = 500;
+
+type OutputName = "stdout" | "stderr";
 
 /** The three streams as a client names them. */
 export interface StdioRequest {
@@ -50,7 +52,9 @@ export class ProcessStdio implements AsyncDisposable {
   /** Ends of pipes that the process is to inherit. */
   readonly #inherited = new Set<number>();
   /** Copies begin when the process is there: what the runtime says when it fails is not the process's output. */
-  readonly #waiting: { readonly begin: () => void; readonly cancel: () => void }[] = [];
+  readonly #waiting: (() => void)[] = [];
+  /** What copies read from and write to, whether they have begun or not. */
+  #opened = new DisposableStack();
   #input: ByteCopy | undefined;
   #inputKeeper: number | undefined;
   #inputStream: StreamInput | undefined;
@@ -76,22 +80,29 @@ export class ProcessStdio implements AsyncDisposable {
     return new ProcessStdio(request, context);
   }
 
-  /** This runs the command that starts the process, with the streams it is to use. */
+  /**
+   * This opens the streams, as far as that can be done without those who take them, and runs the command that starts the process.
+   * When it fails nothing stays open.
+   * @throws unknown - a stream cannot be opened: no process is started then @throws invalid_argument - it leads to the wrong thing
+   */
   async start(command: (stdio: readonly ChildDescriptor[], consoleSocket?: string) => Promise<void>): Promise<void> {
+    await using undo = new AsyncDisposableStack();
+    undo.use(this);
     const stdout = parseStdioTarget(this.#request.stdout);
-    try {
-      if (stdout.kind === "binary") await this.#startLogger(stdout);
-      if (this.#request.terminal) {
-        this.#terminal = await receiveTerminal((socket) => command(["null", "null", "null"], socket));
-        this.#attach(this.#terminal, stdout);
-      } else {
-        const [out, err] = this.#outputPipes(stdout, parseStdioTarget(this.#request.stderr));
-        await command([this.#inputPipe(), out, err]);
-      }
-      for (const { begin } of this.#waiting.splice(0)) begin();
-    } finally {
-      this.#closeInherited();
+    if (stdout.kind === "binary") await this.#startLogger(stdout);
+    if (this.#request.terminal) {
+      const input = this.#openInput();
+      const output = await this.#prepareTerminalOutput(stdout);
+      this.#terminal = await receiveTerminal((socket) => command(["null", "null", "null"], socket));
+      if (input) this.#copyInput(input, this.#terminal.sink);
+      this.#copyOutput(this.#terminal.source, output);
+    } else {
+      const [out, err] = await this.#outputPipes(stdout, parseStdioTarget(this.#request.stderr));
+      await command([this.#inputPipe(), out, err]);
     }
+    for (const begin of this.#waiting.splice(0)) begin();
+    this.#closeInherited();
+    undo.move();
   }
 
   resize(size: { readonly width: number; readonly height: number }): void {
@@ -105,10 +116,13 @@ export class ProcessStdio implements AsyncDisposable {
     this.#inputStream?.endAfterClient();
   }
 
-  /** The process has ended: nobody reads its input. */
-  stopInput(): void {
+  /** The process has ended: nobody reads its input, and its terminal is closed when its output has been handed on. */
+  endOfProcess(): void {
     this.closeStdin();
     this.#input?.stop();
+    const terminal = this.#terminal;
+    terminal?.endOfProcess();
+    if (terminal) void Promise.all(this.#outputs.map((copy) => copy.done)).then(() => terminal.close());
   }
 
   /** This waits until all output has been handed on, `timeoutMs` at most; a client that never came is not waited for. */
@@ -128,9 +142,11 @@ export class ProcessStdio implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closeInherited();
-    for (const { cancel } of this.#waiting.splice(0)) cancel();
-    this.stopInput();
+    this.#waiting.length = 0;
+    this.endOfProcess();
     for (const copy of this.#outputs) copy.stop();
+    this.#opened.dispose();
+    this.#opened = new DisposableStack();
     this.#terminal?.close();
     await this.#logger?.close();
     this.#logger = undefined;
@@ -142,14 +158,11 @@ export class ProcessStdio implements AsyncDisposable {
     this.#inherit(this.#logger.stderr);
   }
 
-  #attach(terminal: Terminal, stdout: StdioTarget): void {
-    const source = this.#openInput();
-    if (source) this.#copyInput(source, terminal.sink);
-    const sink =
-      this.#logger === undefined
-        ? (options: { readonly signal: AbortSignal }) => openSink(stdout, this.#context, options)
-        : async () => this.#loggerSink();
-    this.#copyOutput(terminal.source, sink);
+  async #prepareTerminalOutput(stdout: StdioTarget): Promise<OpenSink> {
+    if (this.#logger !== undefined) return async () => this.#loggerSink();
+    // one without a taker is read all the same: its process would stop when it is full
+    if (stdout.kind === "none") return async () => ({ write: async () => {}, close: () => {} });
+    return await this.#prepareOutput(stdout, "stdout");
   }
 
   /** With a terminal there is one stream, which the sink owns; the logger's second one is closed with what is inherited. */
@@ -160,24 +173,43 @@ export class ProcessStdio implements AsyncDisposable {
     return pipeSink(stdout);
   }
 
-  #outputPipes(stdout: StdioTarget, stderr: StdioTarget): readonly [ChildDescriptor, ChildDescriptor] {
+  async #outputPipes(
+    stdout: StdioTarget,
+    stderr: StdioTarget,
+  ): Promise<readonly [out: ChildDescriptor, err: ChildDescriptor]> {
     if (this.#logger !== undefined) return [this.#logger.stdout, this.#logger.stderr];
-    if (stdout.kind !== "file") return [this.#outputPipe(stdout), this.#outputPipe(stderr)];
+    const out = await this.#outputPipe(stdout, "stdout");
     // both go to the file of stdout
-    let shared: Promise<readonly [ByteSink, ByteSink]> | undefined;
-    const open = () => (shared ??= openFileSink(stdout.path).then(shareSink));
-    return [this.#pipeTo(async () => (await open())[0]), this.#pipeTo(async () => (await open())[1])];
+    return [out, await this.#outputPipe(stdout.kind === "file" ? stdout : stderr, "stderr")];
   }
 
-  #outputPipe(target: StdioTarget): ChildDescriptor {
-    return target.kind === "none" ? "null" : this.#pipeTo((options) => openSink(target, this.#context, options));
-  }
-
-  #pipeTo(open: (options: { readonly signal: AbortSignal }) => Promise<ByteSink>): number {
+  async #outputPipe(target: StdioTarget, name: OutputName): Promise<ChildDescriptor> {
+    if (target.kind === "none") return "null";
+    const open = await this.#prepareOutput(target, name);
     const [read, write] = pipe2();
     this.#inherit(write);
     this.#copyOutput(new Socket({ fd: read, readable: true, writable: false }), open);
     return write;
+  }
+
+  /** This opens what needs no reader: what cannot be written to is to fail the start, not to end the process. */
+  async #prepareOutput(target: StdioTarget, name: OutputName): Promise<OpenSink> {
+    const sink = await this.#openOutput(target, name);
+    if (typeof sink === "function") return sink;
+    this.#opened.defer(() => sink.close());
+    return async () => sink;
+  }
+
+  async #openOutput(target: StdioTarget, name: OutputName): Promise<ByteSink | OpenSink> {
+    const { streams } = this.#context;
+    if (target.kind === "stream" && streams) return (options) => openStreamSink(streams, target.id, options);
+    try {
+      if (target.kind === "fifo") return await preparePathSink(target.path);
+      if (target.kind === "file") return await openFileSink(target.path);
+    } catch (error) {
+      throw cannotOpen(name, this.#request[name], error);
+    }
+    throw invalidArgument(`${name} ${this.#request[name]}: neither FIFO nor file`);
   }
 
   #inputPipe(): ChildDescriptor {
@@ -193,39 +225,48 @@ export class ProcessStdio implements AsyncDisposable {
     const target = parseStdioTarget(this.#request.stdin);
     const { streams } = this.#context;
     if (target.kind === "none") return undefined;
-    if (target.kind === "stream" && streams) return (this.#inputStream = new StreamInput(streams, target.id));
+    if (target.kind === "stream" && streams) {
+      const stream = new StreamInput(streams, target.id);
+      this.#opened.defer(() => stream.destroy());
+      return (this.#inputStream = stream);
+    }
     if (target.kind !== "fifo") throw invalidArgument(`stdin ${this.#request.stdin}: not a FIFO`);
-    const reader = openSync(target.path, constants.O_RDONLY | constants.O_NONBLOCK);
+    try {
+      return this.#openInputFifo(target.path);
+    } catch (error) {
+      throw cannotOpen("stdin", target.path, error);
+    }
+  }
+
+  #openInputFifo(path: string): ByteSource {
+    const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
     if (!fstatSync(reader).isFIFO()) {
       closeFd(reader);
-      throw invalidArgument(`stdin ${target.path}: not a FIFO`);
+      throw invalidArgument(`stdin ${path}: not a FIFO`);
     }
-    // clients may go and others come: the input ends by `closeStdin` alone
-    this.#inputKeeper = openSync(target.path, constants.O_WRONLY | constants.O_NONBLOCK);
     const source = new Socket({ fd: reader, readable: true, writable: false });
+    this.#opened.defer(() => void source.destroy());
     source.on("error", () => {});
+    // clients may go and others come: the input ends by `closeStdin` alone
+    this.#inputKeeper = openSync(path, constants.O_WRONLY | constants.O_NONBLOCK);
     return source;
   }
 
   #copyInput(source: ByteSource, sink: ByteSink): void {
     // a process may close its input at any time: that is no fault
     const onError = (): void => void source.destroy();
-    const begin = (): void => {
+    this.#opened.defer(() => sink.close());
+    this.#waiting.push(() => {
       this.#input = copyBytes(source, { open: async () => sink, onError });
-    };
-    const cancel = (): void => {
-      source.destroy();
-      sink.close();
-    };
-    this.#waiting.push({ begin, cancel });
+    });
   }
 
-  #copyOutput(source: ByteSource, open: (options: { readonly signal: AbortSignal }) => Promise<ByteSink>): void {
+  #copyOutput(source: ByteSource, open: OpenSink): void {
     const { log, id } = this.#context;
     const onError = (error: unknown): void =>
       log.warn("copy of process output failed", { id, error: messageOf(error) });
-    const begin = (): void => void this.#outputs.push(copyBytes(source, { open, onError }));
-    this.#waiting.push({ begin, cancel: () => source.destroy() });
+    this.#opened.defer(() => void source.destroy());
+    this.#waiting.push(() => void this.#outputs.push(copyBytes(source, { open, onError })));
   }
 
   #inherit(descriptor: number): void {
@@ -240,19 +281,7 @@ export class ProcessStdio implements AsyncDisposable {
   }
 }
 
-async function openSink(
-  target: StdioTarget,
-  { streams }: StdioContext,
-  options: { readonly signal: AbortSignal },
-): Promise<ByteSink> {
-  if (target.kind === "stream" && streams) return await openStreamSink(streams, target.id, options);
-  switch (target.kind) {
-    case "fifo":
-      return await openFifoSink(target.path, options);
-    case "file":
-      return await openFileSink(target.path);
-    default:
-      // a terminal without a taker is read all the same: its process would stop when it is full
-      return { write: async () => {}, close: () => {} };
-  }
+/** A class of its own would be taken for one of the shim. */
+function cannotOpen(name: string, target: string, error: unknown): unknown {
+  return isSystemError(error) ? unknown(`open ${name} ${target}: ${messageOf(error)}`, { cause: error }) : error;
 }
