@@ -7,6 +7,7 @@ import * as tls from "node:tls";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { execFile, spawn } from "node:child_process";
+import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 
 import { Code } from "@connectrpc/connect";
@@ -245,6 +246,24 @@ describe("createUnixTransport", () => {
     const call = createClient(Echo, transport).unary(bytes("a"), { timeoutMs: 50 });
     expect(await codeOfCall(call)).toBe(Code.DeadlineExceeded);
     mute.close();
+  });
+
+  it("tells of the end of a connection, whose calls fail with unavailable", async () => {
+    const sockets: net.Socket[] = [];
+    // It reads nothing, so that its end is a reset, as that of a process that is killed.
+    const peer = net.createServer({ pauseOnConnect: true }, (socket) => sockets.push(socket)).listen(path);
+    await once(peer, "listening");
+    const ended = gate();
+    await using transport = createUnixTransport({ path, onClose: ended.resolve });
+    await transport.connect();
+    const call = codeOfCall(createClient(Echo, transport).unary(bytes("a")));
+    await expect.poll(() => sockets.length).toBe(1);
+    await sleep(50); // the request has left
+    peer.close();
+    sockets[0]?.destroy();
+    expect(await call).toBe(Code.Unavailable);
+    expect(await codeOfCall(transport.connect())).toBe(Code.Unavailable);
+    await ended.promise;
   });
 
   it.each([

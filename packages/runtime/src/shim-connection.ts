@@ -4,7 +4,7 @@ import type { CallOptions } from "@berth/core/any";
 import type { Logger } from "@berth/core/log";
 import type { Namespace } from "@berth/core/namespaces";
 import type { ShimEndpoint } from "@berth/core/shims";
-import { isUnimplemented, unimplemented } from "@berth/errors";
+import { isUnavailable, isUnimplemented, unimplemented } from "@berth/errors";
 import { createUnixTransport } from "@berth/rpc/client";
 import { createTtrpcTransport } from "@berth/ttrpc";
 import type { CallOptions as RpcCallOptions, Client, Transport } from "@connectrpc/connect";
@@ -25,7 +25,7 @@ export class ShimConnection implements AsyncDisposable {
   readonly transport: Transport;
   /** Resolves when the connection is gone, for whatever reason. */
   readonly closed: Promise<void>;
-  readonly #close: () => void;
+  readonly #opened: OpenedTransport;
   readonly #listeners = new Set<() => void>();
   #tasks: TaskClient;
   #settled = false;
@@ -39,7 +39,7 @@ export class ShimConnection implements AsyncDisposable {
       this.#isClosed = true;
       for (const listener of this.#listeners) listener();
     });
-    this.#close = opened.close;
+    this.#opened = opened;
     this.#tasks = endpoint.version >= 3 ? createClient(TaskV3, opened.transport) : oldClient(opened.transport);
   }
 
@@ -75,6 +75,8 @@ export class ShimConnection implements AsyncDisposable {
       this.#settled = true;
       return answer;
     } catch (error) {
+      // Who sees a call fail asks next whether the shim is dead.
+      if (isUnavailable(error)) await this.#opened.check?.();
       if (this.#settled || this.endpoint.version < 3 || !isUnimplemented(error)) throw error;
     }
     const old = oldClient(this.transport);
@@ -94,7 +96,7 @@ export class ShimConnection implements AsyncDisposable {
     this.#holders--;
     if (this.#holders > 0) return;
     this.#isClosed = true;
-    this.#close();
+    this.#opened.close();
   }
 }
 
@@ -102,6 +104,8 @@ interface OpenedTransport {
   readonly transport: Transport;
   readonly closed: Promise<void>;
   readonly close: () => void;
+  /** This finds out whether the peer is still there, for a protocol that connects anew by itself; `closed` is settled if it is not. */
+  readonly check?: () => Promise<void>;
 }
 
 interface Opening {
@@ -191,7 +195,7 @@ export class ShimConnections implements AsyncDisposable {
     }
     // Without a scheme it is the name of an abstract socket, as old shims use them.
     const path = address.startsWith("unix:") || address.startsWith("/") ? address : `@${address.replace(/^@/, "")}`;
-    if (protocol === "grpc") return new ShimConnection(endpoint, openGrpc(path, namespace, timeoutMs));
+    if (protocol === "grpc") return new ShimConnection(endpoint, await openGrpc(path, namespace, timeoutMs));
     const transport = createTtrpcTransport({
       path,
       connectTimeoutMs: timeoutMs,
@@ -203,16 +207,26 @@ export class ShimConnections implements AsyncDisposable {
   }
 }
 
-/** gRPC connections come back by themselves, so that they are never found closed: such a shim's death shows in its calls. */
-function openGrpc(address: string, namespace: Namespace, connectTimeoutMs: number): OpenedTransport {
+/** A server of gRPC may end a connection and go on: the shim is dead only when nobody answers any more. */
+async function openGrpc(address: string, namespace: Namespace, connectTimeoutMs: number): Promise<OpenedTransport> {
   const closed = Promise.withResolvers<void>();
   const path = address.replace(/^unix:\/\//, "").replace(/^@/, "\0");
-  const transport = createUnixTransport({ path, namespace, connectTimeoutMs });
+  const onClose = (): void => void check();
+  const transport = createUnixTransport({ path, namespace, connectTimeoutMs, onClose });
   const close = (): void => {
     transport.close();
     closed.resolve();
   };
-  return { transport, closed: closed.promise, close };
+  const check = async (): Promise<void> => {
+    try {
+      await transport.connect();
+    } catch {
+      close();
+      await closed.promise;
+    }
+  };
+  await transport.connect();
+  return { transport, closed: closed.promise, close, check };
 }
 
 function oldClient(transport: Transport): TaskClient {

@@ -40,7 +40,7 @@ export class GrpcRequest {
     });
     // The answer is whole: nobody reads what would still be sent, and the peer may wait for its end before it closes.
     this.stream.on("end", () => setImmediate(() => this.#stopSending()));
-    this.stream.on("close", () => this.end(this.#outcome()));
+    this.stream.on("close", () => this.end(this.#outcome(session.destroyed)));
     this.#signal?.addEventListener("abort", this.#onAbort);
     const { timeoutMs } = limits;
     if (timeoutMs !== undefined && timeoutMs < MAX_TIMER_MS) {
@@ -95,10 +95,12 @@ export class GrpcRequest {
     } else this.onHeaders();
   }
 
-  #outcome(): ConnectError | undefined {
+  #outcome(isConnectionLost: boolean): ConnectError | undefined {
     const told = this.#trailers ?? (this.#headers?.["grpc-status"] === undefined ? undefined : this.#headers);
     if (told?.["grpc-status"] !== undefined) return findStatusError(told);
     if (this.#reason !== undefined) return this.#reason;
+    // Node resets the streams of a lost connection by codes of its own, as if the peer had done it.
+    if (isConnectionLost) return unavailable("connection lost before the call was answered");
     return errorOfReset(this.stream.rstCode ?? 0, this.#headers === undefined);
   }
 }

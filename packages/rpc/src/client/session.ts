@@ -20,19 +20,22 @@ const SESSION_WINDOW_BYTES = 128 * 1024;
 export class SessionKeeper {
   readonly #path: string;
   readonly #connectTimeoutMs: number;
+  readonly #onClose: (() => void) | undefined;
   #session: ClientHttp2Session | undefined;
   #opening: Promise<ClientHttp2Session> | undefined;
   #calls = 0;
   #closed = false;
 
-  constructor(path: string, connectTimeoutMs: number) {
+  constructor(path: string, connectTimeoutMs: number, onClose?: () => void) {
     this.#path = path;
     this.#connectTimeoutMs = connectTimeoutMs;
+    this.#onClose = onClose;
   }
 
   /** The session if there is a usable one, so that a call need not wait a turn for it. */
   get current(): ClientHttp2Session | undefined {
-    return this.#session;
+    // The calls of one that was cut off fail before its end is told.
+    return this.#session?.destroyed === true ? undefined : this.#session;
   }
 
   /**
@@ -42,7 +45,8 @@ export class SessionKeeper {
    */
   async open(): Promise<ClientHttp2Session> {
     if (this.#closed) throw canceled("transport is closed");
-    if (this.#session !== undefined) return this.#session;
+    const { current } = this;
+    if (current !== undefined) return current;
     this.#opening ??= this.#dial().finally(() => {
       this.#opening = undefined;
     });
@@ -116,6 +120,7 @@ export class SessionKeeper {
       throw canceled("transport is closed");
     }
     this.#session = session;
+    if (this.#onClose !== undefined) session.once("close", this.#onClose);
     if (this.#calls === 0) session.unref();
     return session;
   }

@@ -33,10 +33,18 @@ export interface UnixTransportOptions {
   readonly connectTimeoutMs?: number | undefined;
   /** The largest message either way, 16 MiB if not given. */
   readonly maxMessageBytes?: number | undefined;
+  /** Called each time a connection is gone. */
+  readonly onClose?: (() => void) | undefined;
 }
 
 /** A Connect `Transport` that owns one connection. Closing it is safe to do twice; running calls then fail. */
 export interface UnixTransport extends Transport, AsyncDisposable {
+  /**
+   * This connects now instead of at the next call, unless there is a connection.
+   * @throws unavailable - nobody answers
+   * @throws canceled - the transport is closed
+   */
+  connect(): Promise<void>;
   close(): void;
 }
 
@@ -56,7 +64,7 @@ class GrpcUnixTransport implements UnixTransport {
   readonly #fixedHeaders: WireHeaders;
 
   constructor(options: UnixTransportOptions) {
-    this.#keeper = new SessionKeeper(options.path, options.connectTimeoutMs ?? 10_000);
+    this.#keeper = new SessionKeeper(options.path, options.connectTimeoutMs ?? 10_000, options.onClose);
     this.#maxBytes = options.maxMessageBytes ?? 16 * 1024 * 1024;
     this.#fixedHeaders = fixedHeaders(options);
     options.signal?.addEventListener("abort", () => this.close(), { once: true });
@@ -91,6 +99,10 @@ class GrpcUnixTransport implements UnixTransport {
     return await this.#withStream(limits, (session, onEnd) =>
       callStream({ session, method, headers, limits, maxBytes: this.#maxBytes }, input, onEnd),
     );
+  }
+
+  async connect(): Promise<void> {
+    await this.#keeper.open();
   }
 
   close(): void {
