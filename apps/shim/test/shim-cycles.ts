@@ -90,7 +90,7 @@ export class ShimCycles implements AsyncDisposable {
     else if (kind === 4) await this.#exec(id, ["echo", id], { read: true });
     else if (kind === 5) await this.#exec(id, ["echo", id], { read: false });
     else if (kind === 6) await this.#exec(id, ["echo", id], { read: true, terminal: true });
-    else if (kind === 7) await this.#exec(id, ["/no/such"], { fails: true });
+    else if (kind === 7) await this.#exec(id, ["/no/such"], { fails: true, terminal: this.#random.below(2) === 0 });
     else if (kind === 8) await this.#exec(id, ["sleep", "1000"], { killed: true });
     else if (kind === 9) await this.#execNeverStarted(id);
     else if (kind === 10) await this.#container(id, this.#random.pick([["true"], ["sleep", "1000"]]));
