@@ -3,16 +3,16 @@ import { createHash } from "node:crypto";
 import type { CallOptions } from "@berth/core/any";
 import type { ContentProvider } from "@berth/core/content";
 import { streamBlob } from "@berth/core/content";
-import { sourceLabel } from "@berth/core/distribution-source";
-import { failedPrecondition, internal, isDeadlineExceeded, isUnavailable, notFound } from "@berth/errors";
+import { failedPrecondition, isDeadlineExceeded, isUnavailable, notFound } from "@berth/errors";
 import type { Descriptor } from "@berth/oci";
 import { digestAlgorithm, digestHex, isDigest, isIndexType, isManifestType } from "@berth/oci";
 
 import type { RegistryHost } from "./hosts/registry-host.ts";
 import type { HttpBody, HttpResponse } from "./http/exchange.ts";
+import type { Upload } from "./open-upload.ts";
+import { locationOf, openUpload, scopesOf } from "./open-upload.ts";
 import { registryError } from "./registry-error.ts";
 import type { RegistryRequests } from "./registry-requests.ts";
-import { repositoryScope } from "./scopes.ts";
 
 const MAX_RESUMES = 5;
 const OCTETS = "application/octet-stream";
@@ -54,20 +54,6 @@ export async function pushContent(
   return isManifest ? await pushManifest(upload) : await pushBlob(upload);
 }
 
-interface Upload {
-  readonly requests: RegistryRequests;
-  readonly host: RegistryHost;
-  readonly descriptor: Descriptor;
-  readonly content: ContentProvider;
-  readonly options: PushOptions;
-}
-
-function scopesOf({ requests, descriptor }: Upload): readonly string[] {
-  const from = sourceRepository(requests, descriptor);
-  const own = repositoryScope(requests.repository, "pull", "push");
-  return from === undefined ? [own] : [own, repositoryScope(from, "pull")];
-}
-
 async function pushManifest(upload: Upload): Promise<boolean> {
   const { requests, host, descriptor, options } = upload;
   const { digest, mediaType } = descriptor;
@@ -102,23 +88,6 @@ async function pushBlob(upload: Upload): Promise<boolean> {
   const to = await openUpload(upload);
   if (to !== undefined) await sendBlob(upload, to);
   return true;
-}
-
-/** This returns where to send a blob, `undefined` when another repository had it. */
-async function openUpload(upload: Upload): Promise<URL | undefined> {
-  const { requests, host, descriptor, options } = upload;
-  const from = sourceRepository(requests, descriptor);
-  const opened = await requests.send(host, {
-    method: "POST",
-    path: "/blobs/uploads/",
-    query: new URLSearchParams(from === undefined ? {} : { mount: descriptor.digest, from }),
-    scopes: scopesOf(upload),
-    isLast: true,
-    signal: options.signal,
-  });
-  if (opened.status !== 201 && opened.status !== 202) throw await registryError(opened, `push ${descriptor.digest}`);
-  await opened.discard();
-  return opened.status === 201 ? undefined : locationOf(opened);
 }
 
 async function isThere(upload: Upload): Promise<boolean> {
@@ -246,21 +215,8 @@ async function isSameContent({ content, descriptor, options }: Upload, stored: s
   return hash.digest("hex") === digestHex(stored);
 }
 
-function locationOf(response: HttpResponse): URL {
-  const location = response.header("location");
-  const url = !location ? null : URL.parse(location, response.url.href);
-  if (url === null || !/^https?:$/.test(url.protocol)) throw internal("the registry does not say where to upload to");
-  return url;
-}
-
 /** `Range: 0-99` says that 100 bytes are there; `0-0` is said of one byte and of none. */
 function receivedBytes(response: HttpResponse): number {
   const end = /^(?:bytes=)?0-(\d+)$/.exec(response.header("range") ?? "")?.[1];
   return end === undefined || end === "0" ? 0 : Number(end) + 1;
-}
-
-/** A repository of the same registry that has the blob, as its labels tell. */
-function sourceRepository({ registry, repository }: RegistryRequests, { annotations }: Descriptor): string | undefined {
-  const repositories = annotations?.[sourceLabel(registry)]?.split(",") ?? [];
-  return repositories.find((each) => each !== "" && each !== repository);
 }
