@@ -61,6 +61,8 @@ class Conversion implements AsyncDisposable {
   readonly #turns: Turns;
   /** Platforms share layers: each is converted once. */
   readonly #layers = new Map<string, Promise<ErofsLayer>>();
+  /** What has become of indexes: one may list another many times over. */
+  readonly #indexes = new Map<string, Descriptor | undefined>();
 
   constructor(options: ConvertOptions) {
     const { signal } = options;
@@ -79,10 +81,17 @@ class Conversion implements AsyncDisposable {
   async convert(target: Descriptor): Promise<Descriptor | undefined> {
     this.#options.signal?.throwIfAborted();
     const { platform } = this.#options;
-    if (isIndexType(target.mediaType)) return this.#index(target);
+    if (isIndexType(target.mediaType)) return this.#indexOnce(target);
     if (platform !== undefined && target.platform !== undefined && !platform.matches(target.platform)) return undefined;
     if (isManifestType(target.mediaType)) return this.#manifest(target);
     throw invalidArgument(`${target.digest} is neither a manifest nor an index, but ${target.mediaType}`);
+  }
+
+  async #indexOnce(target: Descriptor): Promise<Descriptor | undefined> {
+    const key = `${target.mediaType} ${target.digest}`;
+    if (!this.#indexes.has(key)) this.#indexes.set(key, await this.#index(target));
+    const known = this.#indexes.get(key);
+    return known && replaced(target, known);
   }
 
   async #index(target: Descriptor): Promise<Descriptor | undefined> {
@@ -168,10 +177,15 @@ class Conversion implements AsyncDisposable {
     const next = { ...document, ...own, ...fields };
     const isSame = mediaType === target.mediaType && sameFields(document, next);
     if (isSame) return target;
-    const { digest, size } = await writeDocument(content, mediaType, next, { children, signal });
-    const { data: _old, urls: _gone, ...rest } = target;
-    return { ...rest, mediaType, digest, size };
+    return replaced(target, await writeDocument(content, mediaType, next, { children, signal }));
   }
+}
+
+/** What stands for another document where `target` stood. */
+function replaced(target: Descriptor, { mediaType, digest, size }: Descriptor): Descriptor {
+  if (mediaType === target.mediaType && digest === target.digest) return target;
+  const { data: _old, urls: _gone, ...rest } = target;
+  return { ...rest, mediaType, digest, size };
 }
 
 /** Whether each child is what it was: fields that a descriptor has and nobody here knows are no reason to write it again. */

@@ -9,6 +9,7 @@ import type { DownloadOptions } from "./download-blob.ts";
 import { downloadBlob } from "./download-blob.ts";
 import { labelChildren } from "./gc-labels.ts";
 import { children, readIndex } from "./image-children.ts";
+import { isSeen } from "./walk.ts";
 
 /** Options of {@link fetchImage}. */
 export interface FetchImageOptions extends Omit<DownloadOptions, "labels" | "onReceived"> {
@@ -51,22 +52,33 @@ const MAX_DEPTH = 8;
  * @see containerd client/pull.go, fetch
  */
 export async function fetchImage(target: Descriptor, options: FetchImageOptions): Promise<void> {
-  const layers = new Map<Digest, Descriptor>();
-  await fetchDocument(target, options, layers, 0);
+  const wanted = newWalk();
+  await fetchDocument(target, options, { wanted, others: newWalk() }, 0);
+  const { layers } = wanted;
   await options.onLayers?.([...layers.values()]);
   await downloadAll([...layers.values()], options);
 }
 
+/** What has been come upon. Indexes that list each other many times over are no tree but as large as one that has no end. */
+interface Walk {
+  readonly layers: Map<Digest, Descriptor>;
+  readonly seen: Set<string>;
+}
+
+const newWalk = (): Walk => ({ layers: new Map(), seen: new Set() });
+
 async function fetchDocument(
   descriptor: Descriptor,
   options: FetchImageOptions,
-  layers: Map<Digest, Descriptor>,
+  walks: { readonly wanted: Walk; readonly others: Walk },
   depth: number,
 ): Promise<void> {
+  const { layers, seen } = walks.wanted;
   if (isLayerType(descriptor.mediaType)) {
     layers.set(descriptor.digest, descriptor);
     return;
   }
+  if (isSeen(descriptor, seen)) return;
   await store(descriptor, options);
   if (!isIndexType(descriptor.mediaType) && !isManifestType(descriptor.mediaType)) return;
   if (depth === MAX_DEPTH) throw notFound(`index ${descriptor.digest} is nested too deeply`);
@@ -75,11 +87,13 @@ async function fetchDocument(
   await labelChildren(options.content, descriptor, all, { withoutLayers: discardLayers, signal });
   const wanted = isIndexType(descriptor.mediaType) ? await choose(descriptor, options) : all;
   options.onChildren?.(descriptor, options.allMetadata === true ? all : wanted);
-  for (const child of wanted) await fetchDocument(child, options, layers, depth + 1);
+  for (const child of wanted) await fetchDocument(child, options, walks, depth + 1);
   if (options.allMetadata !== true || !isIndexType(descriptor.mediaType)) return;
   const everything = { ...options, platform: allPlatforms, everyPlatform: true, manifestLimit: 0 };
   const known = new Set(wanted.map(({ digest }) => digest));
-  for (const child of all) if (!known.has(child.digest)) await fetchDocument(child, everything, new Map(), depth + 1);
+  // Their layers are not fetched.
+  const others = { wanted: walks.others, others: walks.others };
+  for (const child of all) if (!known.has(child.digest)) await fetchDocument(child, everything, others, depth + 1);
 }
 
 /** Of the manifests in an index, those for the platform, best first; what names no platform is for any. */

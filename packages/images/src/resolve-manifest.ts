@@ -5,6 +5,8 @@ import type { Descriptor, Digest, ImageConfig, ImageManifest, Platform, Platform
 import { chainIds, isConfigType, isIndexType, isManifestType, normalizePlatform, parseImageConfig } from "@berth/oci";
 
 import { readIndex, readJson, readManifest } from "./image-children.ts";
+import type { ChildrenHandler } from "./walk.ts";
+import { isSeen, walk } from "./walk.ts";
 
 /** A manifest with the descriptor that led to it. */
 export interface ResolvedManifest {
@@ -32,7 +34,7 @@ export async function resolveManifest(
   if (!isIndexType(target.mediaType)) {
     throw invalidArgument(`${target.digest} is neither a manifest nor an index, but ${target.mediaType}`);
   }
-  const found = await findInIndex(content, target, platform, options, 0);
+  const found = await findInIndex(content, target, { platform, seen: new Set(), depth: 0 }, options);
   if (found === undefined) throw notFound(`index ${target.digest} has no manifest for the platform`);
   return found;
 }
@@ -40,26 +42,34 @@ export async function resolveManifest(
 /** An index inside an index is followed, but not for ever. */
 const MAX_NESTED_INDEXES = 8;
 
+interface Search {
+  readonly platform: PlatformMatcher;
+  /** What had nothing for it. */
+  readonly seen: Set<string>;
+  readonly depth: number;
+}
+
 async function findInIndex(
   content: ContentProvider,
   target: Descriptor,
-  platform: PlatformMatcher,
+  search: Search,
   options: CallOptions | undefined,
-  depth: number,
 ): Promise<ResolvedManifest | undefined> {
+  const { platform, seen, depth } = search;
   const { manifests } = await readIndex(content, target, options);
   const candidates = manifests
     .filter((entry) => entry.platform === undefined || platform.matches(entry.platform))
     .toSorted((a, b) => compareEntries(a, b, platform));
   for (const descriptor of candidates) {
+    if (isManifestType(descriptor.mediaType) && descriptor.platform !== undefined)
+      return { descriptor, manifest: await readManifest(content, descriptor, options) };
+    if (isSeen(descriptor, seen)) continue;
     if (isIndexType(descriptor.mediaType) && depth < MAX_NESTED_INDEXES) {
-      const nested = await findInIndex(content, descriptor, platform, options, depth + 1);
+      const nested = await findInIndex(content, descriptor, { ...search, depth: depth + 1 }, options);
       if (nested !== undefined) return nested;
     } else if (isManifestType(descriptor.mediaType)) {
       const manifest = await readManifest(content, descriptor, options);
-      if (descriptor.platform !== undefined || platform.matches(await platformOf(content, manifest, options))) {
-        return { descriptor, manifest };
-      }
+      if (platform.matches(await platformOf(content, manifest, options))) return { descriptor, manifest };
     }
   }
   return undefined;
@@ -122,21 +132,31 @@ export async function resolveImage(
 /**
  * This yields the platforms that an image is made for, each once: those that its index tells, else that of the
  * configuration. Manifests whose blobs are missing are passed over where the index tells their platform.
+ *
+ * @throws as {@link readIndex}; resource_exhausted - deeper than 32 levels
  */
 export async function* imagePlatforms(
   content: ContentProvider,
   target: Descriptor,
   options?: CallOptions,
 ): AsyncGenerator<Platform, void, undefined> {
-  if (target.platform !== undefined) {
-    yield normalizePlatform(target.platform);
-  } else if (isIndexType(target.mediaType)) {
-    for (const entry of (await readIndex(content, target, options)).manifests) {
-      yield* imagePlatforms(content, entry, options);
+  const found = new Map<string, Platform>();
+  const add = (platform: Platform): void => {
+    const normal = normalizePlatform(platform);
+    found.set(JSON.stringify(normal), normal);
+  };
+  const below: ChildrenHandler = async (descriptor) => {
+    if (isManifestType(descriptor.mediaType)) {
+      const { config } = await readManifest(content, descriptor, options);
+      if (isConfigType(config.mediaType)) add((await readImageConfig(content, config, options)).platform);
     }
-  } else if (isManifestType(target.mediaType)) {
-    const { config } = await readManifest(content, target, options);
-    if (isConfigType(config.mediaType))
-      yield normalizePlatform((await readImageConfig(content, config, options)).platform);
-  }
+    if (!isIndexType(descriptor.mediaType)) return [];
+    const { manifests } = await readIndex(content, descriptor, options);
+    for (const { platform } of manifests) if (platform !== undefined) add(platform);
+    return manifests.filter(({ platform }) => platform === undefined);
+  };
+  if (target.platform !== undefined) add(target.platform);
+  // The walk is made for what its handler does.
+  else for await (const _descriptor of walk(target, below)) options?.signal?.throwIfAborted();
+  yield* found.values();
 }

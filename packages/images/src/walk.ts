@@ -24,12 +24,21 @@ async function* walkBelow(
   depth: number,
 ): AsyncGenerator<Descriptor, void, undefined> {
   if (depth > MAX_DEPTH) throw resourceExhausted(`image is nested deeper than ${MAX_DEPTH} levels`);
-  // The same blob may be a layer here and something else there: both count.
-  const key = `${descriptor.mediaType} ${descriptor.digest}`;
-  if (seen.has(key)) return;
-  seen.add(key);
+  if (isSeen(descriptor, seen)) return;
   yield descriptor;
   for (const child of await handler(descriptor)) yield* walkBelow(child, handler, seen, depth + 1);
+}
+
+/**
+ * This says whether a walk has come to what a descriptor stands for before, and notes it: without that a few kilobytes of indexes which list
+ * each other many times over are walked for ever.
+ */
+export function isSeen({ mediaType, digest }: Descriptor, seen: Set<string>): boolean {
+  // The same blob may be a layer here and something else there: both count.
+  const key = `${mediaType} ${digest}`;
+  if (seen.has(key)) return true;
+  seen.add(key);
+  return false;
 }
 
 /** This leaves out children of other platforms; those that name none are kept. */

@@ -211,3 +211,16 @@ describe("convertImage", () => {
     });
   });
 });
+
+it("goes once through indexes that list each other many times over, each entry keeping what is said of it there", async () => {
+  let nested = put(MediaType.ociIndex, { schemaVersion: 2, manifests: [one.manifest] });
+  for (let depth = 0; depth < 6; depth++) {
+    const manifests = Array.from({ length: 50 }, (_each, at) => ({ ...nested, annotations: { at: String(at) } }));
+    nested = put(MediaType.ociIndex, { schemaVersion: 2, manifests });
+  }
+  const converted = await convert(nested, { compression: "none" });
+  const { manifests } = read(converted);
+  expect(manifests).toHaveLength(50);
+  expect(manifests[49]).toEqual({ ...manifests[0], annotations: { at: "49" } });
+  expect(manifests[0].digest).not.toBe(read(nested).manifests[0].digest);
+});

@@ -256,4 +256,26 @@ describe("fetchImage", () => {
     await fetching;
     expect([...store.blobs.keys()].sort()).toEqual([...image.blobs.keys()].sort());
   });
+
+  it.each([false, true])(
+    "goes once through indexes that list each other many times over, with all metadata: %s",
+    async (allMetadata) => {
+      const foreign = { os: "plan9", architecture: "386" };
+      const add = (...manifests: readonly Descriptor[]): Descriptor => {
+        const bytes = new TextEncoder().encode(JSON.stringify({ schemaVersion: 2, manifests }));
+        // The image of a recipe is the test's own.
+        (image.blobs as Map<Digest, Uint8Array>).set(sha256(bytes), bytes);
+        return { mediaType: MediaType.ociIndex, digest: sha256(bytes), size: bytes.length };
+      };
+      let nested = add(image.manifest);
+      for (let depth = 0; depth < 6; depth++) {
+        const both = depth === 5 ? [nested, { ...nested, platform: foreign }] : [nested];
+        nested = add(...Array.from({ length: 50 }, () => both).flat());
+      }
+      const stored: string[] = [];
+      await fetchImage(nested, options({ allMetadata, onStored: ({ digest }) => stored.push(digest) }));
+      expect(stored.length).toBeLessThanOrEqual(2 * image.blobs.size);
+      expect(new Set(stored)).toEqual(new Set(image.blobs.keys()));
+    },
+  );
 });

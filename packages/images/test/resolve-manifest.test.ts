@@ -1,6 +1,6 @@
 import { Code, codeOf } from "@berth/errors";
 import type { Descriptor } from "@berth/oci";
-import { only, onlyStrict, parsePlatform } from "@berth/oci";
+import { formatPlatform, only, onlyStrict, parsePlatform } from "@berth/oci";
 import { sha256 } from "@berth/testing";
 import { describe, expect, it } from "vitest";
 
@@ -77,20 +77,42 @@ describe("resolveManifest", () => {
   });
 });
 
+describe("an image whose indexes list each other many times over", () => {
+  /** A whole walk of it would have 10^10 steps. */
+  const manyTimesOver = (...manifests: Descriptor[]): Descriptor => {
+    let nested = index(...manifests);
+    for (let depth = 0; depth < 6; depth++) nested = index(...Array.from({ length: 50 }, () => nested));
+    return nested;
+  };
+
+  it("is searched, also for what it does not have", async () => {
+    const target = manyTimesOver(amd64, amd64);
+    const found = await resolveManifest(content, target, only(parsePlatform("linux/amd64")));
+    expect(found.descriptor.digest).toBe(amd64.digest);
+    expect(await failure(resolveManifest(content, target, only(parsePlatform("linux/s390x"))))).toBe(Code.NotFound);
+  });
+
+  it("has each of its platforms once", async () => {
+    const target = manyTimesOver(amd64, on(v6, "linux/arm/v6"), on(v6, "linux/arm/v7"), on(missing, "linux/arm/v6"));
+    const found = await Array.fromAsync(imagePlatforms(content, target), formatPlatform);
+    expect(found.sort()).toEqual(["linux/amd64", "linux/arm/v6", "linux/arm/v7"]);
+  });
+
+  it("is not asked for its platforms without end where it is as deep as it is wide", async () => {
+    let nested = index(amd64);
+    for (let depth = 0; depth < 40; depth++) nested = index(nested, nested);
+    expect(await failure(Array.fromAsync(imagePlatforms(content, nested)))).toBe(Code.ResourceExhausted);
+  });
+});
+
 it("resolveImage refuses another number of layers than of diff ids", async () => {
   const broken = image("amd64", "", [amd64.digest]);
   expect(await failure(resolveImage(content, broken, only(parsePlatform("linux/amd64"))))).toBe(Code.InvalidArgument);
 });
 
 it("imagePlatforms, imageSize and checkImage tell what is there", async () => {
-  const platforms = await Array.fromAsync(imagePlatforms(content, all));
-  expect(platforms.map(({ architecture, variant }) => [architecture, variant ?? ""].join(""))).toEqual([
-    "armv6",
-    "s390x",
-    "armv7",
-    "arm64",
-    "ppc64le",
-  ]);
+  const platforms = await Array.fromAsync(imagePlatforms(content, all), formatPlatform);
+  expect(platforms.sort()).toEqual(["linux/arm/v6", "linux/arm/v7", "linux/arm64", "linux/ppc64le", "linux/s390x"]);
   const arm = onlyStrict(parsePlatform("linux/arm/v7"));
   expect((await checkImage(content, on(v7, "linux/arm/v7"), arm)).missing).toEqual([]);
   expect(await checkImage(content, missing, arm)).toMatchObject({ available: false, missing: [missing] });
