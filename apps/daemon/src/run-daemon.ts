@@ -3,7 +3,7 @@ import { performance } from "node:perf_hooks";
 import { parseGoDuration } from "@berth/core/go-duration";
 import type { Logger } from "@berth/core/log";
 import { failedPrecondition, messageOf, wrapError } from "@berth/errors";
-import { returnMemoryAtRest } from "@berth/linux/memory";
+import { limitArenas, returnMemoryAtRest } from "@berth/linux/memory";
 import type { PluginGraph } from "@berth/plugin-core";
 import { bootPlugins } from "@berth/plugin-core";
 import { ServerPlugin } from "@berth/plugin-core/types";
@@ -18,6 +18,9 @@ import { proxyPlugins } from "./proxies/proxy-plugins.ts";
 import { reportCrash } from "./report-crash.ts";
 import { handleSignals } from "./signals.ts";
 
+/** Threads that unpack free much, and seldom at the same time. */
+const MALLOC_ARENAS = 2;
+
 /** The longest that stopping may take; what is not done then is left to the next start. */
 const STOP_DEADLINE_MS = 15_000;
 
@@ -30,6 +33,7 @@ export async function runDaemon(config: DaemonConfig, log: Logger): Promise<void
   const started = performance.now();
   using _crash = reportCrash(log);
   using signals = handleSignals(log);
+  limitArenas(MALLOC_ARENAS);
   using _returning = returnMemoryAtRest();
   await using directories = await openDirectories(config, log);
   log.info("starting berth", { root: directories.root, state: directories.state, pid: process.pid });

@@ -5,7 +5,12 @@ import { runInNewContext } from "node:vm";
 import { bind } from "./libc.ts";
 import { type MemorySample, RestWatch } from "./memory/rest-watch.ts";
 
-const native = { mallocTrim: bind<[number], number>("malloc_trim", "int", ["size_t"]) };
+const native = {
+  mallocTrim: bind<[number], number>("malloc_trim", "int", ["size_t"]),
+  mallopt: bind<[number, number], number>("mallopt", "int", ["int", "int"]),
+};
+
+const M_ARENA_MAX = -8;
 
 /** Often enough to find a pause between two commands of a person, rare enough not to be work itself. */
 const CHECK_MS = 1000;
@@ -31,6 +36,15 @@ export function returnMemoryAtRest(): Disposable {
     }
   }, CHECK_MS).unref();
   return { [Symbol.dispose]: () => clearInterval(timer) };
+}
+
+/**
+ * This has malloc make no further arenas than so many; threads share them. By itself it makes one for almost each thread, and what was freed in one is of no use to the others.
+ *
+ * To be called before the process has many threads: arenas that are there stay.
+ */
+export function limitArenas(count: number): void {
+  native.mallopt(M_ARENA_MAX, count);
 }
 
 function sample(): MemorySample {

@@ -58,3 +58,24 @@ it("returnMemoryAtRest lets a process live that has no descriptor left", async (
   const { stdout } = await promisify(execFile)("prlimit", [...args, "-e", EXHAUSTED]);
   expect(stdout.trim()).toBe("EMFILE");
 }, 60_000);
+
+/** Each thread of the pool allocates while the others do. An arena is a mapping that begins at a multiple of 64 MiB. */
+const ARENAS = `
+import { pbkdf2 } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { promisify } from "node:util";
+import { limitArenas } from ${ENTRY};
+if (process.argv[1] === "limit") limitArenas(2);
+await Promise.all(Array.from({ length: 64 }, () => promisify(pbkdf2)("a", "b", 20_000, 32, "sha256")));
+const starts = readFileSync("/proc/self/maps", "utf8").matchAll(/^([0-9a-f]+)-[0-9a-f]+ rw-p 00000000 00:00 0 *$/gm);
+console.log([...starts].filter(([, start]) => BigInt("0x" + start) % (64n << 20n) === 0n).length);
+`;
+
+it("limitArenas has threads share what malloc keeps", async () => {
+  const arenas = async (...args: readonly string[]): Promise<number> => {
+    const program = ["--conditions=@berth/source", "--input-type=module", "-e", ARENAS, ...args];
+    const env = { ...process.env, UV_THREADPOOL_SIZE: "12", MALLOC_ARENA_MAX: undefined };
+    return Number((await promisify(execFile)(process.execPath, program, { env })).stdout);
+  };
+  expect(await arenas("limit")).toBeLessThan((await arenas()) - 3);
+}, 60_000);
