@@ -2,6 +2,7 @@ import { Worker } from "node:worker_threads";
 
 import type { CallOptions } from "@berth/core/any";
 import type { SnapshotUsage } from "@berth/core/snapshots";
+import { Turns } from "@berth/core/turns";
 import { internal, unavailable, wrapError } from "@berth/errors";
 
 import type { RemoteError, TreeJob, TreeOutcome, TreeTask } from "./files/tree-job.ts";
@@ -24,16 +25,14 @@ interface IdleWorker {
  * libuv, and blocks nobody. Started when there is work, ended when there has been none. Disposing cancels what runs and waits for it.
  */
 export class TreeWorkers implements AsyncDisposable {
-  readonly #limit: number;
+  readonly #turns: Turns;
   readonly #idleMs: number;
   readonly #idle: IdleWorker[] = [];
-  readonly #waiting: (() => void)[] = [];
   readonly #running = new Set<Promise<unknown>>();
   readonly #stopping = new AbortController();
-  #busy = 0;
 
   constructor(options: TreeWorkersOptions = {}) {
-    this.#limit = options.workers ?? 2;
+    this.#turns = new Turns(options.workers ?? 2);
     this.#idleMs = options.idleMs ?? 10_000;
   }
 
@@ -83,17 +82,9 @@ export class TreeWorkers implements AsyncDisposable {
   }
 
   async #inTurn(task: TreeTask, signal: AbortSignal): Promise<SnapshotUsage> {
-    if (this.#busy >= this.#limit) await new Promise<void>((resolve) => void this.#waiting.push(resolve));
-    else this.#busy += 1;
-    try {
-      signal.throwIfAborted();
-      return await this.#run(task, signal);
-    } finally {
-      const next = this.#waiting.shift();
-      // A turn that is passed on stays taken.
-      if (next === undefined) this.#busy -= 1;
-      else next();
-    }
+    using _turn = await this.#turns.acquire({ signal });
+    signal.throwIfAborted();
+    return await this.#run(task, signal);
   }
 
   /** Rejects a cancelled task only when its thread has stopped, so that nothing is written afterwards. */

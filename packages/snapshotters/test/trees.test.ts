@@ -5,11 +5,13 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 
 import { Code, codeOf } from "@berth/errors";
-import { lgetxattr, lsetxattr, lutimes, mkfifo, mknod } from "@berth/linux/files";
-import { temporaryDirectory } from "@berth/testing";
+import { lgetxattr, llistxattr, lsetxattr, lutimes, mkfifo, mknod } from "@berth/linux/files";
+import { withTemporaryMount } from "@berth/linux/mount";
+import { memoryDirectory, temporaryDirectory } from "@berth/testing";
 import { describe, expect, it } from "vitest";
 
 import { TreeWorkers } from "../src/tree-workers.ts";
+import { makeScratch, mountBtrfs } from "./images.ts";
 
 async function openTrees() {
   await using made = new AsyncDisposableStack();
@@ -74,6 +76,49 @@ describe("TreeWorkers.copy", () => {
     expect(lgetxattr(join(to, "file"), "security.capability")).toHaveLength(20);
     const names = await readdir(to, { encoding: "buffer" });
     expect(names.some((name) => name.at(-1) === 0xe9)).toBe(true);
+  });
+
+  it("leaves out an attribute that the target refuses, and no other of the file", async () => {
+    await using subject = await openTrees();
+    await using source = await mountBtrfs(subject.path);
+    const [from, to] = [join(source.path, "file"), join(subject.path, "to")];
+    await writeFile(from, "content");
+    await mkdir(to);
+    // Of another file system, and in no known place among the others.
+    lsetxattr(from, "btrfs.compression", new TextEncoder().encode("zstd"));
+    const names = Array.from({ length: 8 }, (_, index) => `user.${index}`);
+    for (const name of names) lsetxattr(from, name, Uint8Array.of(1));
+    await subject.trees.copy(source.path, to);
+    expect(llistxattr(join(to, "file")).toSorted()).toEqual(names);
+  });
+
+  it("fails where there is no room for an attribute", async () => {
+    await using subject = await openTrees();
+    await using memory = await memoryDirectory("snapshots");
+    await writeFile(join(memory.path, "file"), "content");
+    // More than a block, which is all that ext4 has for those of an inode.
+    lsetxattr(join(memory.path, "file"), "trusted.large", new Uint8Array(32 * 1024));
+    const image = await makeScratch(join(subject.path, "image"), 8);
+    await withTemporaryMount([{ type: "ext4", source: image, options: ["loop"] }], {}, async (to) => {
+      const outcome = await subject.trees.copy(memory.path, to).then(() => "resolved" as const, codeOf);
+      expect(outcome).toBe(Code.ResourceExhausted);
+    });
+  });
+
+  it("leaves the line for a thread when it is cancelled", async () => {
+    await using subject = await openTrees();
+    await using trees = new TreeWorkers({ workers: 1 });
+    makeDeepTree(join(subject.path, "from"), 400);
+    await mkdir(join(subject.path, "to"));
+    let isOver = false;
+    const copied = trees.copy(join(subject.path, "from"), join(subject.path, "to")).finally(() => (isOver = true));
+    const cancelling = new AbortController();
+    const waiting = trees.usage(subject.path, { signal: cancelling.signal });
+    cancelling.abort();
+    expect(await waiting.then(() => "resolved" as const, codeOf)).toBe(Code.Canceled);
+    expect(isOver).toBe(false);
+    await copied;
+    for (const name of ["from", "to"]) await trees.remove(join(subject.path, name));
   });
 
   it("stops when it is cancelled and keeps the worker usable", async () => {

@@ -17,6 +17,9 @@ import { errnoName } from "./errno-name.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { joinBytes, TreePath } from "./tree-path.ts";
 
+/** What says nothing about an attribute, but that the copy would have less than was written. */
+const FAILURES: ReadonlySet<string | undefined> = new Set(["ENOSPC", "EDQUOT", "EIO", "ENOMEM"]);
+
 const S_IFMT = 0o170000;
 
 /** One directory on its way, with the path of its copy in full. */
@@ -36,7 +39,8 @@ type Links = Map<string, Buffer>;
  * This copies the content of one directory into another, which exists: owner, mode, times (ns), extended attributes, devices,
  * FIFOs, sockets, hard and symbolic links; the attributes of the directory itself too. Files share blocks where they can.
  *
- * Extended attributes that the target refuses are left out, as in containerd. It blocks the thread.
+ * Extended attributes that the target refuses are left out, each by itself, as in containerd; one for which there is no room is not. It
+ * blocks the thread.
  */
 export function copyTree(from: string, to: string, checkpoint: Checkpoint): void {
   const links: Links = new Map();
@@ -114,9 +118,15 @@ function copyAttributes(source: Buffer, target: Buffer, stat: BigIntStats): void
 }
 
 function copyExtendedAttributes(source: Buffer, target: Buffer): void {
+  const names: string[] = [];
+  unlessRefused(() => names.push(...llistxattr(source)));
+  for (const name of names) unlessRefused(() => lsetxattr(target, name, lgetxattr(source, name)));
+}
+
+function unlessRefused(run: () => void): void {
   try {
-    for (const name of llistxattr(source)) lsetxattr(target, name, lgetxattr(source, name));
-  } catch {
-    // Left out, see copyTree.
+    run();
+  } catch (error) {
+    if (FAILURES.has(errnoName(error))) throw error;
   }
 }
