@@ -1,6 +1,7 @@
+import { readFileSync } from "node:fs";
 import { getCACertificates } from "node:tls";
 
-import { failedPrecondition } from "@berth/errors";
+import { failedPrecondition, messageOf } from "@berth/errors";
 import type { Dispatcher } from "undici";
 import { EnvHttpProxyAgent, ProxyAgent } from "undici";
 
@@ -142,6 +143,19 @@ let known: readonly string[] | undefined;
 
 /** Node knows the authorities that it was built with; an operator adds to those of the system. */
 function knownAuthorities(): readonly string[] {
-  known ??= [...new Set([...getCACertificates("default"), ...getCACertificates("system")])];
+  known ??= [...new Set([...getCACertificates("default"), ...getCACertificates("system"), ...extraAuthorities()])];
   return known;
+}
+
+/** `NODE_EXTRA_CA_CERTS` for a program that is started without it, as `ctr` is: Node would read the file at every start. */
+function extraAuthorities(): readonly string[] {
+  const path = process.env["BERTH_EXTRA_CA_CERTS"] ?? "";
+  if (path === "") return [];
+  try {
+    return [readFileSync(path, "utf8")];
+  } catch (error) {
+    // As Node does with its own.
+    process.emitWarning(`Ignoring extra certs from \`${path}\`, load failed: ${messageOf(error)}`);
+    return [];
+  }
 }
