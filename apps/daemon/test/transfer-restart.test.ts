@@ -7,9 +7,6 @@ import { createClient } from "@berth/client";
 import { hostPlatform } from "@berth/oci";
 import {
   buildImage,
-  debianLibraries,
-  debianTool,
-  runProgram,
   seededRandom,
   startBerthd,
   startRegistry,
@@ -18,6 +15,7 @@ import {
 } from "@berth/testing";
 import { describe, expect, it } from "vitest";
 
+import { skopeo } from "./skopeo.ts";
 import { pack, transfer } from "./transfer-client.ts";
 
 const LAYER_BYTES = 12_000_000;
@@ -97,16 +95,5 @@ describe("a pull that ends with its daemon", { timeout: 120_000 }, () => {
 async function publish(archive: Uint8Array, directory: string, host: string): Promise<void> {
   const file = join(directory, "image.tar");
   await writeFile(file, archive);
-  const args = [
-    "copy",
-    "--insecure-policy",
-    "--dest-tls-verify=false",
-    `oci-archive:${file}`,
-    `docker://${host}/team/cut:1`,
-  ];
-  const { code, stderr } = await runProgram(debianTool("skopeo"), args, {
-    timeoutMs: 60_000,
-    env: { ...process.env, LD_LIBRARY_PATH: debianLibraries() },
-  });
-  if (code !== 0) throw new Error(`skopeo: ${stderr}`);
+  await skopeo("copy", "--dest-tls-verify=false", `oci-archive:${file}`, `docker://${host}/team/cut:1`);
 }

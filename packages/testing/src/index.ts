@@ -1,4 +1,6 @@
 export { BUSYBOX_IMAGE, busyboxImage } from "./busybox-image.ts";
+export type { CertificateFiles } from "./certificate.ts";
+export { makeCertificate } from "./certificate.ts";
 export type { FaultRegistry } from "./fault-registry.ts";
 export { startFaultRegistry } from "./fault-registry.ts";
 export type { FaultImage, FaultImageRecipe, TreeFacts } from "./faults/fault-image.ts";
@@ -36,7 +38,9 @@ export type { RegistryFault, RegistryRequestRecord } from "./registry-fault.ts";
 export type { RegistryRelay, RelayedRequest } from "./peers/registry-relay.ts";
 export { startRegistryRelay } from "./peers/registry-relay.ts";
 export type { PeerRegistry, RegistryOptions } from "./peers/registry.ts";
-export { startRegistry } from "./peers/registry.ts";
+export { REGISTRY_USER, startRegistry } from "./peers/registry.ts";
+export type { TokenAsk, TokenServer } from "./peers/token-server.ts";
+export { startTokenServer } from "./peers/token-server.ts";
 export type { ProgramOptions, ProgramResult } from "./run-program.ts";
 export { runProgram } from "./run-program.ts";
 export type { TemporaryDirectory } from "./temporary-directory.ts";

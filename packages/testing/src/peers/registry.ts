@@ -10,6 +10,7 @@ import { deadlineExceeded, failedPrecondition } from "@berth/errors";
 
 import { temporaryDirectory } from "../temporary-directory.ts";
 import { debianTool } from "./debian-tools.ts";
+import type { TokenServer } from "./token-server.ts";
 
 const READY_DEADLINE_MS = 20_000;
 
@@ -22,19 +23,18 @@ export interface PeerRegistry extends AsyncDisposable {
   log(): Promise<string>;
 }
 
+/** The one user whom a registry or a token server of ours knows. */
+export const REGISTRY_USER = { username: "alice", secret: "secret" } as const;
+
+/** As `htpasswd -B` writes it. */
+const HTPASSWD = `${REGISTRY_USER.username}:$2y$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW\n`;
+
 /** How the registry is to be. */
 export interface RegistryOptions {
-  /** Paths of its certificate and key: then it speaks TLS. */
-  readonly tls?: { readonly certificate: string; readonly key: string };
-  /** Path of a file of users in the form of `htpasswd -B`. */
-  readonly htpasswd?: string;
-  /** Bearer tokens are needed, from this server. */
-  readonly token?: {
-    readonly realm: string;
-    readonly service: string;
-    readonly issuer: string;
-    readonly rootCertificates: string;
-  };
+  /** Paths: then it speaks TLS, with `clients` only to who shows a certificate of one of these authorities. */
+  readonly tls?: { readonly certificate: string; readonly key: string; readonly clients?: string };
+  /** Only {@link REGISTRY_USER} may do anything: by Basic authentication, or with tokens of a server. */
+  readonly auth?: "basic" | TokenServer;
   /** It mirrors this registry, by URL. */
   readonly mirrorOf?: string;
 }
@@ -47,6 +47,7 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Peer
   const config = join(directory, "config.json");
   // YAML is a superset of JSON.
   await writeFile(config, JSON.stringify(configOf(options, { directory, port })));
+  await writeFile(join(directory, "htpasswd"), HTPASSWD);
   const logFile = join(directory, "log");
   const log = openSync(logFile, "a");
   const child = spawn(debianTool("docker-registry"), ["serve", config], { stdio: ["ignore", log, log] });
@@ -69,7 +70,7 @@ function configOf(
   options: RegistryOptions,
   { directory, port }: { readonly directory: string; readonly port: number },
 ): unknown {
-  const { tls, htpasswd, token, mirrorOf } = options;
+  const { tls, auth, mirrorOf } = options;
   return {
     version: "0.1",
     log: { level: "info" },
@@ -77,16 +78,18 @@ function configOf(
     http: {
       addr: `127.0.0.1:${port}`,
       secret: "test",
-      ...(tls && { tls: { certificate: tls.certificate, key: tls.key } }),
+      ...(tls && {
+        tls: { certificate: tls.certificate, key: tls.key, ...(tls.clients && { clientcas: [tls.clients] }) },
+      }),
     },
-    ...(htpasswd !== undefined && { auth: { htpasswd: { realm: "test", path: htpasswd } } }),
-    ...(token && {
+    ...(auth === "basic" && { auth: { htpasswd: { realm: "test", path: join(directory, "htpasswd") } } }),
+    ...(typeof auth === "object" && {
       auth: {
         token: {
-          realm: token.realm,
-          service: token.service,
-          issuer: token.issuer,
-          rootcertbundle: token.rootCertificates,
+          realm: auth.realm,
+          service: auth.service,
+          issuer: auth.issuer,
+          rootcertbundle: auth.certificates,
         },
       },
     }),
