@@ -1,9 +1,9 @@
 import { chmodSync, chownSync, lstatSync, readFileSync, statSync, unlinkSync } from "node:fs";
-import { mkdir } from "node:fs/promises";
 import type { Server } from "node:net";
 import { connect } from "node:net";
 import { dirname } from "node:path";
 
+import { makeDirectories } from "@berth/core/make-directories";
 import { failedPrecondition, fromSystemError, invalidArgument, isNotFound, systemErrorCode } from "@berth/errors";
 
 /** The longest socket path that containerd's clients accept. */
@@ -52,7 +52,7 @@ export async function bindUnix(server: Server, address: UnixAddress): Promise<vo
   if (Buffer.byteLength(address.path) > MAX_SOCKET_PATH) {
     throw invalidArgument(`socket path ${JSON.stringify(address.path)} is longer than ${MAX_SOCKET_PATH} bytes`);
   }
-  if (address.directoryMode !== undefined) await makeDirectories(dirname(address.path), address.directoryMode);
+  if (address.directoryMode !== undefined) await makeDirectory(dirname(address.path), address.directoryMode);
   await removeStaleSocket(address.path);
   // Binding and the modes happen in one turn: nobody connects before the modes are set.
   const listening = startListening(server, () => server.listen({ path: address.path }));
@@ -93,21 +93,11 @@ function descriptorLimit(): number {
   return limit === undefined ? Number.POSITIVE_INFINITY : Number(limit);
 }
 
-/** Node's own way to make directories with their parents goes on without end where none can be made, such as below /proc. */
-async function makeDirectories(path: string, mode: number): Promise<void> {
-  const make = async (): Promise<void> => {
-    try {
-      await mkdir(path, { mode });
-    } catch (error) {
-      if (systemErrorCode(error) !== "EEXIST") throw fromSystemError(error);
-    }
-  };
+async function makeDirectory(path: string, mode: number): Promise<void> {
   try {
-    await make();
+    await makeDirectories(path, mode);
   } catch (error) {
-    if (!isNotFound(error) || dirname(path) === path) throw error;
-    await makeDirectories(dirname(path), mode);
-    await make();
+    throw fromSystemError(error);
   }
 }
 
