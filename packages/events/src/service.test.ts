@@ -53,6 +53,27 @@ it("subscribers see what clients publish and shims forward, until they leave", a
   expect(await codeThrown(events.next())).toBe("canceled");
 });
 
+it("an event that a shim sends again is passed on once, one that differs in anything beside it", async () => {
+  const controller = new AbortController();
+  const seen: bigint[] = [];
+  const events = exchange.subscribe({ signal: controller.signal });
+  const at = (nanos: number) => ({ ...envelope, timestamp: { seconds: 8n, nanos } });
+  const other = { ...at(1), event: { ...event, value: new Uint8Array(0) } };
+  const sent = [at(1), at(2), at(1), other, { ...at(1), topic: "/tasks/oom" }, { ...at(1), namespace: "third" }, at(3)];
+  for (const each of sent) await shim.forward({ envelope: each });
+  for await (const { timestampNs } of events) {
+    seen.push(timestampNs - 8_000_000_000n);
+    if (timestampNs === 8_000_000_003n) controller.abort();
+  }
+  expect(seen).toEqual([1n, 2n, 1n, 1n, 1n, 3n]);
+});
+
+it("an event that could not be passed on may be sent again", async () => {
+  const refused = { ...envelope, topic: "bad", timestamp: { seconds: 9n, nanos: 0 } };
+  for (let times = 0; times < 2; times++)
+    expect(await codeThrown(shim.forward({ envelope: refused }))).toBe("invalid_argument");
+});
+
 it.each([
   ["publish without a namespace", () => client.publish({ topic: "/a", event }), "failed_precondition"],
   ["publish to a bad topic", () => client.publish({ topic: "a", event }, headers), "invalid_argument"],

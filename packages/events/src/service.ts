@@ -13,6 +13,8 @@ import { invalidArgument } from "@berth/errors";
 import { namespaceOf } from "@berth/rpc";
 import { create } from "@bufbuild/protobuf";
 
+import { RecentEnvelopes } from "./recent-envelopes.ts";
+
 export { Events, TtrpcEvents };
 
 // containerd lets an event without content pass; it travels as an any without a type.
@@ -36,13 +38,25 @@ export function createEventsService(exchange: EventExchange): ServiceImpl<typeof
   };
 }
 
-/** This serves `containerd.services.events.ttrpc.v1.Events`, where shims deliver their events, over any exchange. */
+/**
+ * This serves `containerd.services.events.ttrpc.v1.Events`, where shims deliver their events, over any exchange.
+ *
+ * A shim that got no answer in time sends an event again, and the daemon may find both when it goes on: one of them is passed on.
+ */
 export function createTtrpcEventsService(exchange: EventExchange): ServiceImpl<typeof TtrpcEvents> {
+  const recent = new RecentEnvelopes();
   return {
     async forward(request, context) {
       // behind the answers to clients that go out in this turn: they wait for them, a shim has other things to do
       await turn();
-      await exchange.forward(fromProtoEnvelope(request.envelope), context);
+      const envelope = fromProtoEnvelope(request.envelope);
+      if (!recent.note(envelope)) return {};
+      try {
+        await exchange.forward(envelope, context);
+      } catch (error) {
+        recent.forget(envelope);
+        throw error;
+      }
       return {};
     },
   };

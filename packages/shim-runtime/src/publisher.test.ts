@@ -16,13 +16,14 @@ describe("Publisher", () => {
   let path: string;
   let received: string[];
   let pids: number[];
+  let times: string[];
   let failures: number;
   /** The container whose events are refused. */
   let refused: string;
   beforeEach(async () => {
     directory = await temporaryDirectory("publisher");
     path = join(directory.path, "events.ttrpc");
-    [received, pids, failures, refused] = [[], [], 0, ""];
+    [received, pids, times, failures, refused] = [[], [], [], 0, ""];
   });
   afterEach(() => directory[Symbol.asyncDispose]());
 
@@ -32,6 +33,7 @@ describe("Publisher", () => {
         ttrpcService(Events, {
           forward: async ({ envelope }, context) => {
             if ((failures -= 1) >= 0) throw unavailable("busy");
+            times.push(`${envelope?.timestamp?.seconds}.${envelope?.timestamp?.nanos}`);
             const value = envelope?.event?.value ?? new Uint8Array();
             const { containerId } = fromBinary(TaskOOMSchema, value);
             if (containerId === refused) throw unavailable("refused");
@@ -60,6 +62,14 @@ describe("Publisher", () => {
     for (const pid of counted) publisher.publish("/tasks/start", TaskStartSchema, { containerId: "a", pid });
     await publisher.flush(5000);
     expect(pids).toEqual(counted);
+  });
+
+  it("no two events are of the same time, whatever the clock says", async () => {
+    await using _server = await serve();
+    await using publisher = open();
+    publish(publisher, ["a", "a", "b", "a"]);
+    await publisher.flush(5000);
+    expect(new Set(times).size).toBe(4);
   });
 
   it("sends again what was refused, before what came after it", async () => {

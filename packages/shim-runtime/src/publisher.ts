@@ -34,6 +34,7 @@ export class Publisher implements AsyncDisposable {
   readonly #options: PublisherOptions;
   readonly #stop = new AbortController();
   readonly #queue: LaneQueue<Envelope>;
+  #count = 0;
   #connection: { readonly transport: TtrpcTransport; readonly client: Client<typeof Events> } | undefined;
 
   constructor(options: PublisherOptions) {
@@ -51,7 +52,10 @@ export class Publisher implements AsyncDisposable {
     const value = toBinary(schema, create(schema, event));
     const any = { typeUrl: schema.typeName, value };
     const { namespace } = this.#options;
-    const envelope = create(EnvelopeSchema, { topic, namespace, timestamp: timestampNow(), event: any });
+    const timestamp = timestampNow();
+    // below the milliseconds of the clock no two are equal: the daemon tells by it what is sent again from what happened again
+    timestamp.nanos += this.#count++ % 1_000_000;
+    const envelope = create(EnvelopeSchema, { topic, namespace, timestamp, event: any });
     this.#queue.push(laneOf(event), envelope);
   }
 
