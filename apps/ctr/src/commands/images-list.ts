@@ -3,11 +3,12 @@ import { createContentClient } from "@berth/client/content";
 import { createImagesClient, toProtoImage } from "@berth/client/images";
 import type { ContentStore } from "@berth/core/content";
 import type { Image } from "@berth/core/images";
-import { isNotFound } from "@berth/errors";
+import { isCanceled, isDeadlineExceeded, isNotFound, isUnavailable, messageOf } from "@berth/errors";
 import { imagePlatforms, imageSize } from "@berth/images";
 import { formatPlatform, hostPlatform, only } from "@berth/oci";
 
 import { defineCommand } from "../cli/command.ts";
+import { complain } from "../output/complain.ts";
 import { formatLabels } from "../output/label-list.ts";
 import { LISTING_FLAGS, printListing } from "../output/listing.ts";
 import { messageJson, timeField } from "../output/message-json.ts";
@@ -41,22 +42,25 @@ function imageJson(image: Image): Promise<unknown> {
 }
 
 async function rowOf(content: ContentStore, { name, labels, target }: Image, signal: AbortSignal): Promise<string[]> {
-  const size = await orDash(async () =>
+  const problems = new Set<string>();
+  const size = await orDash(problems, async () =>
     formatBinarySize(await imageSize(content, target, only(hostPlatform()), { signal })),
   );
-  const platforms = await orDash(async () => {
+  const platforms = await orDash(problems, async () => {
     const found = await Array.fromAsync(imagePlatforms(content, target, { signal }), formatPlatform);
     return found.length === 0 ? "-" : [...new Set(found)].toSorted().join(",");
   });
+  for (const problem of problems) complain(`image ${name}: ${problem}`);
   return [name, target.mediaType, target.digest, size, platforms, formatLabels(labels, "-"), ""];
 }
 
-/** An image whose blobs are not there is still an image. */
-async function orDash(measure: () => Promise<string>): Promise<string> {
+/** An image whose blobs are not there, or are not what they should be, is still an image, and not the only one. */
+async function orDash(problems: Set<string>, measure: () => Promise<string>): Promise<string> {
   try {
     return await measure();
   } catch (error) {
-    if (isNotFound(error)) return "-";
-    throw error;
+    if (isUnavailable(error) || isCanceled(error) || isDeadlineExceeded(error)) throw error;
+    if (!isNotFound(error)) problems.add(messageOf(error));
+    return "-";
   }
 }
