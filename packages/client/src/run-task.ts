@@ -2,7 +2,7 @@ import type { AnyValue, CallOptions } from "@berth/core/any";
 import type { Container } from "@berth/core/containers";
 import { raceSignal } from "@berth/core/race-signal";
 import type { ExitStatus, ProcessIo } from "@berth/core/runtime";
-import { invalidArgument, isNotFound } from "@berth/errors";
+import { ignoreNotFound, invalidArgument, isNotFound } from "@berth/errors";
 import type { Descriptor } from "@berth/oci";
 import type { SpecProcess } from "@berth/oci/spec";
 import { encodeProcess } from "@berth/oci/spec";
@@ -21,6 +21,8 @@ export interface AttachedIo extends AsyncDisposable {
   drained?(): Promise<void>;
   /** Called when the process has ended: nobody takes its input any more. Must not throw. */
   ended?(): void;
+  /** Called instead of disposing when the process could not be removed, as the daemon is gone: closes this program's ends, and leaves what another one needs to attach. Must not throw. */
+  leave?(): void;
 }
 
 /** No streams at all. */
@@ -86,24 +88,32 @@ export class RunningProcess implements AsyncDisposable {
     return exitStatus;
   }
 
-  /** This kills what still runs, and removes it. */
+  /** This kills what still runs, and removes it. Whatever comes of that, nothing of its streams stays open here. */
   async [Symbol.asyncDispose](): Promise<void> {
-    if (!this.#removed) {
-      // The caller's signal may have ended `exited` without the process having ended.
-      const { execId } = this;
-      const signal = AbortSignal.timeout(KILL_TIMEOUT_MS);
-      await ignoreNotFound(this.task.kill({ execId, signalNumber: SIGKILL, all: execId === "", signal }));
-      await ignoreNotFound(this.task.wait({ execId, signal }));
-      await this.#remove({ signal });
+    try {
+      await this.#discard();
+    } catch (error) {
+      if (this.#io.leave === undefined) await this.#io[Symbol.asyncDispose]();
+      else this.#io.leave();
+      throw error;
     }
     await this.#io[Symbol.asyncDispose]();
   }
 
+  async #discard(): Promise<void> {
+    if (this.#removed) return;
+    // The caller's signal may have ended `exited` without the process having ended.
+    const { execId } = this;
+    const signal = AbortSignal.timeout(KILL_TIMEOUT_MS);
+    await this.task.kill({ execId, signalNumber: SIGKILL, all: execId === "", signal }).catch(ignoreNotFound);
+    await this.task.wait({ execId, signal }).catch(ignoreNotFound);
+    await this.#remove({ signal });
+  }
+
   async #remove(options?: CallOptions): Promise<void> {
     if (this.#removed) return;
-    await ignoreNotFound(
-      this.execId === "" ? this.task.delete(options) : this.task.deleteProcess(this.execId, options),
-    );
+    const deleted = this.execId === "" ? this.task.delete(options) : this.task.deleteProcess(this.execId, options);
+    await deleted.catch(ignoreNotFound);
     this.#removed = true;
   }
 }
@@ -190,7 +200,7 @@ export async function run(client: Client, options: RunOptions): Promise<number> 
   if (options.id === "") throw invalidArgument("id of the container must not be empty");
   await using undo = new AsyncDisposableStack();
   const container = await createContainer(client, options);
-  undo.defer(async () => void (await ignoreNotFound(removeContainer(client, container.id))));
+  undo.defer(() => removeContainer(client, container.id).catch(ignoreNotFound));
   const io = (await options.io?.()) ?? nullIo;
   await using process = await startTask(client, container, { ...options, io });
   const keep = options.remove === true ? undefined : undo.move();
@@ -206,7 +216,7 @@ export async function run(client: Client, options: RunOptions): Promise<number> 
  * stays: it has begun, or has other streams.
  */
 async function discardUnheard(task: RemoteTask, { stdin, stdout, stderr }: ProcessIo, execId: string): Promise<void> {
-  const state = await ignoreNotFound(task.state({ execId, signal: AbortSignal.timeout(KILL_TIMEOUT_MS) }));
+  const state = await task.state({ execId, signal: AbortSignal.timeout(KILL_TIMEOUT_MS) }).catch(ignoreNotFound);
   if (state?.status !== "created") return;
   if (state.stdin !== stdin || state.stdout !== stdout || state.stderr !== stderr) return;
   await (execId === "" ? discard(task) : discardExec(task, execId));
@@ -214,9 +224,9 @@ async function discardUnheard(task: RemoteTask, { stdin, stdout, stderr }: Proce
 
 async function discard(task: RemoteTask): Promise<void> {
   const signal = AbortSignal.timeout(KILL_TIMEOUT_MS);
-  await ignoreNotFound(task.kill({ signalNumber: SIGKILL, all: true, signal }));
-  await ignoreNotFound(task.wait({ signal }));
-  await ignoreNotFound(task.delete({ signal }));
+  await task.kill({ signalNumber: SIGKILL, all: true, signal }).catch(ignoreNotFound);
+  await task.wait({ signal }).catch(ignoreNotFound);
+  await task.delete({ signal }).catch(ignoreNotFound);
 }
 
 /** This discards an exec that was not started, or whose start nobody has waited for. */
@@ -229,18 +239,9 @@ async function discardExec(task: RemoteTask, execId: string): Promise<void> {
     if (isNotFound(error)) return;
   }
   // It could not be deleted because it runs; a shim that is starting it answers when that is over.
-  await ignoreNotFound(task.kill({ execId, signalNumber: SIGKILL, signal }));
-  await ignoreNotFound(task.wait({ execId, signal }));
-  await ignoreNotFound(task.deleteProcess(execId, { signal }));
-}
-
-async function ignoreNotFound<T>(call: Promise<T>): Promise<T | undefined> {
-  try {
-    return await call;
-  } catch (error) {
-    if (isNotFound(error)) return undefined;
-    throw error;
-  }
+  await task.kill({ execId, signalNumber: SIGKILL, signal }).catch(ignoreNotFound);
+  await task.wait({ execId, signal }).catch(ignoreNotFound);
+  await task.deleteProcess(execId, { signal }).catch(ignoreNotFound);
 }
 
 /** Marks a promise as looked after, although whoever awaits it comes later. */

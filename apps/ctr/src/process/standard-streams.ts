@@ -52,13 +52,18 @@ export class StandardStreams implements AttachedIo {
     await this.#ended;
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  /** The pipes stay, for `tasks attach`. */
+  leave(): void {
     if (this.#input !== undefined) {
       this.#input.destroy();
       // What is open keeps this process alive.
       process.stdin.destroy();
     }
     for (const output of this.#outputs) output.destroy();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.leave();
     await this.#owner?.[Symbol.asyncDispose]();
   }
 }
