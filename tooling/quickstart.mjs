@@ -38,6 +38,7 @@ async function main() {
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
+  console.log(nextSteps(runc));
 }
 
 async function runContainer(directory, busybox) {
@@ -65,13 +66,18 @@ async function runContainer(directory, busybox) {
   } finally {
     await step("Stopping berthd", () => stopDaemon(daemon, join(directory, "state", "s")));
   }
-  console.log(`It works. Next:
+}
 
-  sudo ${join(root, "tooling/bin/berthd")}                    the daemon, in the foreground
+/** A daemon finds no runc but on its PATH: where there was none, it is told of the one that was fetched. */
+function nextSteps(hasRunc) {
+  const environment = hasRunc ? "" : `env PATH="$PATH:${join(debianRoot, "usr/sbin")}" `;
+  return `It works. Next:
+
+  sudo ${environment}${join(root, "tooling/bin/berthd")}                    the daemon, in the foreground
   sudo ${join(root, "tooling/bin/ctr")} images import FILE    images from docker save, skopeo or buildah
   sudo ${join(root, "tooling/bin/ctr")} run --rm -t IMAGE ID  a container; ctr --help shows the rest
-
-README.md says what berth is; docs/architecture.md how it is built.`);
+${hasRunc ? "" : "\nContainers need runc: the daemon above uses the one that was fetched for this. To have it everywhere: apt install runc\n"}
+README.md says what berth is; docs/architecture.md how it is built.`;
 }
 
 async function startDaemon(directory, address, env) {
