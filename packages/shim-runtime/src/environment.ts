@@ -55,10 +55,3 @@ function wholeNumber(name: string, text: string): number {
   if (!/^\d{1,9}$/.test(text)) throw invalidArgument(`${name}=${text}: not a whole number`);
   return Number(text);
 }
-
-const OWN = /^(?:NOTIFY_SOCKET|LISTEN_(?:FDS|PID|FDNAMES))$/;
-
-/** This returns the environment of a child: what systemd meant for this process alone is left out. */
-export function childEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  return Object.fromEntries(Object.entries(env).filter(([name]) => !OWN.test(name)));
-}

@@ -46,6 +46,23 @@ describe("LaneQueue", () => {
     expect(done).toEqual(["one", "two", "stuck", "behind"]);
   });
 
+  it("takes the room from the lane that needs most of it", async () => {
+    const stuck = Promise.withResolvers<void>();
+    const dropped: string[] = [];
+    const queue = new LaneQueue<string>({
+      limit: 6,
+      process: () => stuck.promise,
+      onDrop: (item) => void dropped.push(item),
+    });
+    for (const item of ["b1", "b2"]) queue.push("b", item);
+    for (const item of ["a1", "a2", "a3", "a4", "a5", "a6"]) queue.push("a", item);
+    expect(dropped).toEqual(["a2", "a3"]);
+    queue.push("c", "c1");
+    expect(dropped).toEqual(["a2", "a3", "a4"]);
+    stuck.resolve();
+    await queue.idle();
+  });
+
   it("keeps no more than its limit: the oldest that waits goes, the newcomer where none waits", async () => {
     const stuck = Promise.withResolvers<void>();
     const dropped: number[] = [];

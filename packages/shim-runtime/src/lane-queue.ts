@@ -4,22 +4,17 @@ export interface LaneQueueOptions<T> {
   readonly limit: number;
   /** Works on one item. Must not reject. */
   readonly process: (item: T) => Promise<void>;
-  /** The oldest of those that wait had to make room; the newcomer where none waits. */
+  /** The oldest of the lane where most wait had to make room; the newcomer where none waits. */
   readonly onDrop: (item: T) => void;
 }
 
-interface Entry<T> {
-  readonly lane: string;
-  readonly item: T;
-}
-
 /** Works on items one after the other within a lane, and on different lanes at the same time. */
-export class LaneQueue<T> {
+export class LaneQueue<T extends NonNullable<unknown>> {
   readonly #options: LaneQueueOptions<T>;
-  /** In the order of arrival. */
-  readonly #waiting = new Set<Entry<T>>();
   /** Lanes that are being worked on, with what waits in each. */
-  readonly #lanes = new Map<string, Entry<T>[]>();
+  readonly #lanes = new Map<string, T[]>();
+  /** How many wait, over all lanes. */
+  #waiting = 0;
   #idle: PromiseWithResolvers<void> | undefined;
 
   constructor(options: LaneQueueOptions<T>) {
@@ -28,8 +23,8 @@ export class LaneQueue<T> {
 
   push(lane: string, item: T): void {
     const busy = this.#lanes.get(lane);
-    const isFull = this.#waiting.size + this.#lanes.size >= this.#options.limit;
-    if (isFull && !this.#dropOldest()) {
+    const isFull = this.#waiting + this.#lanes.size >= this.#options.limit;
+    if (isFull && !this.#makeRoom()) {
       this.#options.onDrop(item);
       return;
     }
@@ -38,9 +33,8 @@ export class LaneQueue<T> {
       void this.#work(lane, item);
       return;
     }
-    const entry = { lane, item };
-    busy.push(entry);
-    this.#waiting.add(entry);
+    busy.push(item);
+    this.#waiting += 1;
   }
 
   /** This resolves when nothing waits and nothing is worked on. */
@@ -55,9 +49,9 @@ export class LaneQueue<T> {
     for (;;) {
       await this.#options.process(item);
       const next = this.#lanes.get(lane)?.shift();
-      if (!next) break;
-      this.#waiting.delete(next);
-      ({ item } = next);
+      if (next === undefined) break;
+      this.#waiting -= 1;
+      item = next;
     }
     this.#lanes.delete(lane);
     if (this.#lanes.size > 0) return;
@@ -65,13 +59,14 @@ export class LaneQueue<T> {
     this.#idle = undefined;
   }
 
-  #dropOldest(): boolean {
-    const [oldest] = this.#waiting;
-    if (!oldest) return false;
-    this.#waiting.delete(oldest);
-    // the oldest of all is the first of its lane
-    this.#lanes.get(oldest.lane)?.shift();
-    this.#options.onDrop(oldest.item);
+  /** One lane that is full of news must not cost the others theirs. */
+  #makeRoom(): boolean {
+    let longest: T[] = [];
+    for (const lane of this.#lanes.values()) if (lane.length > longest.length) longest = lane;
+    const dropped = longest.shift();
+    if (dropped === undefined) return false;
+    this.#waiting -= 1;
+    this.#options.onDrop(dropped);
     return true;
   }
 }

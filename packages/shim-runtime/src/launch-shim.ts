@@ -3,8 +3,10 @@ import { closeSync, constants, openSync, rmSync } from "node:fs";
 import type { Server } from "node:net";
 import { join } from "node:path";
 
+import { childEnvironment } from "@berth/core/child-environment";
+
 import type { ShimDefinition } from "./define-shim.ts";
-import { childEnvironment, type ShimEnvironment } from "./environment.ts";
+import type { ShimEnvironment } from "./environment.ts";
 import type { ShimFlags } from "./flags.ts";
 import { listenerFd } from "./socket-file.ts";
 
@@ -68,7 +70,7 @@ async function spawnServing(launch: Launch): Promise<number> {
 
 function servingEnvironment({ ttrpcAddress, environment, flags }: Launch): NodeJS.ProcessEnv {
   return {
-    ...childEnvironment(process.env),
+    ...childEnvironment({ sameProgram: true }),
     BERTH_SHIM_LISTEN_FD: String(LISTENER_FD),
     TTRPC_ADDRESS: ttrpcAddress ?? environment.ttrpcAddress,
     NAMESPACE: flags.namespace,

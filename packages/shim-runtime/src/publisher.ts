@@ -28,7 +28,8 @@ export interface PublisherOptions {
  * Sends events to the daemon: those of one container in the order they were published, those of others beside them, so that
  * one which keeps failing delays its own container alone.
  *
- * One that does not arrive is sent again after 1, 2, 3, 4 and 5 s, and then given up. At most 2,048 are kept: then the oldest that waits is dropped.
+ * One that does not arrive is sent again after 1, 2, 3, 4 and 5 s, and then given up. At most 2,048 are kept: then the oldest is dropped
+ * of the container that has most of them.
  */
 export class Publisher implements AsyncDisposable {
   readonly #options: PublisherOptions;
