@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import type { CallOptions } from "@berth/core/any";
+import { childEnvironment } from "@berth/core/child-environment";
 import { runFilter } from "@berth/core/run-filter";
 import { invalidArgument, notFound, systemErrorCode } from "@berth/errors";
 
@@ -88,7 +89,7 @@ async function runOnce(program: string, call: PluginCall): Promise<string> {
 /** Of this program, and of the protocol; nothing of a call that this program may itself be part of. */
 function environmentOf(call: PluginCall): NodeJS.ProcessEnv {
   return {
-    ...process.env,
+    ...childEnvironment(),
     CNI_COMMAND: call.command,
     CNI_CONTAINERID: call.containerId ?? "",
     CNI_NETNS: call.netns ?? "",

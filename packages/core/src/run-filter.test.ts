@@ -1,7 +1,7 @@
 import { closeSync, openSync } from "node:fs";
 
 import { Code, codeOf, systemErrorCode } from "@berth/errors";
-import { expect, it } from "vitest";
+import { expect, it, vi } from "vitest";
 
 import { type FilterOptions, runFilter } from "./run-filter.ts";
 
@@ -22,6 +22,13 @@ it("runFilter gives input and returns what was written, and how it ended", async
   expect(await shell("cat; printf no >&2; exit 3", { input: "in" })).toEqual(ended);
   expect(await shell("kill -KILL $$")).toMatchObject({ code: null, signalName: "SIGKILL" });
   expect(await shell("exec <&-; printf out", { input: "x".repeat(1 << 20) })).toMatchObject({ code: 0, stdout: "out" });
+});
+
+it("runFilter gives nothing away that is meant for this process alone", async () => {
+  vi.stubEnv("NOTIFY_SOCKET", "/run/notify");
+  vi.stubEnv("GIVEN", "yes");
+  expect((await shell("printf %s $NOTIFY_SOCKET$GIVEN")).stdout).toBe("yes");
+  vi.unstubAllEnvs();
 });
 
 it("runFilter drops what is too much, or ends what writes it", async () => {

@@ -4,11 +4,12 @@ import { once } from "node:events";
 import { deadlineExceeded, resourceExhausted } from "@berth/errors";
 
 import type { CallOptions } from "./any.ts";
+import { childEnvironment } from "./child-environment.ts";
 
 /** How {@link runFilter} runs a program. */
 export interface FilterOptions extends CallOptions {
   readonly args?: readonly string[];
-  /** The whole environment; this program's own when absent. */
+  /** The whole environment; {@link childEnvironment} when absent. */
   readonly env?: NodeJS.ProcessEnv;
   /** What it reads; it need not read it. */
   readonly input: string;
@@ -33,12 +34,14 @@ const MAX_STDERR_BYTES = 64 << 10;
 /**
  * This gives a program its input and returns what it wrote, whatever its exit code. It runs in a process group of its own, which is killed with all in it when the time is over or
  * `signal` is aborted; what has left the group is not waited for.
+ * Starting it forks this process, which takes the longer the larger it is: where natives may be used and programs are many, `@berth/linux` has a
+ * way that does not.
  *
  * @throws the system's error - it cannot be started: ENOENT, EACCES, ETXTBSY, EMFILE
  * @throws deadline_exceeded; resource_exhausted - it wrote too much; the reason of `signal`
  */
 export async function runFilter(program: string, options: FilterOptions): Promise<FilterResult> {
-  const { args = [], env = process.env, input, timeoutMs, maxStdoutBytes, signal } = options;
+  const { args = [], env = childEnvironment(), input, timeoutMs, maxStdoutBytes, signal } = options;
   signal?.throwIfAborted();
   const timeout = AbortSignal.timeout(timeoutMs);
   const tooMuch = new AbortController();

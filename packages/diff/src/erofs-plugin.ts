@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
 
+import { childEnvironment } from "@berth/core/child-environment";
 import { findProgram, runProgram } from "@berth/linux/process";
 import { hostPlatform } from "@berth/oci";
 import { definePlugin, one, type Plugin, skipPlugin } from "@berth/plugin-core";
@@ -45,7 +46,7 @@ export function createErofsPlugin(options: LayerEngineOptions = {}): Plugin {
 async function findTarMkfs(): Promise<string> {
   const path = findProgram("mkfs.erofs");
   if (path === undefined) throw skipPlugin("failed to check mkfs.erofs availability: it is not installed");
-  const { output } = await runProgram({ path, args: ["--help"], timeoutMs: HELP_MS, env: process.env });
+  const { output } = await runProgram({ path, args: ["--help"], timeoutMs: HELP_MS, env: childEnvironment() });
   if (output.includes("--tar=")) return path;
   throw skipPlugin("mkfs.erofs does not support tar mode (--tar option), disabling erofs differ");
 }

@@ -5,6 +5,7 @@ import { toBinary } from "@bufbuild/protobuf";
 import { AnySchema } from "@bufbuild/protobuf/wkt";
 import { create } from "@bufbuild/protobuf";
 import type { AnyValue } from "@berth/core/any";
+import { childEnvironment } from "@berth/core/child-environment";
 import { systemErrorCode, unknown, wrapError } from "@berth/errors";
 import { AT_FDCWD, closeFd, openat2, pipe2 } from "@berth/linux/files";
 import type { Child, ChildReaper, ExitStatus } from "@berth/linux/process";
@@ -24,8 +25,6 @@ const MAX_MESSAGE_BYTES = 16_384;
 const ENDING_MS = 5000;
 /** So long one may take whose output was not what it should have been, before that is not its fault any more. */
 const BLAME_MS = 200;
-/** What belongs to this process alone. */
-const PRIVATE = /^(?:NOTIFY_SOCKET|LISTEN_.*|NODE_.*)$/;
 
 /**
  * Programs that run one behind the other, the output of each being the input of the next. Disposing kills those that still run,
@@ -193,9 +192,7 @@ function pipe(reading: DisposableStack, writing: DisposableStack): readonly [rea
 }
 
 function inherited(): string[] {
-  return Object.entries(process.env).flatMap(([name, value]) =>
-    value === undefined || PRIVATE.test(name) ? [] : [`${name}=${value}`],
-  );
+  return Object.entries(childEnvironment()).map(([name, value]) => `${name}=${value}`);
 }
 
 function openInput(input: ProcessorInput): { readonly fd: number; readonly feeding: Promise<void> } {

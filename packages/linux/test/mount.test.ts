@@ -224,10 +224,12 @@ it("mountAll calls the helper of a FUSE type with source, target, options and su
   await using directory = temporaryDirectory();
   const [bin, target] = [folder(directory.path, "bin"), folder(directory.path, "target")];
   const log = join(directory.path, "log");
-  writeFileSync(join(bin, "mount.fuse3"), `#!/bin/sh\necho "$@" > ${log}\n[ "$1" != bad ]\n`);
+  writeFileSync(join(bin, "mount.fuse3"), `#!/bin/sh\necho "$@" "$NOTIFY_SOCKET" > ${log}\n[ "$1" != bad ]\n`);
   chmodSync(join(bin, "mount.fuse3"), 0o755);
   const path = process.env["PATH"];
   process.env["PATH"] = `${bin}:${path}`;
+  // Of this process alone.
+  process.env["NOTIFY_SOCKET"] = "/run/notify";
   try {
     await mountAll([{ type: "fuse3.demo", source: "what", options: ["allow_other", "ro"] }], target);
     expect(readFileSync(log, "utf8").trim()).toBe(`what ${target} -o allow_other -o ro -t demo`);
@@ -245,6 +247,7 @@ it("mountAll calls the helper of a FUSE type with source, target, options and su
     expect(await rejectedErrno(mountAll([{ type: "fuse.demo", source: "x", options: [] }], target))).toBe("ENOENT");
   } finally {
     process.env["PATH"] = path;
+    delete process.env["NOTIFY_SOCKET"];
   }
 });
 

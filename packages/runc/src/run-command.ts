@@ -1,5 +1,6 @@
 import { Socket } from "node:net";
 
+import { childEnvironment } from "@berth/core/child-environment";
 import { notFound, resourceExhausted, systemErrorCode, wrapError } from "@berth/errors";
 import { closeFd, pipe2 } from "@berth/linux/files";
 import type { Child, ChildDescriptor, ChildReaper, SpawnOptions } from "@berth/linux/process";
@@ -7,7 +8,7 @@ import type { Child, ChildDescriptor, ChildReaper, SpawnOptions } from "@berth/l
 const OUTPUT_LIMIT = 16 * 1024 * 1024;
 /** runc does one thing after the other: with one thread for its Go code it ends a quarter sooner. */
 const ONE_THREAD = { GOMAXPROCS: "1" };
-const PRIVATE = /^(?:NOTIFY_SOCKET|LISTEN_.*|NODE_.*|BERTH_SHIM_.*)$/;
+const PREFIX = "BERTH_SHIM_";
 
 /** What to run, and where its output goes. */
 export interface CommandOptions {
@@ -29,7 +30,7 @@ export interface CommandResult {
 
 /** This returns the environment for programs that a shim starts: without what was meant for the shim alone. */
 export function commandEnvironment(): Record<string, string | undefined> {
-  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !PRIVATE.test(name)));
+  return Object.fromEntries(Object.entries(childEnvironment()).filter(([name]) => !name.startsWith(PREFIX)));
 }
 
 /** This starts a program. @throws not_found - there is no such program */

@@ -1,3 +1,5 @@
+import { childEnvironment } from "@berth/core/child-environment";
+
 /** What shims are told through their environment. */
 export interface ShimEnvironmentOptions {
   readonly grpcAddress: string;
@@ -7,18 +9,12 @@ export interface ShimEnvironmentOptions {
   readonly extra: readonly string[];
 }
 
-// What belongs to the daemon alone: its service manager's sockets and the settings of its Node.
-const PRIVATE = /^(?:NOTIFY_SOCKET$|LISTEN_|NODE_)/;
-
 /** This makes the environment of a shim from that of the daemon. */
 export function shimEnvironment(
   inherited: Readonly<Record<string, string | undefined>>,
   options: ShimEnvironmentOptions,
 ): Record<string, string> {
-  const env: Record<string, string> = Object.create(null);
-  for (const [key, value] of Object.entries(inherited)) {
-    if (value !== undefined && !PRIVATE.test(key)) env[key] = value;
-  }
+  const env = childEnvironment({ env: inherited });
   env["GOMAXPROCS"] = "2";
   env["MAX_SHIM_VERSION"] = "2";
   env["TTRPC_ADDRESS"] = options.ttrpcAddress;

@@ -8,6 +8,7 @@ import type { Readable, Writable } from "node:stream";
 
 import { createTarReader, decompress, directoryHeaders, ImpliedDirectories } from "@berth/archive";
 import type { CallOptions } from "@berth/core/any";
+import { childEnvironment } from "@berth/core/child-environment";
 import { type ContentProvider, streamBlob } from "@berth/core/content";
 import { deadlineExceeded, failedPrecondition, systemErrorCode, unknown } from "@berth/errors";
 import { type Descriptor, type Digest, digestAlgorithm, erofsUuid, formatDigest, withErofsBlocks } from "@berth/oci";
@@ -101,7 +102,7 @@ async function runMkfs(
   { directory, signal }: RunOptions,
 ): Promise<string> {
   signal?.throwIfAborted();
-  const env = directory === undefined ? process.env : { ...process.env, TMPDIR: directory };
+  const env = { ...childEnvironment(), ...(directory === undefined ? {} : { TMPDIR: directory }) };
   const child = spawn(PROGRAM, args, { stdio: ["pipe", "pipe", "pipe"], env });
   // Without a process there may be no streams either.
   if (child.pid === undefined) throw notRun((await once(child, "error"))[0]);

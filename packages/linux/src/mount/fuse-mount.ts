@@ -1,3 +1,4 @@
+import { childEnvironment } from "@berth/core/child-environment";
 import { deadlineExceeded, unavailable } from "@berth/errors";
 
 import { spawn } from "../process/spawn.ts";
@@ -17,7 +18,7 @@ export async function mountFuse(mount: LinuxMount, target: string): Promise<void
   const helper = version3 ? "mount.fuse3" : "mount.fuse";
   const subtype = mount.type.slice(version3 ? "fuse3.".length : "fuse.".length);
   const args = [mount.source, target, ...mount.options.flatMap((option) => ["-o", option]), "-t", subtype];
-  const pid = spawn({ path: helper, args, env: process.env, stdio: ["null", "null", 2] });
+  const pid = spawn({ path: helper, args, env: childEnvironment(), stdio: ["null", "null", 2] });
   const ended = await waitClaimed(pid, DEADLINE_MS);
   if (!ended) {
     process.kill(pid, "SIGKILL");
