@@ -1,10 +1,10 @@
 import type { AnyValue, CallOptions } from "@berth/core/any";
-import type { Container } from "@berth/core/containers";
+import type { Container, ContainerSpec } from "@berth/core/containers";
 import type { Labels } from "@berth/core/labels";
 import { MAX_LABEL_BYTES, noLabels } from "@berth/core/labels";
 import { activateMounts, type Mount } from "@berth/core/mount";
 import type { Snapshotter } from "@berth/core/snapshots";
-import { isNotFound } from "@berth/errors";
+import { ignoreNotFound, isNotFound } from "@berth/errors";
 import type { ResolvedImage } from "@berth/images";
 import { resolveImage, unpack } from "@berth/images";
 import type { Descriptor, PlatformMatcher } from "@berth/oci";
@@ -21,6 +21,7 @@ import {
 } from "@berth/oci/spec";
 
 import type { Client } from "./client.ts";
+import { createOrNot } from "./create-or-not.ts";
 import type { IdMapping, SnapshotBase } from "./remap-snapshot.ts";
 
 /** What the spec of a container may depend on. */
@@ -79,10 +80,23 @@ export async function createContainer(client: Client, options: CreateContainerOp
   return await client.withLease(async (leased) => {
     await using undo = new AsyncDisposableStack();
     const rootfs = options.image === undefined ? undefined : await prepareRootfs(leased, options.image, options, undo);
-    const container = await leased.containers.create(recordOf(leased, options, rootfs), options);
+    const container = await createRecord(leased, recordOf(leased, options, rootfs), options);
     undo.move();
     return container;
   }, options);
+}
+
+/** This makes the record of a container. One that is aborted has made none. @throws already_exists */
+export function createRecord(
+  { containers }: Client,
+  record: ContainerSpec,
+  { signal }: CallOptions,
+): Promise<Container> {
+  return createOrNot(
+    (options) => containers.create(record, options),
+    ({ id }, options) => containers.delete(id, options).catch(ignoreNotFound),
+    { signal },
+  );
 }
 
 interface Rootfs {
@@ -237,11 +251,7 @@ export async function removeContainer(
 ): Promise<void> {
   const { snapshotter, snapshotKey } = await client.containers.get(id, options);
   if (snapshotKey !== "" && options.keepSnapshot !== true) {
-    try {
-      await client.snapshotter(snapshotter).remove(snapshotKey, options);
-    } catch (error) {
-      if (!isNotFound(error)) throw error;
-    }
+    await client.snapshotter(snapshotter).remove(snapshotKey, options).catch(ignoreNotFound);
   }
   await client.containers.delete(id, options);
 }

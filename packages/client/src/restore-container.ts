@@ -11,7 +11,8 @@ import type { CheckpointOrigin } from "./checkpoint-index.ts";
 import { CheckpointType, readCheckpoint, readPart, requirePart } from "./checkpoint-index.ts";
 import { requireHarmless } from "./checkpoint-trust.ts";
 import type { Client, HeldLease } from "./client.ts";
-import { prepareSnapshot } from "./create-container.ts";
+import { createRecord, prepareSnapshot } from "./create-container.ts";
+import { createOrNot } from "./create-or-not.ts";
 import { holdImage } from "./hold-image.ts";
 
 /** Options of {@link restoreContainer}. */
@@ -79,7 +80,8 @@ async function restoreUnderLease(
   const { snapshotter } = origin;
   const { mounts } = await prepareSnapshot(client, image.target, { id, snapshotter, signal }, undo);
   if (layer !== undefined) await client.diff.apply(layer, mounts, { signal });
-  const container = await client.containers.create(
+  const container = await createRecord(
+    client,
     {
       id,
       labels: noLabels,
@@ -128,7 +130,11 @@ async function imageOf(
   const target = parts.find(({ mediaType }) => isManifestType(mediaType) || isIndexType(mediaType));
   if (target === undefined) return { image: await holdImage(lease, name, { signal }) };
   try {
-    const made = await lease.client.images.create({ name, target, labels: noLabels }, { signal });
+    const made = await createOrNot(
+      (options) => lease.client.images.create({ name, target, labels: noLabels }, options),
+      (image) => deleteName(lease.client, image),
+      { signal },
+    );
     return { image: made, made };
   } catch (error) {
     if (!isAlreadyExists(error)) throw error;

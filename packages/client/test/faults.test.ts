@@ -188,6 +188,25 @@ describe.each([
     expect(await Array.fromAsync(client.containers.list(), ({ id }) => id)).toEqual([]);
   });
 
+  it("a container goes whose maker gave up while it was made; that of somebody else stays", async () => {
+    const abandoned = async (fault: "before" | "after"): Promise<Code> => {
+      const abort = new AbortController();
+      const giveUp = async (): Promise<void> => abort.abort();
+      const faulty = withFaults(client, { "Containers/Create": { [fault]: giveUp } });
+      return await failure(createContainer(faulty, { ...options("given-up"), signal: abort.signal }));
+    };
+    for (const fault of ["before", "after"] as const) {
+      expect(await abandoned(fault)).toBe(Code.Canceled);
+      expect(await Array.fromAsync(client.containers.list(), ({ id }) => id)).toEqual([]);
+      expect(await failure(client.snapshotter("overlayfs").stat("given-up"))).toBe(Code.NotFound);
+    }
+    await createContainer(client, options("given-up"));
+    await client.snapshotter("overlayfs").remove("given-up");
+    expect(await abandoned("before")).toBe(Code.Canceled);
+    expect(await Array.fromAsync(client.containers.list(), ({ id }) => id)).toEqual(["given-up"]);
+    await removeContainer(client, "given-up");
+  });
+
   it.each(["Exec", "Start"])(
     "an exec goes whose maker gave up while %s was answered; its task stays",
     async (method) => {
