@@ -171,6 +171,28 @@ describe("connections of RegistryClient", () => {
     },
   );
 
+  it("go past the proxy to what is in a network of NO_PROXY", async () => {
+    await using proxy = stack.use(await startProxy(() => portOf(registry)));
+    vi.stubEnv("HTTP_PROXY", `http://127.0.0.1:${proxy.port}`);
+    // Reaches this machine, and is none of its names.
+    const name = `0.0.0.0:${portOf(registry)}/x:1`;
+    for (const noProxy of ["10.0.0.0/8", "0.0.0.0/8"]) {
+      vi.stubEnv("NO_PROXY", noProxy);
+      expect(await resolve(name, "", true)).toBe(manifest.digest);
+      expect.soft(proxy.asked, noProxy).toHaveLength(1);
+    }
+  });
+
+  it("speak TLS through no proxy that is for plain HTTP", async () => {
+    await using proxy = stack.use(await startProxy(() => portOf(registry)));
+    vi.stubEnv("HTTP_PROXY", `http://127.0.0.1:${proxy.port}`);
+    expect(await resolve(`${NAME}/x:1`)).toBe("unavailable");
+    expect(proxy.asked).toEqual([]);
+    vi.stubEnv("HTTPS_PROXY", `http://127.0.0.1:${proxy.port}`);
+    await resolve(`${NAME}/x:1`);
+    expect(proxy.asked).toContain(`CONNECT ${NAME}:443 -`);
+  });
+
   it("go through no proxy to this machine", async () => {
     await using proxy = stack.use(await startProxy(() => portOf(registry)));
     vi.stubEnv("HTTP_PROXY", `http://127.0.0.1:${proxy.port}`);

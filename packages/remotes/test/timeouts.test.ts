@@ -97,7 +97,7 @@ describe("RegistryClient with a server that does nothing", { timeout: 30_000 }, 
     await mkdir(join(path, "example.org"));
     await writeFile(join(path, "example.org", "hosts.toml"), `server = "http://${name}:${port}"\nskip_verify = true\n`);
     // A proxy of the environment is asked for what is not this machine.
-    vi.stubEnv("no_proxy", name);
+    vi.stubEnv("NO_PROXY", name);
     stack.defer(() => void vi.unstubAllEnvs());
     await using tried = new RegistryClient({ timeouts: TIMEOUTS, hostDirectories: [path] });
     const code = codeName(codeOf(await tried.resolve("example.org/x:1").catch((error: unknown) => error)));

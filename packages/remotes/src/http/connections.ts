@@ -3,11 +3,11 @@ import { getCACertificates } from "node:tls";
 
 import { failedPrecondition, messageOf } from "@berth/errors";
 import type { Dispatcher } from "undici";
-import { EnvHttpProxyAgent, ProxyAgent } from "undici";
+import { Agent, ProxyAgent } from "undici";
 
-import { isLocalhost } from "../hosts/default-host.ts";
 import type { RegistryHost } from "../hosts/registry-host.ts";
 import { isOwnUrl } from "../hosts/registry-host.ts";
+import { readEnvironmentProxies } from "./environment-proxy.ts";
 import type { Pool } from "./exchange.ts";
 import type { HttpWatcher } from "./http-step.ts";
 
@@ -28,16 +28,16 @@ const ANSWER_MS = 30_000;
 const PROGRESS_MS = 60_000;
 const IDLE_MS = 30_000;
 const MAX_CONNECTIONS = 10;
-const LOOPBACK = ["localhost", "127.0.0.1", "::1"];
 
 /**
  * Connections to registries, one pool for each way of connecting (certificates, proxy, dial timeout). Proxies come from the host's settings, else
- * from the environment (`HTTPS_PROXY`, `NO_PROXY`). Disposing it closes them, whatever they do.
+ * from the environment (`HTTPS_PROXY`, `NO_PROXY`), which is read once. Disposing it closes them, whatever they do.
  */
 export class Connections implements AsyncDisposable {
   readonly #pools = new Map<string, Dispatcher>();
   readonly #timeouts: RegistryTimeouts;
   readonly #watch: HttpWatcher | undefined;
+  readonly #environmentProxy = readEnvironmentProxies(process.env);
 
   constructor(timeouts: RegistryTimeouts = {}, watch?: HttpWatcher) {
     this.#timeouts = timeouts;
@@ -47,16 +47,11 @@ export class Connections implements AsyncDisposable {
   /** This returns the pool for a URL that a host is asked by, or that it names; it belongs to this object. */
   poolFor(host: RegistryHost, url: URL): Pool {
     const place = placeOf(host, url);
-    const key = JSON.stringify([
-      place.tls,
-      place.proxy,
-      place.dialTimeoutMs,
-      place.isSecure,
-      isLocalhost(place.host) && place.host,
-    ]);
+    const proxy = place.proxy ?? this.#environmentProxy(url);
+    const key = JSON.stringify([place.tls, proxy, place.dialTimeoutMs, place.isSecure]);
     let dispatcher = this.#pools.get(key);
     if (dispatcher === undefined) {
-      dispatcher = openPool(place, this.#timeouts);
+      dispatcher = openPool(place, proxy, this.#timeouts);
       this.#pools.set(key, dispatcher);
     }
     return { dispatcher, watch: this.#watch };
@@ -88,9 +83,9 @@ function placeOf(host: RegistryHost, url: URL): Place {
   return { ...elsewhere, tls: { authorities, clientCertificates: [], skipVerify: false } };
 }
 
-function openPool(host: Place, timeouts: RegistryTimeouts): Dispatcher {
+function openPool(host: Place, proxy: string | undefined, timeouts: RegistryTimeouts): Dispatcher {
   const { connectMs = CONNECT_MS, answerMs = ANSWER_MS, progressMs = PROGRESS_MS } = timeouts;
-  const { proxy, dialTimeoutMs } = host;
+  const { dialTimeoutMs } = host;
   const secure = tlsOptions(host);
   const options = {
     connect: { timeout: dialTimeoutMs ?? connectMs, ...secure },
@@ -102,28 +97,13 @@ function openPool(host: Place, timeouts: RegistryTimeouts): Dispatcher {
     bodyTimeout: progressMs,
     keepAliveTimeout: IDLE_MS,
   };
+  if (proxy === undefined) return new Agent(options);
   try {
-    if (proxy !== undefined) return new ProxyAgent({ ...options, uri: proxy });
-    return new EnvHttpProxyAgent({ ...options, ...environmentProxies(host) });
+    return new ProxyAgent({ ...options, uri: proxy });
   } catch {
     // Not quoted: it may hold a password.
     throw failedPrecondition(`the proxy for ${host.host} is no URL: see HTTP_PROXY and HTTPS_PROXY, or its hosts.toml`);
   }
-}
-
-/** As Go's programs read them: a proxy without a scheme is one, and this machine is never asked through any. */
-function environmentProxies({ host }: Place) {
-  const read = (name: string): string => process.env[name.toLowerCase()] ?? process.env[name] ?? "";
-  const url = (name: string): string => {
-    const text = read(name);
-    return text === "" || text.includes("://") ? text : `http://${text}`;
-  };
-  const own = isLocalhost(host) ? [host.replace(/:\d+$/, "")] : [];
-  return {
-    httpProxy: url("HTTP_PROXY"),
-    httpsProxy: url("HTTPS_PROXY"),
-    noProxy: [read("NO_PROXY"), ...LOOPBACK, ...own].join(","),
-  };
 }
 
 function tlsOptions({ tls, isSecure }: Place) {
