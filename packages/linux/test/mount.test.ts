@@ -16,7 +16,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { codeName, codeOf } from "@berth/errors";
-import { expect, it } from "vitest";
+import { expect, it, vi } from "vitest";
 
 import { ChildReaper } from "../src/process.ts";
 import {
@@ -172,12 +172,27 @@ it("mountAll maps owners of a bind mount, of a tmpfs and of the lower layers of 
   await mountAll([{ type: "tmpfs", source: "tmpfs", options: maps }], target ?? "");
   expect(owner(target ?? "")).toEqual([1000, 2000]);
   await unmountAll(target ?? "");
-  await mountAll(
-    [{ type: "overlay", source: "overlay", options: [...maps, `lowerdir=${first}:${second}`] }],
-    target ?? "",
-  );
+  const overlay = (lower: string): LinuxMount => ({
+    type: "overlay",
+    source: "overlay",
+    options: [...maps, `lowerdir=${lower}`],
+  });
+  // Nothing is put where a killed process would leave it for ever.
+  vi.stubEnv("TMPDIR", "/nowhere");
+  await mountAll([overlay(`${first}:${second}`)], target ?? "");
+  vi.unstubAllEnvs();
   expect(owner(join(target ?? "", "file"))).toEqual([1000, 2000]);
+  expect(mountsBelow(directory.path)).toEqual([`overlay ${target}`]);
+  await unmount(target ?? "");
+  expect(await rejectedErrno(mountAll([overlay(`${first}:${directory.path}/none`)], target ?? ""))).toBe("ENOENT");
+  expect(mountsBelow(directory.path)).toEqual([]);
 });
+
+function mountsBelow(path: string): string[] {
+  return readMountInfo()
+    .filter(({ mountPoint }) => mountPoint.startsWith(`${path}/`))
+    .map(({ type, mountPoint }) => `${type} ${mountPoint}`);
+}
 
 it.each(["uidmap=0:1000", "uidmap=a:b:c", "uidmap="])("mountAll refuses the id map %j", async (uidMap) => {
   await using directory = temporaryDirectory();

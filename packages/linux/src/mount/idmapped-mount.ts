@@ -2,8 +2,8 @@ import { closeSync, openSync, writeFileSync } from "node:fs";
 
 import { invalidArgument } from "@berth/errors";
 
-import { AT_FDCWD, bind, check, checkInPool, koffi, nativePath, SYS } from "../libc.ts";
-import { attach, native as mountNative } from "./mount-calls.ts";
+import { bind, check, koffi, SYS } from "../libc.ts";
+import { AT_RECURSIVE, attach, cloneMount, native as mountNative } from "./mount-calls.ts";
 
 type Pointer = bigint | null;
 
@@ -18,10 +18,7 @@ const CLONE_NEWUSER = 0x10000000;
 const WAIT_CLONE = 0x40000000 | 0; // __WALL
 const STACK_SIZE = 65_536;
 
-const OPEN_TREE_CLONE = 1;
-const OPEN_TREE_CLOEXEC = 0o2000000;
 const AT_EMPTY_PATH = 0x1000;
-const AT_RECURSIVE = 0x8000;
 const MOUNT_ATTR_IDMAP = 0x00100000;
 
 function mapLines(option: string, map: string): string {
@@ -79,10 +76,7 @@ export async function bindIdmapped(source: string, target: string, options: Idma
   using stack = new DisposableStack();
   const namespace = stack.adopt(openUserNamespace(options.uidMap, options.gidMap), closeSync);
   const recursive = options.recursive ? AT_RECURSIVE : 0;
-  nativePath(source, "open_tree");
-  const openFlags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | recursive;
-  const opening = mountNative.openTree.async(SYS.openTree, AT_FDCWD, source, openFlags);
-  const tree = stack.adopt(await checkInPool(opening, "open_tree", source), closeSync);
+  const tree = stack.adopt(await cloneMount(source, recursive), closeSync);
   const set = BigInt(MOUNT_ATTR_IDMAP | (options.attributes ?? 0));
   const attributes = new BigUint64Array([set, 0n, 0n, BigInt(namespace)]);
   const setFlags = AT_EMPTY_PATH | recursive;

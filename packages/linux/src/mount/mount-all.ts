@@ -1,6 +1,4 @@
 import { closeSync, constants, openSync, readlinkSync, realpathSync } from "node:fs";
-import { mkdtemp, rmdir } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 
 import { invalidArgument } from "@berth/errors";
@@ -10,7 +8,7 @@ import { mountAttributes } from "./file-system-context.ts";
 import { mountFuse } from "./fuse-mount.ts";
 import { bindIdmapped } from "./idmapped-mount.ts";
 import { attachLoopDevice, type LoopDevice, writableLoopDevice } from "./loop-device.ts";
-import { callMount } from "./mount-calls.ts";
+import { attach, callMount, cloneMount } from "./mount-calls.ts";
 import { readMountInfo } from "./mount-info.ts";
 import {
   type LinuxMount,
@@ -155,7 +153,10 @@ async function mountMapped(mount: LinuxMount, target: string, options: ParsedOpt
   }
 }
 
-/** An overlay cannot be mapped, its lower layers can: their common directory is mapped for as long as the mount takes. */
+/**
+ * An overlay cannot be mapped, its lower layers can: their common directory is mapped for as long as the mount takes. It lies at the
+ * target meanwhile, where whoever clears that away finds what a killed process has left.
+ */
 async function mountMappedOverlay(
   mount: LinuxMount,
   target: string,
@@ -166,19 +167,15 @@ async function mountMappedOverlay(
   if (lower === undefined) throw invalidArgument(`mount ${target}: an idmapped overlay without lowerdir`);
   const layers = splitLowerDirectories(lower);
   const common = commonDirectory(layers);
-  const directory = await mkdtemp(join(tmpdir(), "ovl-idmapped"));
-  try {
-    await bindIdmapped(common, directory, { ...maps, attributes: mountAttributes(MS_RDONLY) });
-    try {
-      const mapped = layers.map((layer) => join(directory, relative(common, layer)).replaceAll(/[\\:]/g, "\\$&"));
-      const data = options.data.map((option) =>
-        option.startsWith("lowerdir=") ? `lowerdir=${mapped.join(":")}` : option,
-      );
-      await mountOverlay(mount.source, target, { ...options, data });
-    } finally {
-      await unmount(directory, { detach: true });
-    }
-  } finally {
-    await rmdir(directory);
-  }
+  const mapped = layers.map((layer) => join(target, relative(common, layer)).replaceAll(/[\\:]/g, "\\$&"));
+  const data = options.data.map((option) => (option.startsWith("lowerdir=") ? `lowerdir=${mapped.join(":")}` : option));
+  await using mounted = new AsyncDisposableStack();
+  await bindIdmapped(common, target, { ...maps, attributes: mountAttributes(MS_RDONLY) });
+  mounted.defer(() => unmount(target, { detach: true }));
+  await mountOverlay(mount.source, target, { ...options, data });
+  mounted.defer(() => unmount(target, { detach: true }));
+  using descriptors = new DisposableStack();
+  const overlay = descriptors.adopt(await cloneMount(target), closeSync);
+  await mounted.disposeAsync();
+  await attach(overlay, target);
 }

@@ -35,6 +35,16 @@ export const native = {
 };
 
 const MOVE_MOUNT_F_EMPTY_PATH = 4;
+const OPEN_TREE_CLONE = 1;
+const OPEN_TREE_CLOEXEC = 0o2000000;
+export const AT_RECURSIVE = 0x8000;
+
+/** This returns the descriptor of a detached copy of the mount that shows a path, in libuv's pool; the caller closes it. */
+export async function cloneMount(path: string, flags: 0 | typeof AT_RECURSIVE = 0): Promise<number> {
+  nativePath(path, "open_tree");
+  const openFlags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | flags;
+  return checkInPool(native.openTree.async(SYS.openTree, AT_FDCWD, path, openFlags), "open_tree", path);
+}
 
 /** This attaches a detached mount at a path, in libuv's pool: the path may have to be read from a disk. */
 export async function attach(mount: number, target: string): Promise<void> {
