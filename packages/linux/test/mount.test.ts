@@ -179,8 +179,7 @@ it("mountAll maps owners of a bind mount, of a tmpfs and of the lower layers of 
   });
   // Nothing is put where a killed process would leave it for ever.
   vi.stubEnv("TMPDIR", "/nowhere");
-  await mountAll([overlay(`${first}:${second}`)], target ?? "");
-  vi.unstubAllEnvs();
+  await mountAll([overlay(`${first}:${second}`)], target ?? "").finally(() => vi.unstubAllEnvs());
   expect(owner(join(target ?? "", "file"))).toEqual([1000, 2000]);
   expect(mountsBelow(directory.path)).toEqual([`overlay ${target}`]);
   await unmount(target ?? "");
