@@ -123,6 +123,18 @@ describe("the mistakes that people make most", () => {
     expect((await bench.ctr(["containers", "ls", "-q"])).stdout).toBe(`${RUNNING}\n`);
   });
 
+  it.each([
+    "images pull GUARDED/team/x:1",
+    "images pull --local GUARDED/team/x:1",
+    `images push GUARDED/team/x:1 ${BUSYBOX_IMAGE}`,
+  ])("a helper for passwords that is not there, %s", TIMEOUT, async (line) => {
+    const directory = join(bench.directory.path, "docker");
+    await mkdir(directory, { recursive: true });
+    await writeFile(join(directory, "config.json"), JSON.stringify({ credsStore: "desktop" }));
+    const env = { DOCKER_CONFIG: directory };
+    expectFailure(await bench.ctr(spell(line).split(" "), { ...LIMIT, env }), "docker-credential-desktop");
+  });
+
   const ctrAt = (address: string, ...args: readonly string[]): Promise<ProgramResult> =>
     runProgram(launcher("ctr"), ["--address", address, "--connect-timeout", "2s", ...args], LIMIT);
 

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 
 import { StreamInitSchema, Streaming } from "@berth/api/containerd/services/streaming/v1/streaming";
-import type { AnyValue } from "@berth/core/any";
+import type { AnyValue, CallOptions } from "@berth/core/any";
 import { packMessage } from "@berth/core/messages";
 import { unavailable } from "@berth/errors";
 import type { Transport } from "@connectrpc/connect";
@@ -21,13 +21,14 @@ export interface OpenStream extends Disposable {
   readonly messages: AsyncIterable<AnyValue>;
 }
 
-/** This opens a stream, for requests that name one. @throws unavailable - the daemon ends it at once */
-export async function openStream(transport: Transport): Promise<OpenStream> {
+/** This opens a stream, for requests that name one. The signal ends it, whenever. @throws unavailable - the daemon ends it at once */
+export async function openStream(transport: Transport, options: CallOptions): Promise<OpenStream> {
   const id = randomUUID();
   const queue = new MessageQueue<AnyValue>();
   const leaving = new AbortController();
   queue.push(packMessage(StreamInitSchema, { id }));
-  const answers = createClient(Streaming, transport).stream(queue, { signal: leaving.signal })[Symbol.asyncIterator]();
+  const signal = options.signal === undefined ? leaving.signal : AbortSignal.any([options.signal, leaving.signal]);
+  const answers = createClient(Streaming, transport).stream(queue, { signal })[Symbol.asyncIterator]();
   if ((await answers.next()).done === true) throw unavailable(`stream ${id} ended before it began`);
   async function* messages(): AsyncGenerator<AnyValue, void> {
     for (let next = await answers.next(); next.done !== true; next = await answers.next())

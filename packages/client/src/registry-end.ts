@@ -4,7 +4,7 @@ import {
   AuthType,
   OCIRegistrySchema,
 } from "@berth/api/containerd/types/transfer/registry";
-import type { AnyValue } from "@berth/core/any";
+import type { AnyValue, CallOptions } from "@berth/core/any";
 import { packMessage, unpackMessage } from "@berth/core/messages";
 import type { CredentialSource, Credentials } from "@berth/remotes";
 import type { MessageInitShape } from "@bufbuild/protobuf";
@@ -14,7 +14,7 @@ import type { OpenStream } from "./open-stream.ts";
 import { openStream } from "./open-stream.ts";
 
 /** How the daemon is to reach a registry. */
-export interface RegistryEndOptions {
+export interface RegistryEndOptions extends CallOptions {
   /** Asked when the registry wants to know who asks. */
   readonly credentials?: CredentialSource;
   /** Directory with a directory for each registry, on the daemon's machine. */
@@ -25,28 +25,38 @@ export interface RegistryEndOptions {
 /** A registry as one end of a transfer, until it is disposed. */
 export interface RegistryEnd extends Disposable {
   readonly value: AnyValue;
+  /** Aborted when credentials that the daemon waits for cannot be had, with the reason. */
+  readonly failed: AbortSignal;
 }
 
 /** This makes an end of a transfer of a reference; while it is open, the daemon is told the credentials that it asks for. */
 export async function openRegistryEnd(
   { transport }: Client,
   reference: string,
-  { credentials, hostDirectory = "", plainHttp = false }: RegistryEndOptions,
+  { credentials, hostDirectory = "", plainHttp = false, signal }: RegistryEndOptions,
 ): Promise<RegistryEnd> {
-  const auth = credentials && (await openStream(transport));
-  // It ends with its stream; what goes wrong there shows in the call.
-  if (auth !== undefined && credentials !== undefined) void answer(auth, credentials).catch(() => {});
+  const auth = credentials && (await openStream(transport, { signal }));
+  const failed = new AbortController();
+  // It ends with its stream, of whose failures the call tells.
+  if (auth !== undefined && credentials !== undefined) void answer(auth, credentials, failed).catch(() => {});
   const resolver = { authStream: auth?.id ?? "", hostDir: hostDirectory, defaultScheme: plainHttp ? "http" : "" };
   return {
     value: packMessage(OCIRegistrySchema, { reference, resolver }),
+    failed: failed.signal,
     [Symbol.dispose]: () => auth?.[Symbol.dispose](),
   };
 }
 
-async function answer(stream: OpenStream, credentials: CredentialSource): Promise<void> {
+async function answer(stream: OpenStream, credentials: CredentialSource, failed: AbortController): Promise<void> {
   for await (const request of stream.messages) {
-    const { host } = unpackMessage(AuthRequestSchema, request);
-    stream.send(packMessage(AuthResponseSchema, responseOf(await credentials(host))));
+    try {
+      const { host } = unpackMessage(AuthRequestSchema, request);
+      stream.send(packMessage(AuthResponseSchema, responseOf(await credentials(host))));
+    } catch (error) {
+      // The daemon would wait for them.
+      failed.abort(error);
+      return;
+    }
   }
 }
 

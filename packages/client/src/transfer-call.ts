@@ -30,17 +30,34 @@ export interface WatchOptions extends CallOptions {
   readonly onProgress?: (step: TransferStep) => void;
 }
 
-/** This has the daemon move something, and returns when it is there and its last step has been told. */
+/**
+ * This has the daemon move something, and returns when it is there and its last step has been told. What `failed` is aborted with keeps the call from going on, and is what the caller is told.
+ */
 export async function callTransfer(
   client: Client,
   { source, destination }: { readonly source: AnyValue; readonly destination: AnyValue },
   { signal, onProgress }: WatchOptions,
+  failed?: AbortSignal,
 ): Promise<void> {
-  using progress = onProgress && (await openStream(client.transport));
+  const signals = [signal, failed].filter((each) => each !== undefined);
+  try {
+    await call(client, { source, destination }, { signal: AbortSignal.any(signals), onProgress });
+  } catch (error) {
+    throw failed?.aborted === true ? failed.reason : error;
+  }
+}
+
+async function call(
+  client: Client,
+  { source, destination }: { readonly source: AnyValue; readonly destination: AnyValue },
+  { signal, onProgress }: Required<CallOptions> & { readonly onProgress: WatchOptions["onProgress"] | undefined },
+): Promise<void> {
+  using progress = onProgress && (await openStream(client.transport, { signal }));
   // It ends with its stream; what goes wrong there shows in the call.
   const watching = progress && watch(progress, onProgress).catch(() => {});
-  const call = { source, destination, ...(progress && { options: { progressStream: progress.id } }) };
-  await createClient(Transfer, client.transport).transfer(call, signal === undefined ? {} : { signal });
+  const request = { source, destination, ...(progress && { options: { progressStream: progress.id } }) };
+  await createClient(Transfer, client.transport).transfer(request, { signal });
+  // The daemon ends it, or the signal.
   await watching;
 }
 

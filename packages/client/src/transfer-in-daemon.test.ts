@@ -1,15 +1,16 @@
 import { Streaming } from "@berth/api/containerd/services/streaming/v1/streaming";
 import { Transfer } from "@berth/api/containerd/services/transfer/v1/transfer";
 import { ImageStoreSchema } from "@berth/api/containerd/types/transfer/imagestore";
+import { AuthRequestSchema } from "@berth/api/containerd/types/transfer/registry";
 import { WindowUpdateSchema } from "@berth/api/containerd/types/transfer/streaming";
 import { packMessage, unpackMessage } from "@berth/core/messages";
 import { DEFAULT_NAMESPACE, parseNamespace } from "@berth/core/namespaces";
-import { Code, codeOf, notFound } from "@berth/errors";
+import { Code, codeOf, failedPrecondition, notFound } from "@berth/errors";
 import { createRouterTransport } from "@connectrpc/connect";
 import { describe, expect, it } from "vitest";
 
 import { Client } from "./client.ts";
-import { exportFromDaemon, tagInDaemon } from "./transfer-in-daemon.ts";
+import { exportFromDaemon, importInDaemon, pullInDaemon, pushFromDaemon, tagInDaemon } from "./transfer-in-daemon.ts";
 
 /** A daemon whose stream yields nothing of an archive, and whose call goes as `transfer` does. */
 function clientOf(transfer: (signal: AbortSignal) => Promise<void>, messages: "wrong" | "none"): Client {
@@ -83,6 +84,81 @@ describe("exportFromDaemon", () => {
     expect(codeOf(await reading.catch((error: unknown) => error))).toBe(Code.Canceled);
   });
 });
+
+describe("credentials that cannot be had", () => {
+  it.each([
+    ["pullInDaemon", pullInDaemon],
+    ["pushFromDaemon", pushFromDaemon],
+  ])("end %s, which waits for them", async (_, move) => {
+    let isEnded = false;
+    const transport = createRouterTransport(({ service }) => {
+      service(Streaming, {
+        async *stream(incoming, { signal }) {
+          await incoming[Symbol.asyncIterator]().next();
+          yield { typeUrl: "google.protobuf.Empty", value: new Uint8Array() };
+          yield packMessage(AuthRequestSchema, { host: "example.org", reference: "example.org/a:1" });
+          await aborted(signal);
+        },
+      });
+      service(Transfer, {
+        async transfer(request, { signal }) {
+          await aborted(signal);
+          isEnded = true;
+          return {};
+        },
+      });
+    });
+    const client = new Client(transport, parseNamespace(DEFAULT_NAMESPACE));
+    const credentials = (): Promise<never> => Promise.reject(failedPrecondition("no helper"));
+    const reason = await move(client, "example.org/a:1", { credentials, platforms: [] }).catch(
+      (error: unknown) => error,
+    );
+    expect(codeOf(reason)).toBe(Code.FailedPrecondition);
+    await expect.poll(() => isEnded).toBe(true);
+  });
+});
+
+describe("a daemon that does not open, or does not end, a stream", () => {
+  const options = { platforms: [], baseName: "", credentials: async () => undefined, onProgress: () => {} };
+  const calls: readonly (readonly [string, (client: Client, signal: AbortSignal) => Promise<unknown>])[] = [
+    ["pullInDaemon", (client, signal) => pullInDaemon(client, "example.org/a:1", { ...options, signal })],
+    ["tagInDaemon", (client, signal) => tagInDaemon(client, "a", "b", { ...options, signal })],
+    ["importInDaemon", (client, signal) => importInDaemon(client, nothing(), { ...options, signal })],
+    ["exportFromDaemon", (client, signal) => Array.fromAsync(exportFromDaemon(client, ["a"], { ...options, signal }))],
+  ];
+
+  it.each(calls.flatMap(([name, call]) => [true, false].map((opens) => [name, opens, call] as const)))(
+    "%s of one that opens it: %s, ends with its signal",
+    async (_, opens, call) => {
+      const reached = Promise.withResolvers<void>();
+      const transport = createRouterTransport(({ service }) => {
+        service(Streaming, {
+          async *stream() {
+            if (opens) yield { typeUrl: "google.protobuf.Empty", value: new Uint8Array() };
+            else reached.resolve();
+            // As a daemon that has stopped: it does not even notice that its caller leaves.
+            await new Promise(() => {});
+          },
+        });
+        service(Transfer, {
+          transfer() {
+            reached.resolve();
+            return {};
+          },
+        });
+      });
+      const abort = new AbortController();
+      const reason = call(new Client(transport, parseNamespace(DEFAULT_NAMESPACE)), abort.signal).catch(
+        (error: unknown) => error,
+      );
+      await reached.promise;
+      abort.abort();
+      expect(codeOf(await reason)).toBe(Code.Canceled);
+    },
+  );
+});
+
+async function* nothing(): AsyncGenerator<Uint8Array, void, undefined> {}
 
 async function aborted(signal: AbortSignal): Promise<void> {
   if (signal.aborted) return;

@@ -41,12 +41,12 @@ export interface PullInDaemonOptions extends StoreOptions, RegistryEndOptions, W
 /**
  * This has the daemon pull an image: its content does not pass through this process. The daemon leases what it makes.
  *
- * @throws as the registry, the content store and the snapshotter; permission_denied - an image verifier is against it
+ * @throws as the registry, the content store, the snapshotter and `credentials`; permission_denied - an image verifier is against it
  */
 export async function pullInDaemon(client: Client, name: string, options: PullInDaemonOptions): Promise<void> {
   using registry = await openRegistryEnd(client, name, options);
   const destination = packMessage(ImageStoreSchema, { name, ...storeOf(options) });
-  await callTransfer(client, { source: registry.value, destination }, options);
+  await callTransfer(client, { source: registry.value, destination }, options, registry.failed);
 }
 
 /** Options of {@link pushFromDaemon}. */
@@ -57,14 +57,14 @@ export interface PushFromDaemonOptions extends RegistryEndOptions, WatchOptions 
   readonly platforms?: readonly Platform[];
 }
 
-/** This has the daemon push an image to a registry, as `name`. @throws not_found - no such image, or a blob of it; as the registry */
+/** This has the daemon push an image to a registry, as `name`. @throws not_found - no such image, or a blob of it; as the registry and `credentials` */
 export async function pushFromDaemon(client: Client, name: string, options: PushFromDaemonOptions = {}): Promise<void> {
   using registry = await openRegistryEnd(client, name, options);
   const source = packMessage(ImageStoreSchema, {
     name: options.image ?? name,
     platforms: (options.platforms ?? []).map(toProtoPlatform),
   });
-  await callTransfer(client, { source, destination: registry.value }, options);
+  await callTransfer(client, { source, destination: registry.value }, options, registry.failed);
 }
 
 /**
@@ -109,7 +109,7 @@ export async function importInDaemon(
 ): Promise<void> {
   const { baseName, onlyBaseName = false, digestNames, indexName = "", compressLayers = false } = options;
   const naming = { name: baseName, isPrefix: true, allowOverwrite: !onlyBaseName };
-  using stream = await openStream(client.transport);
+  using stream = await openStream(client.transport, options);
   const failed = new AbortController();
   // Not waited for: the daemon may have enough before it has all, or refuse, while the archive's next bytes are still awaited.
   void sendBytes(stream, noticed(archive, failed)).catch(() => {});
@@ -124,13 +124,7 @@ export async function importInDaemon(
       naming,
     ],
   });
-  const signal = options.signal === undefined ? failed.signal : AbortSignal.any([options.signal, failed.signal]);
-  try {
-    await callTransfer(client, { source, destination }, { ...options, signal });
-  } catch (error) {
-    // What kept the archive from being read is what the caller wants to know.
-    throw failed.signal.aborted ? failed.signal.reason : error;
-  }
+  await callTransfer(client, { source, destination }, options, failed.signal);
 }
 
 /** The same bytes; should they fail to come, `failed` is told why. */
@@ -166,7 +160,7 @@ export async function* exportFromDaemon(
   options: ExportFromDaemonOptions = {},
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const { platforms = [], allPlatforms = false, skipDockerManifest = false, skipNonDistributable = false } = options;
-  using stream = await openStream(client.transport);
+  using stream = await openStream(client.transport, options);
   const source = packMessage(ImageStoreSchema, { extraReferences: [...new Set(names)].map((name) => ({ name })) });
   const destination = packMessage(ImageExportStreamSchema, {
     stream: stream.id,
