@@ -16,7 +16,7 @@ import { isNotTls } from "./http/transport-error.ts";
 const MAX_ATTEMPTS = 5;
 /** A connection that fails is tried again soon, and not for long: who waits for it wants to know. */
 const TRANSPORT_RETRY_MS = [50, 200];
-const TRY_AGAIN: ReadonlySet<number> = new Set([408, 429]);
+const BUSY: ReadonlySet<number> = new Set([408, 429]);
 const SERVER_FAILED: ReadonlySet<number> = new Set([500, 502, 503, 504]);
 
 /** A request of the distribution API, below `/v2/<name>`. */
@@ -29,8 +29,14 @@ export interface RegistryRequest extends CallOptions {
   readonly body?: HttpBody;
   /** What the token must allow, `repository:<name>:pull`. */
   readonly scopes: readonly string[];
-  /** No other host can be asked: then it is asked again when it fails. */
+  /** No other host can be asked: then it is waited for while it is busy, and asked again when it fails. Absent where the caller takes up what breaks off: then it is only waited for. */
   readonly isLast?: boolean;
+}
+
+interface Answer {
+  readonly response: HttpResponse;
+  /** What the request was authorised by. */
+  readonly authorization: string | undefined;
 }
 
 /** Sends requests for one repository to the hosts of its registry: authorised, again where it makes sense, with the parameters of mirrors. */
@@ -76,17 +82,12 @@ export class RegistryRequests {
       const { status } = response;
       if (status === 401) {
         if (authorization !== undefined) refusals += 1;
-        const { scopes } = request;
-        const challenge = { headers: response.headers("www-authenticate"), scopes, refusals, refused: authorization };
-        await using refused = new AsyncDisposableStack();
-        // Also where nobody can be named: a body that is left where it is keeps its connection.
-        refused.defer(() => response.discard());
-        if (await this.#authorizer.challenged(host, challenge, request)) continue;
-        refused.move();
+        if (await this.#isChallenged(host, request, sent, refusals)) continue;
         return response;
       }
       const again =
-        TRY_AGAIN.has(status) || (SERVER_FAILED.has(status) && request.isLast === true && status !== lastStatus);
+        (BUSY.has(status) && request.isLast !== false) ||
+        (SERVER_FAILED.has(status) && request.isLast === true && status !== lastStatus);
       const delay = again ? retryDelay(attempt, response.header("retry-after")) : undefined;
       if (delay === undefined) return response;
       lastStatus = status;
@@ -109,12 +110,25 @@ export class RegistryRequests {
     });
   }
 
-  /** One attempt; `undefined` when the connection failed and another one makes sense. */
-  async #attempt(
+  /** This says whether a refused request makes sense once more; if not, the answer is there to be read. @throws as `Authorizer.challenged` does */
+  async #isChallenged(
     host: RegistryHost,
     request: RegistryRequest,
-    isFinal: boolean,
-  ): Promise<{ readonly response: HttpResponse; readonly authorization: string | undefined } | undefined> {
+    { response, authorization: refused }: Answer,
+    refusals: number,
+  ): Promise<boolean> {
+    await using body = new AsyncDisposableStack();
+    // Left where it is, it would keep its connection.
+    body.defer(() => response.discard());
+    const headers = response.headers("www-authenticate");
+    const { scopes } = request;
+    if (await this.#authorizer.challenged(host, { headers, scopes, refusals, refused }, request)) return true;
+    body.move();
+    return false;
+  }
+
+  /** One attempt; `undefined` when the connection failed and another one makes sense. */
+  async #attempt(host: RegistryHost, request: RegistryRequest, isFinal: boolean): Promise<Answer | undefined> {
     const authorization = await this.#authorizer.authorization(host, request.scopes, this.#connections, request);
     const url = this.#urlOf(host, request);
     // A location that the host gave may be elsewhere, or without TLS: what authorises requests to the host stays with it.

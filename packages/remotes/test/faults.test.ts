@@ -205,6 +205,23 @@ describe("RegistryClient with a registry that fails", () => {
       expect(registry.requests.map(({ query }) => query.get("ns"))).toEqual([null]);
     });
 
+    it.each([408, 429])(
+      "takes the next host at once when a mirror answers %i, and waits for the last",
+      async (status) => {
+        await using mirror = await startFaultRegistry();
+        await using directory = await temporaryDirectory("hosts");
+        await mkdir(join(directory.path, "example.org"));
+        const toml = `server = "http://${registry.host}"\n[host."http://${mirror.host}"]\n`;
+        await writeFile(join(directory.path, "example.org", "hosts.toml"), toml);
+        mirror.fault = () => ({ kind: "status", status, headers: { "retry-after": "60" } });
+        registry.fault = ({ nth }) =>
+          nth === 0 ? { kind: "status", status, headers: { "retry-after": "0" } } : undefined;
+        await using mirrored = new RegistryClient({ hostDirectories: [directory.path] });
+        expect(await mirrored.resolve("example.org/x:1")).toMatchObject({ descriptor: manifest });
+        expect([mirror.requests.length, registry.requests.length]).toEqual([1, 2]);
+      },
+    );
+
     it.each<readonly [string, () => Promise<AsyncDisposable & { readonly host: string }>]>([
       ["pages that are long", () => startRefusing((response) => void response.end("x".repeat(1_000_000)))],
       ["pages that never end", () => startRefusing((response) => void response.write("x"))],
