@@ -6,11 +6,11 @@ import type { Options } from "@berth/api/containerd/runc/v1/options";
 import { TaskPausedSchema, TaskResumedSchema, TaskStartSchema } from "@berth/api/containerd/events/task";
 import type { Mount } from "@berth/core/mount";
 import type { ExitStatus } from "@berth/linux/process";
-import { failedPrecondition, messageOf, notFound, systemErrorCode, unknown, wrapError } from "@berth/errors";
+import { failedPrecondition, messageOf, notFound, unknown } from "@berth/errors";
 import type { Cgroup } from "@berth/linux/cgroups";
 import { unmountRecursive } from "@berth/linux/mount";
 
-import { mountRootfs, readBundleFacts } from "./bundle.ts";
+import { type BundleFacts, mountRootfs } from "./bundle.ts";
 import { BundleIdentity } from "./bundle-identity.ts";
 import { enableControllers } from "./cgroups/enable-controllers.ts";
 import { CgroupWatch } from "./cgroup-watch.ts";
@@ -27,6 +27,7 @@ import type { RuncTasksContext } from "./tasks-context.ts";
 export interface ContainerOptions {
   readonly id: string;
   readonly bundle: string;
+  readonly facts: BundleFacts;
   readonly rootfs: readonly Mount[];
   readonly stdio: StdioRequest;
   readonly options: Options;
@@ -51,10 +52,6 @@ export class Container {
   readonly #context: RuncTasksContext;
   readonly driver: RuncDriver;
   readonly #news: ExitNews;
-  /** The sandbox it belongs to, if any. */
-  readonly sandboxId: string | undefined;
-  readonly #privatePids: boolean;
-  readonly #cgroupsPath: string | undefined;
   readonly #cgroup: CgroupWatch;
   readonly #identity: BundleIdentity;
   readonly #initEnded = new AbortController();
@@ -68,10 +65,6 @@ export class Container {
     this.driver = driver;
     this.#context = context;
     this.#identity = new BundleIdentity(settings.bundle);
-    const facts = readBundleFacts(settings.bundle);
-    this.#privatePids = facts.privatePidNamespace;
-    this.sandboxId = facts.sandboxId;
-    this.#cgroupsPath = facts.cgroupsPath;
     this.#news = new ExitNews(settings, context);
     this.#cgroup = new CgroupWatch(settings.id, context);
     const openStdio = (request: StdioRequest): ProcessStdio => this.#openStdio(request);
@@ -97,6 +90,21 @@ export class Container {
     await container.init.startWith(container.#createUnlessRestored());
     undo.move();
     return container;
+  }
+
+  /** The sandbox it belongs to, if any. */
+  get sandboxId(): string | undefined {
+    return this.#settings.facts.sandboxId;
+  }
+
+  /** Whether it has a process, or is being restored and will have one. */
+  get isAlive(): boolean {
+    return !this.init.exit && (this.init.pid !== 0 || this.#creation !== undefined);
+  }
+
+  /** Resolves when it is no longer {@link isAlive}; for one that is being restored also when that has come to an end. */
+  get ended(): Promise<unknown> {
+    return this.init.pid === 0 ? this.init.started : this.init.exited;
   }
 
   /** The word for the state of init, which its execs share while they run. */
@@ -155,24 +163,12 @@ export class Container {
 
   /** @throws not_found - the process has ended @throws failed_precondition - the exec was not started */
   async kill(execId: string, signal: number, options: { readonly all?: boolean } = {}): Promise<void> {
-    const target = this.process(execId);
-    if (target.exit) throw notFound("process already finished");
-    if (execId === "") {
-      // CRIU may take for ever over images that are damaged, and the runtime does not know of the container yet
-      if (this.#creation && !ENDING.has(signal)) throw notFound(`process of ${this.id} is being restored`);
-      if (this.#creation) return await this.#creation.endRuntime(this.#context.log);
-      await this.driver.kill(this.id, signal, options);
-      return;
-    }
-    if (target.pid === 0) throw failedPrecondition(`process ${execId} is not started`);
-    // its id may be another process's by now
-    if (target.reaped) throw notFound("process already finished");
-    try {
-      process.kill(target.pid, signal);
-    } catch (error) {
-      if (systemErrorCode(error) === "ESRCH") throw notFound("process already finished", { cause: error });
-      throw wrapError(error, `kill process ${execId} with signal ${signal}`);
-    }
+    if (execId !== "") return this.execs.kill(execId, signal);
+    if (this.init.exit) throw notFound("process already finished");
+    // CRIU may take for ever over images that are damaged, and the runtime does not know of the container yet
+    if (this.#creation && !ENDING.has(signal)) throw notFound(`process of ${this.id} is being restored`);
+    if (this.#creation) return await this.#creation.endRuntime(this.#context.log);
+    await this.driver.kill(this.id, signal, options);
   }
 
   async pause(): Promise<void> {
@@ -249,11 +245,12 @@ export class Container {
 
   async #makeInit(make: (options: CreateOptions) => Promise<number>, workPath?: string): Promise<void> {
     const { init, bundle } = this;
+    const { cgroupsPath } = this.#settings.facts;
     const { noPivotRoot, noNewKeyring } = this.#settings.options;
     await init.stdio.start(async (stdio, consoleSocket) => {
       const pidFile = join(bundle, "init.pid");
-      enableControllers(this.#cgroupsPath);
-      const creation = Creation.begin(this, { cgroupsPath: this.#cgroupsPath, workPath }, this.driver);
+      enableControllers(cgroupsPath);
+      const creation = Creation.begin(this, { cgroupsPath, workPath }, this.driver);
       this.#creation = creation;
       try {
         init.pid = await make({ bundle, pidFile, stdio, consoleSocket, noPivotRoot, noNewKeyring });
@@ -279,7 +276,7 @@ export class Container {
     this.#initEnded.abort();
     this.#cgroup.checkAtExit();
     this.#news.record(this.init, status);
-    if (!this.#privatePids) await this.#killRemaining();
+    if (!this.#settings.facts.privatePidNamespace) await this.#killRemaining();
     await this.execs.endedWithin(EXEC_EXIT_GRACE_MS);
     await this.#news.tell(this.init, status);
   }

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { setImmediate as turn, setTimeout as sleep } from "node:timers/promises";
 
 import { TaskExecAddedSchema, TaskExecStartedSchema } from "@berth/api/containerd/events/task";
-import { alreadyExists, notFound, unknown } from "@berth/errors";
+import { alreadyExists, failedPrecondition, notFound, systemErrorCode, unknown, wrapError } from "@berth/errors";
 
 import { awaitCgroupMoves } from "./cgroups/await-moves.ts";
 import { killProcess } from "./cgroups/remove-cgroup.ts";
@@ -98,6 +98,21 @@ export class ExecProcesses {
       });
     });
     return exec.pid;
+  }
+
+  /** @throws not_found - it has ended @throws failed_precondition - it was not started */
+  kill(execId: string, signal: number): void {
+    const exec = this.get(execId);
+    if (exec.exit) throw notFound("process already finished");
+    if (exec.pid === 0) throw failedPrecondition(`process ${execId} is not started`);
+    // its id may be another process's by now
+    if (exec.reaped) throw notFound("process already finished");
+    try {
+      process.kill(exec.pid, signal);
+    } catch (error) {
+      if (systemErrorCode(error) === "ESRCH") throw notFound("process already finished", { cause: error });
+      throw wrapError(error, `kill process ${execId} with signal ${signal}`);
+    }
   }
 
   /** This removes a process that has ended or never ran. @throws unknown - it runs */

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { type Timestamp, timestampFromDate, timestampNow } from "@bufbuild/protobuf/wkt";
 import type { ServiceImpl } from "@connectrpc/connect";
 import type { Sandbox as SandboxService } from "@berth/api/containerd/runtime/sandbox/v1/sandbox";
+import { MAX_TIMER_MS } from "@berth/core/call-limits";
 import type { Logger } from "@berth/core/log";
 import { validateIdentifier } from "@berth/core/namespaces";
 import { alreadyExists, failedPrecondition, isNotFound, messageOf, notFound } from "@berth/errors";
@@ -27,7 +28,17 @@ interface Sandbox {
   readonly netns: string;
   readonly stopped: PromiseWithResolvers<Date>;
   createdAt: Date | undefined;
+  /** Set when it begins to stop: nothing new comes in from then on. */
+  isClosed: boolean;
   exitedAt: Date | undefined;
+}
+
+/** The containers of a sandbox. */
+export interface SandboxContainers {
+  /** Those that are there. */
+  of(sandboxId: string): readonly Container[];
+  /** Resolves when those that are being made are there, or failed. */
+  made(sandboxId: string): Promise<unknown>;
 }
 
 /**
@@ -39,17 +50,22 @@ export class Sandboxes implements AsyncDisposable {
   readonly #sandboxes = new Map<string, Sandbox>();
   /** Those that are being made. */
   readonly #coming = new Set<string>();
-  readonly #containersOf: (sandboxId: string) => readonly Container[];
+  readonly #containers: SandboxContainers;
   readonly #log: Logger;
 
-  constructor(containersOf: (sandboxId: string) => readonly Container[], log: Logger) {
-    this.#containersOf = containersOf;
+  constructor(containers: SandboxContainers, log: Logger) {
+    this.#containers = containers;
     this.#log = log;
     this.service = { ...this.#lifeHandlers(), ...this.#queryHandlers() };
   }
 
   get size(): number {
     return this.#sandboxes.size + this.#coming.size;
+  }
+
+  /** @throws failed_precondition - the sandbox is there and stops, or has: what came into it now would outlive it */
+  checkOpen(id: string): void {
+    if (this.#sandboxes.get(id)?.isClosed) throw failedPrecondition(`sandbox ${id} is stopped`);
   }
 
   /** This answers who waits; the containers live on. */
@@ -108,7 +124,7 @@ export class Sandboxes implements AsyncDisposable {
       },
       sandboxMetrics: ({ sandboxId }) => {
         this.#get(sandboxId);
-        const data = sandboxStats(this.#containersOf(sandboxId));
+        const data = sandboxStats(this.#containers.of(sandboxId));
         return { metrics: { timestamp: timestampNow(), id: sandboxId, data } };
       },
     };
@@ -129,7 +145,15 @@ export class Sandboxes implements AsyncDisposable {
       const stopped = Promise.withResolvers<Date>();
       // nobody has to wait
       stopped.promise.catch(() => {});
-      this.#sandboxes.set(id, { id, rootfs, netns, stopped, createdAt: undefined, exitedAt: undefined });
+      this.#sandboxes.set(id, {
+        id,
+        rootfs,
+        netns,
+        stopped,
+        createdAt: undefined,
+        isClosed: false,
+        exitedAt: undefined,
+      });
     } finally {
       this.#coming.delete(id);
     }
@@ -141,14 +165,17 @@ export class Sandboxes implements AsyncDisposable {
     const times: { createdAt?: Timestamp; exitedAt?: Timestamp } = {};
     if (createdAt) times.createdAt = timestampFromDate(createdAt);
     if (exitedAt) times.exitedAt = timestampFromDate(exitedAt);
-    const containers = this.#containersOf(id).map((container) => container.id);
+    const containers = this.#containers.of(id).map((container) => container.id);
     const info = verbose ? { containers: JSON.stringify(containers), netns } : {};
     return { sandboxId: id, pid: exitedAt ? 0 : process.pid, state: stateOf(sandbox), info, ...times };
   }
 
   /** This ends the containers: it asks them to, and kills what is left after `graceMs`. A stopped sandbox stays so. */
   async #stop(sandbox: Sandbox, graceMs: number): Promise<void> {
-    const containers = this.#containersOf(sandbox.id);
+    sandbox.isClosed = true;
+    if (!(await isWithin(this.#containers.made(sandbox.id), KILL_TIMEOUT_MS)))
+      throw failedPrecondition(`sandbox ${sandbox.id}: a container is still being made`);
+    const containers = this.#containers.of(sandbox.id);
     if (graceMs > 0) await this.#endAll(containers, SIGTERM, graceMs);
     const left = await this.#endAll(containers, SIGKILL, KILL_TIMEOUT_MS);
     if (left.length > 0) throw failedPrecondition(`sandbox ${sandbox.id}: containers ${left.join(", ")} do not end`);
@@ -158,13 +185,10 @@ export class Sandboxes implements AsyncDisposable {
 
   /** This signals every container that runs, and returns the ids of those that have not ended in time. */
   async #endAll(containers: readonly Container[], signal: number, timeoutMs: number): Promise<string[]> {
-    const running = containers.filter(({ init }) => !init.exit && init.pid !== 0);
+    const running = containers.filter(({ isAlive }) => isAlive);
     await Promise.all(running.map((container) => this.#signal(container, signal)));
-    const done = new AbortController();
-    const ended = Promise.all(running.map(({ init }) => init.exited));
-    await Promise.race([ended, sleep(timeoutMs, undefined, { signal: done.signal }).catch(() => {})]);
-    done.abort();
-    return running.filter(({ init }) => !init.exit).map(({ id }) => id);
+    await isWithin(Promise.all(running.map(({ ended }) => ended)), timeoutMs);
+    return running.filter(({ isAlive }) => isAlive).map(({ id }) => id);
   }
 
   async #signal(container: Container, signal: number): Promise<void> {
@@ -176,6 +200,15 @@ export class Sandboxes implements AsyncDisposable {
       if (!isNotFound(error)) this.#log.warn("container not signalled", { id: container.id, error: messageOf(error) });
     }
   }
+}
+
+/** Whether `work` is done in that time. */
+async function isWithin(work: Promise<unknown>, timeoutMs: number): Promise<boolean> {
+  const done = new AbortController();
+  const late = sleep(Math.min(timeoutMs, MAX_TIMER_MS), false, { signal: done.signal }).catch(() => false);
+  const isDone = await Promise.race([work.then(() => true), late]);
+  done.abort();
+  return isDone;
 }
 
 async function mountSandboxRootfs(mounts: Parameters<typeof mountAll>[0], rootfs: string): Promise<void> {

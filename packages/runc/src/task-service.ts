@@ -10,6 +10,7 @@ import { Status } from "@berth/api/containerd/v1/types/task";
 import { validateIdentifier } from "@berth/core/namespaces";
 import { alreadyExists, invalidArgument, notFound, unimplemented, unknown } from "@berth/errors";
 
+import { readBundleFacts } from "./bundle.ts";
 import { awaitCgroupMoves } from "./cgroups/await-moves.ts";
 import { Container } from "./container.ts";
 import { criuWorkPath } from "./criu-mounts.ts";
@@ -46,17 +47,24 @@ const STATUS = {
 
 type Handlers = RuncTasks["service"];
 
+/** A container that is being made. */
+interface Coming {
+  readonly id: string;
+  readonly sandboxId: string | undefined;
+  /** Whether it works out or not. */
+  readonly over: PromiseWithResolvers<void>;
+}
+
 class ContainerTasks implements RuncTasks {
   readonly service: Handlers;
   readonly #context: RuncTasksContext;
   readonly #containers = new Map<string, Container>();
   readonly #sandboxes: Sandboxes;
-  /** Containers that are being made, and when that is over. */
-  readonly #coming = new Map<string, PromiseWithResolvers<void>>();
+  readonly #coming = new Map<string, Coming>();
 
   constructor(context: RuncTasksContext) {
     this.#context = context;
-    this.#sandboxes = new Sandboxes((id) => this.#ofSandbox(id), context.log);
+    this.#sandboxes = new Sandboxes({ of: (id) => this.#ofSandbox(id), made: (id) => this.#madeFor(id) }, context.log);
     this.service = { ...this.#lifeHandlers(), ...this.#processHandlers(), ...this.#containerHandlers() };
   }
 
@@ -89,7 +97,16 @@ class ContainerTasks implements RuncTasks {
   }
 
   #ofSandbox(id: string): Container[] {
-    return [...this.#containers.values()].filter((container) => container.sandboxId === id || container.id === id);
+    return [...this.#containers.values()].filter(isOfSandbox(id));
+  }
+
+  async #madeFor(sandboxId: string): Promise<void> {
+    const coming = [...this.#coming.values()].filter(isOfSandbox(sandboxId));
+    await Promise.all(coming.map(({ over }) => over.promise));
+  }
+
+  #checkSandbox({ id, sandboxId }: { readonly id: string; readonly sandboxId: string | undefined }): void {
+    for (const each of [id, sandboxId]) if (each !== undefined) this.#sandboxes.checkOpen(each);
   }
 
   #get(id: string): Container {
@@ -103,7 +120,9 @@ class ContainerTasks implements RuncTasks {
       create: (request) => this.#create(request),
       start: async ({ id, execId }) => {
         const container = this.#get(id);
-        return { pid: await (execId === "" ? container.start() : container.startExec(execId)) };
+        if (execId !== "") return { pid: await container.startExec(execId) };
+        this.#checkSandbox(container);
+        return { pid: await container.start() };
       },
       delete: ({ id, execId }) => (execId === "" ? this.#delete(id) : this.#deleteExec(id, execId)),
       wait: async ({ id, execId }) => {
@@ -180,7 +199,9 @@ class ContainerTasks implements RuncTasks {
     if (request.parentCheckpoint !== "") throw unimplemented("parent checkpoints are not supported");
     await this.#dropIfForsaken(this.#containers.get(id));
     if (this.#containers.has(id) || this.#coming.has(id)) throw alreadyExists(`container ${id}`);
-    const coming = Promise.withResolvers<void>();
+    const facts = readBundleFacts(bundle);
+    const coming = { id, sandboxId: facts.sandboxId, over: Promise.withResolvers<void>() };
+    this.#checkSandbox(coming);
     this.#coming.set(id, coming);
     void awaitCgroupMoves();
     try {
@@ -199,19 +220,19 @@ class ContainerTasks implements RuncTasks {
         const event = { containerId: id, bundle, rootfs, io: stdio, checkpoint, pid };
         this.#context.publish("/tasks/create", TaskCreateSchema, event);
       };
-      const settings = { id, bundle, rootfs, stdio, options, checkpoint, onCreated };
+      const settings = { id, bundle, facts, rootfs, stdio, options, checkpoint, onCreated };
       const container = await Container.create(settings, driver, this.#context);
       this.#containers.set(id, container);
       return { pid: container.init.pid };
     } finally {
       this.#coming.delete(id);
-      coming.resolve();
+      coming.over.resolve();
     }
   }
 
   async #delete(id: string) {
     // a daemon that gives a creation up removes what comes of it, and cannot know when that is
-    await this.#coming.get(id)?.promise;
+    await this.#coming.get(id)?.over.promise;
     const container = this.#get(id);
     await container.delete();
     // meanwhile another one may have come in its place
@@ -255,4 +276,9 @@ class ContainerTasks implements RuncTasks {
       rmSync(file, { force: true });
     }
   }
+}
+
+function isOfSandbox(sandboxId: string) {
+  return (each: { readonly id: string; readonly sandboxId: string | undefined }): boolean =>
+    each.sandboxId === sandboxId || each.id === sandboxId;
 }

@@ -108,4 +108,32 @@ describe("sandboxes over runc", { timeout: 60_000 }, () => {
     expect(await fixture.call("state", "foreign")).toMatchObject({ status: Status.STOPPED });
     await fixture.call("delete", "foreign");
   });
+
+  it("a container that is being made is stopped too, and none comes into a sandbox that is stopped", async () => {
+    await call("createSandbox", { sandboxId: "s3", bundlePath: fixture.directory });
+    await call("startSandbox", { sandboxId: "s3" });
+    const slow = fixture.runtime("slow-create", `"$@"`, `case " $* " in *" create "*) sleep 0.5;; esac`);
+    const forever = { args: ["sleep", "1000"], sandboxId: "s3" };
+    const coming = fixture.create("coming", forever, { options: slow });
+    await expect.poll(() => fixture.tasks.isCounted("coming")).toBe(true);
+    await call("stopSandbox", { sandboxId: "s3" });
+    await coming;
+    expect(await fixture.call("state", "coming")).toMatchObject({ status: Status.STOPPED });
+    expect(await codeFrom(fixture.create("late", forever))).toBe(Code.FailedPrecondition);
+    expect(await codeFrom(fixture.call("start", "coming"))).toBe(Code.FailedPrecondition);
+    await fixture.call("delete", "coming");
+    await call("shutdownSandbox", { sandboxId: "s3" });
+    await fixture.create("late-again", forever);
+    await fixture.remove("late-again");
+  });
+
+  it("a time to stop in that is longer than any timer is waited for", async () => {
+    await call("createSandbox", { sandboxId: "s4", bundlePath: fixture.directory });
+    await call("startSandbox", { sandboxId: "s4" });
+    await run("slow", "trap 'sleep 0.3; exit 3' TERM; while true; do sleep 0.05; done", "s4");
+    await call("stopSandbox", { sandboxId: "s4", timeoutSecs: 2 ** 32 - 1 });
+    expect(await fixture.call("wait", "slow")).toMatchObject({ exitStatus: 3 });
+    await fixture.call("delete", "slow");
+    await call("shutdownSandbox", { sandboxId: "s4" });
+  });
 });
