@@ -183,17 +183,16 @@ export class LocalShimBundles implements ShimBundles {
   async #load(bundle: Bundle, isWanted: ShimBundlesOptions["isWanted"]): Promise<void> {
     if ((await readdir(bundle.path)).length === 0) return await this.#deleteBundle(bundle);
     const binary = await bundle.findShimPath();
-    const connection = await this.#connect(bundle);
+    await using resources = new AsyncDisposableStack();
+    const connection = resources.use(await this.#connect(bundle));
     const wanted = connection !== undefined && (await isWanted(bundle.namespace, bundle.id));
     if (connection === undefined || !wanted) {
-      await connection?.[Symbol.asyncDispose]();
+      await resources.disposeAsync();
       await cleanUpDeadShim(this.#shims, { bundle, binary }, this.#log);
       return await this.#deleteBundle(bundle);
     }
-    const resources = new AsyncDisposableStack();
     resources.use(copyShimLog(bundle.logPath, this.#log.with({ namespace: bundle.namespace, id: bundle.id })));
-    resources.use(connection);
-    this.#register(new BundledShim(bundle, binary, connection, resources));
+    this.#register(new BundledShim(bundle, binary, connection, resources.move()));
   }
 
   async #connect(bundle: Bundle): Promise<ShimConnection | undefined> {

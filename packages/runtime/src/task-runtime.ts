@@ -4,6 +4,7 @@ import type { Logger } from "@berth/core/log";
 import { silentLogger } from "@berth/core/log";
 import type { MountManager } from "@berth/core/mount";
 import { type Namespace, validateIdentifier } from "@berth/core/namespaces";
+import { raceSignal } from "@berth/core/race-signal";
 import type { ExitStatus, Task, TaskCreateOptions, TaskRuntime } from "@berth/core/runtime";
 import { alreadyExists, isNotFound, notFound, wrapError } from "@berth/errors";
 
@@ -21,6 +22,7 @@ import type { LocalShimManager } from "./shim-manager.ts";
 import { makeInShim, type ShimAttempt } from "./shim-attempts.ts";
 import { ShimTask } from "./shim-task.ts";
 import { publishDelete } from "./task-events.ts";
+import { TaskRemovals } from "./task-removals.ts";
 
 /** Options of {@link openTaskRuntime}. */
 export interface TaskRuntimeOptions extends BundleRoots {
@@ -61,11 +63,13 @@ export class ShimTaskRuntime implements TaskRuntime, AsyncDisposable {
   readonly #log: Logger;
   readonly #tasks = new Map<Namespace, Map<string, ManagedTask>>();
   readonly #creating = new Set<string>();
-  readonly #removals = new Map<ManagedTask, Promise<ExitStatus>>();
+  readonly #removals = new TaskRemovals<ManagedTask>();
   readonly #ledger: ExitLedger;
   readonly #rootfs: RootfsMounts;
   /** Cleanups of dead shims that are under way. */
   readonly #funerals = new Set<Promise<void>>();
+  /** Ends what waits for a shim when this is disposed. */
+  readonly #stop = new AbortController();
   #isDisposed = false;
 
   constructor(options: TaskRuntimeOptions) {
@@ -104,6 +108,7 @@ export class ShimTaskRuntime implements TaskRuntime, AsyncDisposable {
     if (this.#find(namespace, id) !== undefined || this.#creating.has(key))
       throw alreadyExists(`task ${id}: already exists`);
     this.#creating.add(key);
+    this.#removals.takeUnheard(key);
     try {
       const log = this.#log.with({ namespace, id });
       return await makeInShim(() => this.#create(namespace, id, options), { log, signal: options.signal });
@@ -119,28 +124,27 @@ export class ShimTaskRuntime implements TaskRuntime, AsyncDisposable {
   }
 
   list(namespace: Namespace): readonly Task[] {
-    return [...(this.#tasks.get(namespace)?.values() ?? [])];
+    const tasks = [...(this.#tasks.get(namespace)?.values() ?? [])];
+    return tasks.filter((task) => task instanceof EndedTask || !task.isRemoved);
   }
 
   async delete(namespace: Namespace, id: string, options: CallOptions = {}): Promise<ExitStatus> {
+    const name = `${namespace}/${id}`;
     const task = this.#find(namespace, id);
+    const unheard = task === undefined ? this.#removals.takeUnheard(name) : undefined;
+    if (unheard !== undefined) return unheard;
     if (task === undefined) throw notFound(`task ${id} not found`);
-    const running = this.#removals.get(task);
-    if (running !== undefined) return await running;
-    const removal = task instanceof EndedTask ? this.#removeEnded(task, options) : this.#remove(task, options);
-    this.#removals.set(task, removal);
-    try {
-      return await removal;
-    } finally {
-      this.#removals.delete(task);
-    }
+    const remove = () => (task instanceof EndedTask ? this.#removeEnded(task) : this.#remove(task));
+    return await this.#removals.run(task, name, remove, options);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#isDisposed) return;
     this.#isDisposed = true;
+    this.#stop.abort();
     await this.#ledger[Symbol.asyncDispose]();
     await Promise.all(this.#funerals);
+    await this.#removals.settled();
     for (const tasks of this.#tasks.values()) {
       for (const task of tasks.values()) if (task instanceof ShimTask) await task.resources.disposeAsync();
     }
@@ -200,24 +204,26 @@ export class ShimTaskRuntime implements TaskRuntime, AsyncDisposable {
     if (tasks.size === 0) this.#tasks.delete(task.namespace);
   }
 
-  async #remove(task: ShimTask, options: CallOptions): Promise<ExitStatus> {
+  /** A task is known by its name until nothing is left of it: what is removed late would be the next one's of that name. */
+  async #remove(task: ShimTask): Promise<ExitStatus> {
+    const { signal } = this.#stop;
     let exit: ExitStatus | undefined;
     let failure: unknown;
     try {
-      exit = await task.deleteProcess("", options);
+      exit = await task.deleteProcess("", { signal });
     } catch (error) {
-      if (task.connection.isClosed && !task.isRemoved) return await task.lost.promise;
+      if (task.connection.isClosed && !task.isRemoved) return await raceSignal(task.lost.promise, signal);
       if (!isNotFound(error)) throw error;
       failure = error;
     }
     task.isRemoved = true;
     if (exit !== undefined) await this.#ledger.settleBeforeShutdown(task, exit);
-    this.#unregister(task);
     const ended = this.#endShim(task);
     // A shim of others may still write into the bundle.
     if (task.binary === undefined || !this.#shims.isOwn(task.binary)) await ended;
     await this.#deleteBundle(task.bundle);
     await ended;
+    this.#unregister(task);
     if (exit === undefined) throw failure;
     return exit;
   }
@@ -232,10 +238,9 @@ export class ShimTaskRuntime implements TaskRuntime, AsyncDisposable {
     await task.resources.disposeAsync();
   }
 
-  async #removeEnded(task: EndedTask, options: CallOptions): Promise<ExitStatus> {
-    options.signal?.throwIfAborted();
-    this.#unregister(task);
+  async #removeEnded(task: EndedTask): Promise<ExitStatus> {
     await this.#deleteBundle(task.bundle);
+    this.#unregister(task);
     await publishDelete(this.#options.events, task, task.exit);
     return task.exit;
   }
@@ -255,12 +260,12 @@ export class ShimTaskRuntime implements TaskRuntime, AsyncDisposable {
     const { exit } = await cleanUpDeadShim(this.#shims, { bundle, binary, onEnded }, log);
     await Promise.all(told);
     await tell(exit).catch(notTold);
+    await task.resources.disposeAsync();
+    await this.#deleteBundle(bundle);
     task.isRemoved = true;
     this.#unregister(task);
     await publishDelete(this.#options.events, task, exit).catch(notTold);
     task.lost.resolve(exit);
-    await task.resources.disposeAsync();
-    await this.#deleteBundle(bundle);
   }
 
   async #deleteBundle(bundle: Bundle): Promise<void> {

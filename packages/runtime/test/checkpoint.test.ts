@@ -48,7 +48,9 @@ function fakeRuntime(): TaskRuntime {
       await (writing === undefined ? undefined : Promise.race([writing, given]));
       for (const name of ["pages-1.img", "core-1.img"]) await writeFile(join(path, name), `${name} bytes`);
     },
+    namespace: "testing",
     state: async () => ({ pid: 7 }),
+    wait: () => new Promise<never>(() => {}),
     start: async () => {
       if (from !== "") await read(from);
       if (failing === "start") throw unknown("no start");

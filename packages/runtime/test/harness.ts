@@ -15,7 +15,7 @@ import { fromBinary } from "@bufbuild/protobuf";
 
 import { LocalShimManager } from "../src/shim-manager.ts";
 import type { ShimManagerOptions } from "../src/shim-manager-options.ts";
-import { openTaskRuntime, type ShimTaskRuntime } from "../src/task-runtime.ts";
+import { openTaskRuntime, type ShimTaskRuntime, type TaskRuntimeOptions } from "../src/task-runtime.ts";
 
 /** An exchange that keeps what it was given, for tests of what was sent; it filters by topic only. */
 export class RecordingExchange implements EventExchange {
@@ -88,8 +88,12 @@ export interface Harness extends AsyncDisposable {
   options(args: readonly string[], change?: Partial<TaskCreateOptions>): TaskCreateOptions;
 }
 
+type HarnessOptions = Pick<ShimManagerOptions, "defaultShim"> &
+  Partial<ShimManagerOptions> &
+  Pick<TaskRuntimeOptions, "mounts">;
+
 /** This starts a runtime with a shim, in directories of its own. */
-export async function startHarness(shim: Pick<ShimManagerOptions, "defaultShim"> & Partial<ShimManagerOptions>) {
+export async function startHarness(shim: HarnessOptions) {
   const stack = new AsyncDisposableStack();
   const directory = stack.use(await temporaryDirectory("runtime")).path;
   const rootfs = join(directory, "image");
@@ -106,16 +110,11 @@ class RuntimeHarness implements Harness {
   readonly directory: string;
   readonly stateDir: string;
   readonly imagePath: string;
-  readonly #shim: Pick<ShimManagerOptions, "defaultShim"> & Partial<ShimManagerOptions>;
+  readonly #shim: HarnessOptions;
   readonly #stack: AsyncDisposableStack;
   #running: { runtime: ShimTaskRuntime; shims: LocalShimManager; stack: AsyncDisposableStack } | undefined;
 
-  constructor(
-    directory: string,
-    rootfs: string,
-    shim: Pick<ShimManagerOptions, "defaultShim">,
-    stack: AsyncDisposableStack,
-  ) {
+  constructor(directory: string, rootfs: string, shim: HarnessOptions, stack: AsyncDisposableStack) {
     this.directory = directory;
     this.stateDir = join(directory, "state");
     this.imagePath = rootfs;
@@ -168,7 +167,7 @@ class RuntimeHarness implements Harness {
       }),
     );
     const { stateDir, events } = this;
-    const { log } = this.#shim;
+    const { log, mounts } = this.#shim;
     const rootDir = join(this.directory, "root");
     const hasSandbox = async (_: Namespace, id: string): Promise<boolean> => this.sandboxRecords.has(id);
     const runtime = await openTaskRuntime({
@@ -177,6 +176,7 @@ class RuntimeHarness implements Harness {
       stateDir,
       rootDir,
       hasSandbox,
+      mounts,
       ...(log === undefined ? {} : { log }),
     });
     stack.use(runtime);

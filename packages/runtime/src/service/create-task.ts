@@ -53,7 +53,7 @@ export async function createTask(
   undo.defer(async () => void (await runtime.delete(namespace, containerId).catch(() => {})));
   const { pid } = await task.state({ signal });
   signal.throwIfAborted();
-  if (checkpoint.unpacked !== undefined) await restores.keep(namespace, containerId, checkpoint.unpacked);
+  if (checkpoint.unpacked !== undefined) await restores.keep(task, checkpoint.unpacked);
   undo.move();
   return { containerId, pid };
 }
