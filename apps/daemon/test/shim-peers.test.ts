@@ -81,6 +81,12 @@ describe.each([
     expect(await taskStatus("long")).toBe("RUNNING");
   });
 
+  it("refuses the id of an exec that is no name of a file", async () => {
+    const { code, stderr } = await daemon.ctr(["task", "exec", "--exec-id", "../evil", "long", "true"]);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/"\.\.\/evil" must match/);
+  });
+
   it("counts and measures what runs", async () => {
     const [, init] = /^long +(\d+) +RUNNING$/m.exec((await daemon.ctr(["task", "ls"])).stdout) ?? [];
     expect((await daemon.ctr(["task", "ps", "long"])).stdout).toMatch(new RegExp(`^${init}\\s`, "m"));

@@ -43,8 +43,8 @@ export class ExitLedger implements AsyncDisposable {
     for (const record of await readExitRecords(task.bundle)) {
       if (record.sent) continue;
       const ageMs = Number((nowNs() - record.exitedAtNs) / 1_000_000n);
-      const waitMs = task instanceof EndedTask ? 0 : Math.max(0, SHIM_RETRY_MS - Math.max(0, ageMs));
-      if (waitMs === 0) await this.#publish(task, record);
+      const waitMs = Math.max(0, SHIM_RETRY_MS - Math.max(0, ageMs));
+      if (task instanceof EndedTask || waitMs === 0) await this.#publish(task, record);
       else this.#track(this.#publishLater(task, record, waitMs));
     }
   }
@@ -57,15 +57,15 @@ export class ExitLedger implements AsyncDisposable {
     if (!task.isTakenOver) return;
     const { signal } = this.#stop;
     const end = performance.now() + LAST_RETRY_MS;
-    while (!task.exitsSent.has("") && performance.now() < end && !signal.aborted) {
+    while (!task.isExitSent && performance.now() < end && !signal.aborted) {
       await sleep(POLL_MS, undefined, { signal, ref: false }).catch(() => {});
     }
-    if (!task.exitsSent.has("")) await this.#publish(task, { ...exit, execId: "", sent: false });
+    if (!task.isExitSent) await this.#publish(task, { ...exit, execId: "", sent: false });
   }
 
   /** This is for a task whose shim is dead and whose processes are gone: it tells of its end, unless that was told. */
   async settleDead(task: ShimTask, exit: ExitStatus): Promise<void> {
-    if (task.exitsSent.has("") || isInitExitSent(task.bundle)) return;
+    if (task.isExitSent || isInitExitSent(task.bundle)) return;
     await this.#publish(task, { ...exit, execId: "", sent: false });
   }
 
@@ -102,19 +102,21 @@ export class ExitLedger implements AsyncDisposable {
     const task = this.#find(namespace, containerId);
     if (!(task instanceof ShimTask)) return;
     const execId = id === containerId ? "" : id;
-    task.exitsSent.add(execId);
+    noteSent(task, execId);
     markExitSent(task.bundle, execId);
   }
 
-  async #publishLater(task: ShimTask | EndedTask, record: ExitRecord, waitMs: number): Promise<void> {
+  async #publishLater(task: ShimTask, record: ExitRecord, waitMs: number): Promise<void> {
     const { signal } = this.#stop;
+    const { execId } = record;
+    if (execId !== "") task.exitsAwaited.add(execId);
     await sleep(waitMs, undefined, { signal, ref: false }).catch(() => {});
-    const heard = task instanceof ShimTask && (task.exitsSent.has(record.execId) || task.isRemoved);
-    if (!signal.aborted && !heard) await this.#publish(task, record);
+    const heard = execId === "" ? task.isExitSent : !task.exitsAwaited.has(execId);
+    if (!signal.aborted && !heard && !task.isRemoved) await this.#publish(task, record);
   }
 
   async #publish(task: ShimTask | EndedTask, record: ExitRecord): Promise<void> {
-    if (task instanceof ShimTask) task.exitsSent.add(record.execId);
+    if (task instanceof ShimTask) noteSent(task, record.execId);
     try {
       markExitSent(task.bundle, record.execId);
     } catch (error) {
@@ -123,4 +125,10 @@ export class ExitLedger implements AsyncDisposable {
     }
     await publishExit(this.#events, task, record.execId, record);
   }
+}
+
+/** Of execs nothing is kept that nobody waits for: a task may have any number of them. */
+function noteSent(task: ShimTask, execId: string): void {
+  if (execId === "") task.isExitSent = true;
+  else task.exitsAwaited.delete(execId);
 }

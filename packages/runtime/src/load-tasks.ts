@@ -106,7 +106,7 @@ async function connect(
     }
   }
   task.isTakenOver = true;
-  if (isInitExitSent(bundle)) task.exitsSent.add("");
+  task.isExitSent = isInitExitSent(bundle);
   owned.use(resources.move());
   return task;
 }

@@ -1,5 +1,5 @@
 import type { AnyValue, CallOptions } from "@berth/core/any";
-import type { Namespace } from "@berth/core/namespaces";
+import { type Namespace, validateIdentifier } from "@berth/core/namespaces";
 import type {
   ExecOptions,
   ExitStatus,
@@ -46,8 +46,10 @@ export class ShimTask implements Task {
   isRemoved = false;
   /** Set when an earlier daemon made it: init may have ended while none was there. */
   isTakenOver = false;
-  /** Processes whose exit events were published. */
-  readonly exitsSent = new Set<string>();
+  /** Whether the exit event of init was published. */
+  isExitSent = false;
+  /** Execs that were found ended, and whose exit events the shim may still send. */
+  readonly exitsAwaited = new Set<string>();
 
   constructor({ bundle, binary, connection, resources }: ShimTaskParts) {
     this.bundle = bundle;
@@ -100,7 +102,9 @@ export class ShimTask implements Task {
     await this.#call((tasks, rpc) => tasks.kill(request, rpc), rest, QUICK_MS);
   }
 
+  /** @throws invalid_argument - the id is no identifier: shims name files by it */
   async exec(execId: string, { spec, io, ...options }: ExecOptions): Promise<void> {
+    validateIdentifier(execId, "exec id");
     await this.#call((tasks, rpc) => tasks.exec({ id: this.id, execId, spec, ...io }, rpc), options, QUICK_MS);
   }
 

@@ -119,6 +119,17 @@ it("a task goes through its life, with the snapshot's mounts", async () => {
   expect((await tasks.list({}, headers)).tasks).toEqual([]);
 });
 
+it.each(["../evil", "a/b", "-a", "a".repeat(77)])(
+  "an exec with the id %j is refused, whichever the shim",
+  async (execId) => {
+    const containerId = addContainer("s3", ["sleep", "1000"]);
+    await tasks.create({ containerId }, headers);
+    const spec = processSpec(["true"]);
+    expect(await codeThrown(tasks.exec({ containerId, execId, spec }, headers))).toBe("invalid_argument");
+    await tasks.delete({ containerId }, headers);
+  },
+);
+
 it("create refuses what is wrong", async () => {
   addContainer("s2", ["true"]);
   const { spec: _spec, ...record } = containers.get("s2") as Container; // just added
