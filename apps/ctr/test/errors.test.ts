@@ -12,6 +12,7 @@ describe("what ctr says when it cannot do something", () => {
     ["-a /dev/null version", 1, /connect to \/dev\/null/],
     ["nothing", 3, /no command "nothing" in "ctr"/],
     ["image lst", 3, /no command "lst" in "ctr images": did you mean list\?/],
+    ["images pull --discard-unpacked-layers --no-unpack example.org/a/b:1", 1, /nothing is unpacked with --no-unpack/],
     ["--nothing images ls", 1, /flag provided but not defined: -nothing/],
     ["images ls --nothing", 1, /flag provided but not defined: -nothing \(see ctr images list --help\)/],
     ["run --memory-limit many i c", 1, /invalid value "many" for flag -memory-limit/],

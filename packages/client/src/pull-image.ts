@@ -3,7 +3,7 @@ import type { Image } from "@berth/core/images";
 import type { Labels } from "@berth/core/labels";
 import { noLabels } from "@berth/core/labels";
 import type { FetchImageOptions, UnpackOptions } from "@berth/images";
-import { EarlyUnpack, fetchImage, unpack } from "@berth/images";
+import { discardLayers, EarlyUnpack, fetchImage, findUnpacked, unpack } from "@berth/images";
 import type { PlatformMatcher } from "@berth/oci";
 import { hostPlatform, only } from "@berth/oci";
 import type { RegistryClient } from "@berth/remotes";
@@ -22,7 +22,11 @@ export interface PullImageOptions extends Pick<
   /** Of the image. */
   readonly labels?: Labels;
   /** Unpack, with the snapshotter named, what has come while the rest is still coming. */
-  readonly unpack?: Pick<UnpackOptions, "concurrency" | "onLayer" | "syncFs"> & { readonly snapshotter: string };
+  readonly unpack?: Pick<UnpackOptions, "concurrency" | "onLayer" | "syncFs"> & {
+    readonly snapshotter: string;
+    /** Leave the layers to the collector then, and fetch none where all are unpacked: the image runs, and cannot be pushed or exported. */
+    readonly discardLayers?: boolean;
+  };
   /** Told once the reference is resolved. */
   readonly onResolved?: (target: Image["target"]) => void;
 }
@@ -45,6 +49,7 @@ export async function pullImage(
     const unpackOptions = await unpackOptionsOf(leased, name, options);
     await using undo = new AsyncDisposableStack();
     let early: EarlyUnpack | undefined;
+    let isUnpacked = false;
     await fetchImage(target, {
       ...options,
       content: leased.content,
@@ -52,14 +57,16 @@ export async function pullImage(
       labels: sourceLabels(name),
       fetch: (descriptor, { offset, signal: cancelled }) =>
         registry.fetch(name, descriptor, { offset, ...(cancelled && { signal: cancelled }) }),
-      onLayers: () => {
+      onLayers: async () => {
         // What it takes to know the layers is stored by now.
+        isUnpacked = await needsNone(target, unpackOptions, options);
         const plan = { entries: [target], documents: leased.content };
         early = unpackOptions && undo.use(new EarlyUnpack(plan, unpackOptions));
       },
       needsLayer: async (layer) => {
         if ((await options.needsLayer?.(layer)) === false) return false;
-        if (unpackOptions?.remoteName === undefined || (await early?.isThere(layer.digest)) !== true) return true;
+        const isRemote = unpackOptions?.remoteName !== undefined;
+        if (!isUnpacked && !(isRemote && (await early?.isThere(layer.digest)))) return true;
         options.onStored?.(layer, "exists");
         return false;
       },
@@ -71,9 +78,21 @@ export async function pullImage(
     const image = await storeImage(leased.images, { name, target, labels: options.labels ?? noLabels }, { signal });
     await early?.finish();
     // Finds done what was done meanwhile, and tells why the rest cannot be.
-    if (unpackOptions !== undefined) await unpack(target, unpackOptions);
+    if (unpackOptions === undefined) return image;
+    const { descriptor } = await unpack(target, unpackOptions);
+    if (options.unpack?.discardLayers === true) await discardLayers(leased.content, { descriptor }, { signal });
     return image;
   }, options);
+}
+
+/** What was discarded is not fetched again for an image that is unpacked. */
+async function needsNone(
+  target: Image["target"],
+  unpacking: UnpackOptions | undefined,
+  options: PullImageOptions,
+): Promise<boolean> {
+  if (unpacking === undefined || options.unpack?.discardLayers !== true || options.everyPlatform === true) return false;
+  return (await findUnpacked(target, unpacking)) !== undefined;
 }
 
 /** One layer after the other for a snapshotter that brings them in by itself: what it has is known before it would be fetched. */

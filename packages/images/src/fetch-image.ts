@@ -26,8 +26,6 @@ export interface FetchImageOptions extends Omit<DownloadOptions, "labels" | "onR
   readonly concurrency?: number;
   /** Of every blob: where it comes from, so that a push can have it taken over from there. */
   readonly labels?: Labels;
-  /** Leave layers out of the labels that keep blobs: they are collected once nobody holds them. */
-  readonly discardLayers?: boolean;
   /** Told what of it a document has fetched, before that is. */
   readonly onChildren?: (parent: Descriptor, children: readonly Descriptor[]) => void;
   /** Told when manifests and configurations are there, with the layers still to come, which wait for it. */
@@ -83,8 +81,7 @@ async function fetchDocument(
   if (!isIndexType(descriptor.mediaType) && !isManifestType(descriptor.mediaType)) return;
   if (depth === MAX_DEPTH) throw notFound(`index ${descriptor.digest} is nested too deeply`);
   const all = await children(options.content, descriptor, options);
-  const { discardLayers = false, signal } = options;
-  await labelChildren(options.content, descriptor, all, { withoutLayers: discardLayers, signal });
+  await labelChildren(options.content, descriptor, all, { signal: options.signal });
   const wanted = isIndexType(descriptor.mediaType) ? await choose(descriptor, options) : all;
   options.onChildren?.(descriptor, options.allMetadata === true ? all : wanted);
   for (const child of wanted) await fetchDocument(child, options, walks, depth + 1);

@@ -5,6 +5,8 @@ import type { Descriptor } from "@berth/oci";
 import { digestHex, isConfigType, isLayerType, isManifestType } from "@berth/oci";
 
 const PREFIX = "containerd.io/gc.ref.content.";
+/** Before the number of a layer. */
+export const LAYER_REFERENCE = `${PREFIX}l.`;
 const CHECKPOINT_CONFIG = "application/vnd.containerd.container.checkpoint.config.v1+proto";
 /** On the descriptor of a referrer: the digest that it refers to. */
 export const SUBJECT_ANNOTATION = "io.containerd.manifest.subject";
@@ -49,5 +51,5 @@ function labelKey({ mediaType, annotations }: Descriptor): string {
   if (annotations?.[SUBJECT_ANNOTATION] !== undefined) return `${PREFIX}referrer.sha256.`;
   if (isConfigType(mediaType) || mediaType === CHECKPOINT_CONFIG) return `${PREFIX}config`;
   if (isManifestType(mediaType)) return `${PREFIX}m.`;
-  return isLayerType(mediaType) ? `${PREFIX}l.` : PREFIX;
+  return isLayerType(mediaType) ? LAYER_REFERENCE : PREFIX;
 }

@@ -37,6 +37,7 @@ export class MemoryContentStore implements ContentStore {
     const blob = this.blobs.get(change.digest);
     if (blob === undefined) throw notFound(`content ${change.digest}`);
     const labels = new Map(options?.fieldpaths === undefined ? [] : blob.labels);
+    for (const path of options?.fieldpaths ?? []) labels.delete(path.slice("labels.".length));
     for (const [key, value] of change.labels) labels.set(key, value);
     blob.labels = labels;
     return this.info(change.digest);

@@ -30,6 +30,8 @@ const transferConfig = z.object({
   max_concurrent_uploaded_layers: count.default(3),
   /** Of all pulls together; 0: as fast as it goes. */
   max_download_bytes_per_second: count.default(0),
+  /** Of what is pulled and unpacked, keep no layers: it can then be run, and not be pushed or exported. */
+  discard_unpacked_layers: z.boolean().default(false),
   check_platform_supported: z.boolean().default(false),
   config_path: z.string().default(""),
   /** 0: one for each processor and two more, as some wait for bytes. Snapshotters that cannot rebase do one at a time. */
@@ -81,6 +83,7 @@ export const transferPlugin: Plugin = definePlugin({
     return new LocalTransfer({
       ...plugins,
       unpacks: unpackChoices(config.unpack_config),
+      discardLayers: config.discard_unpacked_layers,
       onlyKnownUnpacks: config.check_platform_supported,
       maxDownloads: Math.max(1, config.max_concurrent_downloads),
       maxUploads: Math.max(1, config.max_concurrent_uploaded_layers),

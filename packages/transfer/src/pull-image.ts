@@ -90,7 +90,16 @@ async function fetchAndUnpack(
   const verified: LayerSource["verified"] = (digest, cancel) => incoming.stored(digest, cancel);
   const unpacks = unpackOptions(leased, to, settings, { ...options, layers: incoming, reference, verified });
   const { onProgress: tell, signal } = options;
-  const watched = { reference, content, incoming, unpacks, followers, ...(tell && { onProgress: tell }) };
+  const { discardLayers = false } = settings;
+  const watched = {
+    reference,
+    content,
+    incoming,
+    unpacks,
+    discardLayers,
+    followers,
+    ...(tell && { onProgress: tell }),
+  };
   await using pulled = new PulledImage(target, watched);
   const { onChildren, onLayers, needsLayer, onWriter, onProgress, onStored } = pulled;
   try {
@@ -119,5 +128,5 @@ async function fetchAndUnpack(
     pulled.fail(error);
     throw error;
   }
-  await pulled.finish();
+  await pulled.finish({ signal });
 }

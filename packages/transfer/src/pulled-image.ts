@@ -1,8 +1,9 @@
-import type { ContentProvider } from "@berth/core/content";
+import type { CallOptions } from "@berth/core/any";
+import type { ContentStore } from "@berth/core/content";
 import type { TransferOptions } from "@berth/core/transfer";
 import { isNotFound } from "@berth/errors";
 import type { FetchImageOptions, UnpackOptions } from "@berth/images";
-import { resolveManifest, unpack } from "@berth/images";
+import { discardLayers, findUnpacked, resolveManifest, unpack } from "@berth/images";
 import type { Descriptor, Digest } from "@berth/oci";
 import { isLayerType } from "@berth/oci";
 
@@ -20,10 +21,12 @@ type FetchWatcher = Required<
 export interface PulledImageOptions extends Pick<TransferOptions, "onProgress"> {
   /** The image's name in its registry. */
   readonly reference: string;
-  readonly content: ContentProvider;
+  readonly content: ContentStore;
   /** Over the same content; where the unpacking reads its layers. */
   readonly incoming: IncomingBlobs;
   readonly unpacks: readonly UnpackOptions[];
+  /** Leave layers to the collector once they are unpacked, and do not fetch those of an image that is. */
+  readonly discardLayers: boolean;
   readonly followers: Followers;
 }
 
@@ -33,17 +36,20 @@ export interface PulledImageOptions extends Pick<TransferOptions, "onProgress"> 
  */
 export class PulledImage implements FetchWatcher, AsyncDisposable {
   readonly #target: Descriptor;
-  readonly #content: ContentProvider;
+  readonly #content: ContentStore;
   readonly #tree: BlobTree;
   #unpacks: readonly UnpackOptions[];
+  readonly #discards: boolean;
+  #needsNone = false;
   readonly #arriving: ArrivingImages;
   readonly #tell: TransferOptions["onProgress"];
 
-  constructor(target: Descriptor, { reference, unpacks, onProgress, ...arriving }: PulledImageOptions) {
+  constructor(target: Descriptor, { reference, unpacks, discardLayers, onProgress, ...arriving }: PulledImageOptions) {
     this.#target = target;
     this.#content = arriving.content;
     this.#tree = new BlobTree(target, reference);
     this.#unpacks = unpacks;
+    this.#discards = discardLayers;
     this.#arriving = new ArrivingImages(arriving);
     this.#tell = onProgress;
   }
@@ -56,6 +62,7 @@ export class PulledImage implements FetchWatcher, AsyncDisposable {
     const fetched = new Set(layers.map(({ digest }) => digest));
     const wanted = await Promise.all(this.#unpacks.map((each) => this.#isFetched(each, fetched)));
     this.#unpacks = this.#unpacks.filter((_each, index) => wanted[index]);
+    this.#needsNone = this.#discards && (await this.#isUnpacked(fetched));
     this.#arriving.begin([this.#target], this.#unpacks);
   };
 
@@ -70,12 +77,30 @@ export class PulledImage implements FetchWatcher, AsyncDisposable {
     }
   }
 
+  /** All that there is to fetch is unpacked, wherever it is to be. */
+  async #isUnpacked(fetched: ReadonlySet<Digest>): Promise<boolean> {
+    const missing = new Set(fetched);
+    for (const unpacking of this.#unpacks) {
+      const image = await findUnpacked(this.#target, unpacking);
+      if (image === undefined) return false;
+      for (const { digest } of image.manifest.layers) missing.delete(digest);
+    }
+    return missing.size === 0;
+  }
+
   readonly needsLayer: FetchWatcher["needsLayer"] = async (layer) => {
-    if (this.#unpacks.length === 0 || this.#unpacks.some(({ remoteName }) => remoteName === undefined)) return true;
-    if (!(await this.#arriving.isThere(layer.digest))) return true;
-    this.#tell?.({ ...this.#tree.stepOf(layer), event: "already exists", ...wholeBlob(layer) });
-    return false;
+    if (this.#needsNone || (await this.#isThere(layer))) {
+      this.#tell?.({ ...this.#tree.stepOf(layer), event: "already exists", ...wholeBlob(layer) });
+      return false;
+    }
+    return true;
   };
+
+  /** Only of snapshotters that bring layers in by themselves it is known before the layer would be fetched. */
+  async #isThere({ digest }: Descriptor): Promise<boolean> {
+    if (this.#unpacks.length === 0 || this.#unpacks.some(({ remoteName }) => remoteName === undefined)) return false;
+    return await this.#arriving.isThere(digest);
+  }
 
   readonly onWriter: FetchWatcher["onWriter"] = (descriptor, writer, offset) => {
     if (!isLayerType(descriptor.mediaType)) return;
@@ -102,10 +127,11 @@ export class PulledImage implements FetchWatcher, AsyncDisposable {
   }
 
   /** This unpacks the rest, when all has come. @throws as `unpack` */
-  async finish(): Promise<void> {
+  async finish(options: CallOptions): Promise<void> {
     await this.#arriving.finish();
     // Finds done what was done meanwhile, and tells why the rest cannot be.
-    for (const unpacking of this.#unpacks) await unpack(this.#target, unpacking);
+    const images = await Array.fromAsync(this.#unpacks, (unpacking) => unpack(this.#target, unpacking));
+    if (this.#discards) for (const image of images) await discardLayers(this.#content, image, options);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -36,6 +36,8 @@ export interface LocalTransferOptions {
   readonly isRemote?: (snapshotter: string) => boolean;
   /** Layers that are unpacked while they are being downloaded, in all pulls together; 1. */
   readonly followedDownloads?: number;
+  /** Leave the layers of an image that is pulled and unpacked to the collector. */
+  readonly discardLayers?: boolean;
   /** Shared by all downloads. */
   readonly downloadLimit?: RateLimit;
   /** Layers of more than so many bytes come in parts, several at once; absent: each in one piece. */

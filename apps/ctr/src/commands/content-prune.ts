@@ -2,12 +2,11 @@ import { randomBytes } from "node:crypto";
 
 import { noLabels } from "@berth/core/labels";
 import { isNotFound } from "@berth/errors";
+import { LAYER_REFERENCE } from "@berth/images";
 
 import { defineCommand } from "../cli/command.ts";
 import { booleanFlag } from "../cli/flags.ts";
 import { print } from "../output/print.ts";
-
-const LAYER_REFERENCE = "containerd.io/gc.ref.content.l.";
 
 export const references = defineCommand({
   usage: "",

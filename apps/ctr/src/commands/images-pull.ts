@@ -1,6 +1,7 @@
 import { resolve } from "node:path";
 
 import type { Client } from "@berth/client";
+import { invalidArgument } from "@berth/errors";
 import { resolveImage } from "@berth/images";
 import type { Descriptor, PlatformMatcher } from "@berth/oci";
 import { formatPlatform, hostPlatform, parsePlatform } from "@berth/oci";
@@ -30,6 +31,7 @@ const FLAGS = {
   "max-concurrent-downloads": integerFlag("layers that are downloaded at once", { initial: 3 }),
   "no-unpack": booleanFlag("do not unpack"),
   local: booleanFlag("pull through this program, not in the daemon"),
+  "discard-unpacked-layers": booleanFlag("leave compressed layers to the garbage collector once unpacked"),
   "sync-fs": booleanFlag("answer only when what was unpacked has reached the disk"),
 };
 
@@ -48,12 +50,14 @@ export const pull = defineCommand({
   async run({ flags, args, session }) {
     const name = requireReference(args, 0, "no image given: name one in full, like docker.io/library/alpine:latest");
     const platform = platformsOf(flags);
+    const unpacking = !flags["no-unpack"] && !flags["all-platforms"];
+    if (flags["discard-unpacked-layers"] && !unpacking)
+      throw invalidArgument("--discard-unpacked-layers: nothing is unpacked with --no-unpack or --all-platforms");
     using _signals = endOnSignals(session);
     const client = await session.client();
     const { signal } = session;
     const snapshotter = await chooseSnapshotter(client, flags.snapshotter, signal);
     using progress = new TransferProgress("downloading");
-    const unpacking = !flags["no-unpack"] && !flags["all-platforms"];
     const order: PullOrder = { client, name, flags, platform, progress, signal, ...(unpacking && { snapshotter }) };
     const byDaemon = await isForDaemon(order);
     const target = await withRegistryAdvice(`pull ${name}`, () => (byDaemon ? pullByDaemon(order) : pullHere(order)));
@@ -80,6 +84,7 @@ interface PullOrder {
 async function isForDaemon({ client, flags, signal }: PullOrder): Promise<boolean> {
   if (flags.local || flags["all-platforms"] || flags["sync-fs"] || flags["max-concurrent-downloads"] !== 3)
     return false;
+  if (flags["discard-unpacked-layers"]) return false;
   if (flags.platform.length > 1 || needsOwnConnection(flags)) return false;
   const { hasTransferService } = await import("@berth/client/transfer");
   return await hasTransferService(client, { signal });
@@ -120,7 +125,13 @@ async function pullHere(order: PullOrder): Promise<Descriptor> {
     onResolved: ({ digest }) => print(`${name} resolved: ${digest}\n`),
     onProgress: (descriptor, offset) => progress.reached(descriptor, offset),
     onStored: (descriptor, state) => progress.done(descriptor, state === "exists" ? "exists" : "done"),
-    ...(snapshotter !== undefined && { unpack: { snapshotter, ...(flags["sync-fs"] && { syncFs: true }) } }),
+    ...(snapshotter !== undefined && {
+      unpack: {
+        snapshotter,
+        discardLayers: flags["discard-unpacked-layers"],
+        ...(flags["sync-fs"] && { syncFs: true }),
+      },
+    }),
   });
   return target;
 }
