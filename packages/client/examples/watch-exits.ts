@@ -14,7 +14,7 @@ const container = await createContainer(client, { id, image, args: ["sh", "-c", 
 cleanup.defer(() => removeContainer(client, id));
 
 // Asked for before the first start, so that no exit is missed.
-const exits = watchEvents(client, { filters: [`topic=="/tasks/exit",event.container_id=="${id}"`] });
+await using exits = watchEvents(client, { filters: [`topic=="/tasks/exit",event.container_id=="${id}"`] });
 for (let start = 1; start <= Number(times); start += 1) {
   // Should anything fail, the task does not outlive it.
   await using task = await startTask(client, container, { io: nullIo });
@@ -22,4 +22,3 @@ for (let start = 1; start <= Number(times); start += 1) {
   if (event?.type === "TaskExit") console.log(`pid ${event.data.pid} ended with ${event.data.exitStatus}`);
   await task.finish();
 }
-await exits.return();

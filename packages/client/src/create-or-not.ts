@@ -11,8 +11,8 @@ const ANSWER_TIMEOUT_MS = 10_000;
  * @throws as `create`; the reason of the signal
  */
 export async function createOrNot<T>(
-  create: (options: Required<CallOptions>) => Promise<T>,
-  remove: (made: T, options: Required<CallOptions>) => Promise<void>,
+  create: (options: CallOptions) => Promise<T>,
+  remove: (made: T, options: CallOptions) => Promise<void>,
   { signal }: CallOptions,
 ): Promise<T> {
   signal?.throwIfAborted();

@@ -53,6 +53,7 @@ class Subscription implements AsyncIterableIterator<EventEnvelope, void> {
   readonly #envelopes: AsyncIterator<Envelope>;
   readonly #cancel: () => void;
   #first: Promise<IteratorResult<Envelope>> | undefined;
+  #hasEnded = false;
 
   constructor(envelopes: AsyncIterator<Envelope>, cancel: () => void) {
     this.#envelopes = envelopes;
@@ -69,11 +70,18 @@ class Subscription implements AsyncIterableIterator<EventEnvelope, void> {
   async next(): Promise<IteratorResult<EventEnvelope, void>> {
     const pending = this.#first ?? this.#envelopes.next();
     this.#first = undefined;
-    const { done, value } = await pending;
-    return done === true ? { done, value: undefined } : { done: false, value: fromProtoEnvelope(value) };
+    try {
+      const { done, value } = await pending;
+      return done === true ? { done, value: undefined } : { done: false, value: fromProtoEnvelope(value) };
+    } catch (error) {
+      if (!this.#hasEnded) throw error;
+      return { done: true, value: undefined };
+    }
   }
 
+  /** This ends it, also for whoever waits for an event. */
   async return(): Promise<IteratorResult<EventEnvelope, void>> {
+    this.#hasEnded = true;
     this.#cancel();
     return { done: true, value: undefined };
   }

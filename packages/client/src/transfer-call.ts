@@ -39,9 +39,9 @@ export async function callTransfer(
   { signal, onProgress }: WatchOptions,
   failed?: AbortSignal,
 ): Promise<void> {
-  const signals = [signal, failed].filter((each) => each !== undefined);
+  const either = AbortSignal.any([signal, failed].filter((each) => each !== undefined));
   try {
-    await call(client, { source, destination }, { signal: AbortSignal.any(signals), onProgress });
+    await call(client, { source, destination }, either, onProgress);
   } catch (error) {
     throw failed?.aborted === true ? failed.reason : error;
   }
@@ -50,7 +50,8 @@ export async function callTransfer(
 async function call(
   client: Client,
   { source, destination }: { readonly source: AnyValue; readonly destination: AnyValue },
-  { signal, onProgress }: Required<CallOptions> & { readonly onProgress: WatchOptions["onProgress"] | undefined },
+  signal: AbortSignal,
+  onProgress: WatchOptions["onProgress"],
 ): Promise<void> {
   using progress = onProgress && (await openStream(client.transport, { signal }));
   // It ends with its stream; what goes wrong there shows in the call.

@@ -68,21 +68,46 @@ export interface WatchEventsOptions extends CallOptions {
   readonly filters?: readonly string[];
 }
 
+/** Events as they happen, to be iterated once. */
+export interface WatchedEvents extends AsyncIterableIterator<WatchedEvent, void, undefined>, AsyncDisposable {
+  return(): Promise<IteratorResult<WatchedEvent, void>>;
+}
+
 /**
- * This yields events as they happen, of all namespaces unless a filter says otherwise, until the loop is left or the signal aborts it. The subscription is asked for before this returns; the
- * protocol does not tell when it has begun.
+ * This yields events as they happen, of all namespaces unless a filter says otherwise, until the loop is left, `return` is called, it is disposed, or the signal aborts it. The subscription is asked for
+ * before this returns, and ends by any of these also where no event was read; the protocol does not tell when it has begun.
  *
  * @throws invalid_argument - a filter is none; canceled
  */
-export function watchEvents(
-  client: Client,
-  options: WatchEventsOptions = {},
-): AsyncGenerator<WatchedEvent, void, undefined> {
-  return decodeAll(client.events.subscribe(options));
+export function watchEvents(client: Client, options: WatchEventsOptions = {}): WatchedEvents {
+  return new DecodedEvents(client.events.subscribe(options)[Symbol.asyncIterator]());
 }
 
-async function* decodeAll(envelopes: AsyncIterable<EventEnvelope>): AsyncGenerator<WatchedEvent, void, undefined> {
-  for await (const envelope of envelopes) yield decodeEvent(envelope);
+/** Not a generator: one that is left before it has begun leaves its source open. */
+class DecodedEvents implements WatchedEvents {
+  readonly #envelopes: AsyncIterator<EventEnvelope>;
+
+  constructor(envelopes: AsyncIterator<EventEnvelope>) {
+    this.#envelopes = envelopes;
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  async next(): Promise<IteratorResult<WatchedEvent, void>> {
+    const { done, value } = await this.#envelopes.next();
+    return done === true ? { done, value: undefined } : { done: false, value: decodeEvent(value) };
+  }
+
+  async return(): Promise<IteratorResult<WatchedEvent, void>> {
+    await this.#envelopes.return?.();
+    return { done: true, value: undefined };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.return();
+  }
 }
 
 const registry = createRegistry(...Object.values(EVENT_SCHEMAS));
