@@ -65,4 +65,9 @@ describe("formatTable", () => {
   ])("sets %s", (_name, rows, style, expected) => {
     expect(formatTable(rows, style)).toBe(expected);
   });
+
+  it("sets more rows than a call may have arguments", () => {
+    const rows = Array.from({ length: 200_000 }, () => ["a", "b"]);
+    expect(formatTable(rows, NARROW)).toHaveLength(rows.length * "a b\n".length);
+  });
 });

@@ -25,7 +25,7 @@ const TAB_STOP = 8;
  */
 export function formatTable(rows: readonly (readonly string[])[], style: TableStyle): string {
   const widths = rows.map((): number[] => []);
-  const columns = Math.max(0, ...rows.map((row) => row.length - 1));
+  const columns = rows.reduce((most, row) => Math.max(most, row.length - 1), 0);
   for (let column = 0; column < columns; column += 1) {
     for (let start = 0; start < rows.length;) {
       if (!hasColumn(rows[start], column)) {
@@ -46,7 +46,7 @@ function hasColumn(row: readonly string[] | undefined, column: number): boolean 
 }
 
 function columnWidth(rows: readonly (readonly string[])[], column: number, style: TableStyle): number {
-  const width = Math.max(style.minWidth, ...rows.map((row) => widthOf(row[column] ?? "") + style.padding));
+  const width = rows.reduce((most, row) => Math.max(most, widthOf(row[column] ?? "") + style.padding), style.minWidth);
   return style.tabs === true ? Math.ceil(width / TAB_STOP) * TAB_STOP : width;
 }
 
