@@ -26,14 +26,14 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
   // Debugging is known before the line is understood.
   const debug = argv.includes("--debug");
   try {
-    return await dispatch(argv);
+    const code = await dispatch(argv);
+    await flushOutput();
+    return code === 0 && isReaderGone() ? READER_GONE : code;
   } catch (error) {
     if (isReaderGone()) return READER_GONE;
     complain(describeError(error));
     if (debug && error instanceof Error) console.error(error);
     return FAILURE;
-  } finally {
-    await flushOutput();
   }
 }
 

@@ -1,9 +1,11 @@
+import { wrapError } from "@berth/errors";
+
 import { isBrokenPipe } from "./broken-pipe.ts";
 
 let failure: Error | undefined;
 
 /**
- * This listens to what becomes of standard output, whoever writes to it; to be called once, first. Not done as this module loads: it is part of
+ * This listens to what becomes of standard output and error, whoever writes to them; to be called once, first. Not done as this module loads: it is part of
  * a start-up snapshot, which must not hold the streams of its maker.
  */
 export function watchOutput(): void {
@@ -11,6 +13,8 @@ export function watchOutput(): void {
   process.stdout.on("error", (error) => {
     failure ??= error;
   });
+  // There is nobody left to tell.
+  process.stderr.on("error", () => {});
 }
 
 /** This writes to standard output. Failures are told by {@link flushOutput}; after a reader went away nothing happens. */
@@ -39,6 +43,7 @@ export function isReaderGone(): boolean {
 
 /** This waits for what was printed. @throws the error of the write, unless the reader just went away */
 export async function flushOutput(): Promise<void> {
-  if (process.stdout.writableLength > 0) await printAndWait(new Uint8Array());
-  if (failure !== undefined && !isBrokenPipe(failure)) throw failure;
+  // Also when all seems written: a failure is told a moment later than the write returns.
+  await printAndWait(new Uint8Array());
+  if (failure !== undefined && !isBrokenPipe(failure)) throw wrapError(failure, "write to standard output");
 }
