@@ -37,7 +37,7 @@ export interface RegistryAccess {
   readonly hostDirectory?: string;
   /** Sent with each request. */
   readonly headers?: ReadonlyMap<string, readonly string[]>;
-  /** Ask registries without a `hosts.toml` by plain HTTP. */
+  /** Ask registries by plain HTTP whose `hosts.toml` names no server, but for Docker Hub. */
   readonly plainHttp?: boolean;
   /** Told in a line, without secrets, of each request and each answer; must not throw. */
   readonly onHttp?: (line: string) => void;

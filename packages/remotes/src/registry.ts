@@ -13,7 +13,6 @@ import { fetchContent } from "./fetch.ts";
 import { defaultHost } from "./hosts/default-host.ts";
 import { hostsFromDirectory } from "./hosts/hosts-directory.ts";
 import type { RegistryHost, TlsSettings } from "./hosts/registry-host.ts";
-import { withTls } from "./hosts/registry-host.ts";
 import type { RegistryTimeouts } from "./http/connections.ts";
 import { Connections } from "./http/connections.ts";
 import type { HttpWatcher } from "./http/http-step.ts";
@@ -38,9 +37,9 @@ export interface RegistryOptions {
   /** Directories like `/etc/containerd/certs.d`; the first that knows a registry counts. */
   readonly hostDirectories?: readonly string[];
   readonly credentials?: CredentialSource;
-  /** Ask registries without a `hosts.toml` by plain HTTP. */
+  /** Ask registries by plain HTTP whose `hosts.toml` names no server, but for Docker Hub. */
   readonly plainHttp?: boolean;
-  /** Of registries without a `hosts.toml`. */
+  /** For all hosts, beside what `hosts.toml` says of them. */
   readonly tls?: TlsSettings;
   /** Sent with every request. */
   readonly headers?: ReadonlyMap<string, readonly string[]>;
@@ -172,8 +171,9 @@ export class RegistryClient implements AsyncDisposable {
 
   async #readHosts(registry: string): Promise<readonly RegistryHost[]> {
     const { hostDirectories = [], plainHttp, tls, headers, log = silentLogger } = this.#options;
-    const configured = await hostsFromDirectory(hostDirectories, registry, log);
-    const hosts = configured ?? [withOptions(defaultHost(registry), { plainHttp, tls })];
+    const defaults = { plainHttp, tls };
+    const configured = await hostsFromDirectory(hostDirectories, registry, defaults, log);
+    const hosts = configured ?? [defaultHost(registry, defaults)];
     if (headers === undefined) return hosts;
     return hosts.map((host) => ({ ...host, headers: new Map([...headers, ...host.headers]) }));
   }
@@ -185,13 +185,4 @@ function partSettings(bytes: number, { maxRequests, partMemory }: RegistryOption
     requests: new Turns(maxRequests ?? DEFAULT_REQUESTS),
     memory: partMemory ?? new PartMemory(PART_MEMORY_BYTES),
   };
-}
-
-function withOptions(
-  host: RegistryHost,
-  { plainHttp, tls }: { readonly plainHttp: boolean | undefined; readonly tls: TlsSettings | undefined },
-): RegistryHost {
-  // Who asks for plain HTTP gets that, whatever is said of TLS.
-  if (plainHttp === true) return { ...host, scheme: "http", triesTls: false, ...(tls && { tls }) };
-  return tls === undefined ? host : withTls(host, tls);
 }

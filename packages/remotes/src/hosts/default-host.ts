@@ -1,9 +1,16 @@
-import type { RegistryHost } from "./registry-host.ts";
+import type { RegistryHost, TlsSettings } from "./registry-host.ts";
 import { ALL_CAPABILITIES, HTTP_PORT, withTls } from "./registry-host.ts";
 
 const DOCKER_HUB = "docker.io";
 const DOCKER_HUB_SERVER = "registry-1.docker.io";
 const HTTPS_PORT = "443";
+
+/** What a client says of registries. */
+export interface HostDefaults {
+  /** Ask by plain HTTP what nothing names a scheme for, but for Docker Hub. */
+  readonly plainHttp?: boolean | undefined;
+  readonly tls?: TlsSettings | undefined;
+}
 
 /**
  * This returns the server of a registry that nothing is configured for. Registries of this machine on a port other than 443 are asked by plain HTTP, but for port 80 by TLS first, where
@@ -11,16 +18,20 @@ const HTTPS_PORT = "443";
  *
  * @see containerd core/remotes/docker/registry.go, MatchLocalhost; core/remotes/docker/config/hosts.go, ConfigureHosts
  */
-export function defaultHost(registry: string): RegistryHost {
-  const plain = isPlainByDefault(registry);
+export function defaultHost(registry: string, { plainHttp, tls }: HostDefaults = {}): RegistryHost {
+  const isForced = plainHttp === true && registry !== DOCKER_HUB;
+  const isPlain = isForced || isPlainByDefault(registry);
   const host: RegistryHost = {
-    scheme: plain ? "http" : "https",
+    scheme: isPlain ? "http" : "https",
     host: registry === DOCKER_HUB ? DOCKER_HUB_SERVER : registry,
     path: "/v2",
     capabilities: ALL_CAPABILITIES,
     headers: new Map(),
   };
-  return plain && portOf(registry) !== HTTP_PORT ? withTls(host, UNVERIFIED) : host;
+  // Who asks for plain HTTP gets that, whatever is said of TLS.
+  if (isForced) return { ...host, ...(tls && { tls }) };
+  if (tls !== undefined) return withTls(host, tls);
+  return isPlain && portOf(registry) !== HTTP_PORT ? withTls(host, UNVERIFIED) : host;
 }
 
 const UNVERIFIED = { authorities: [], clientCertificates: [], skipVerify: true } as const;

@@ -5,6 +5,7 @@ import type { Logger } from "@berth/core/log";
 import { invalidArgument, isNotFound, messageOf, wrapError } from "@berth/errors";
 
 import { readCertificateDirectory } from "./certificate-directory.ts";
+import type { HostDefaults } from "./default-host.ts";
 import { defaultHost, isPlainByDefault } from "./default-host.ts";
 import type { HostEntry, HostsFile } from "./hosts-toml.ts";
 import { parseHostsToml } from "./hosts-toml.ts";
@@ -26,18 +27,26 @@ const PORT = /:(\d+)$/;
 export async function hostsFromDirectory(
   roots: readonly string[],
   registry: string,
+  defaults: HostDefaults,
   log: Logger,
 ): Promise<readonly RegistryHost[] | undefined> {
   const directory = await findDirectory(roots, registry);
   if (directory === undefined) return undefined;
   const file = await readHostsFile(directory, log);
   if (file === undefined) {
-    const tls = await readCertificateDirectory(directory);
-    const upstream = defaultHost(registry);
-    return [tls === undefined ? upstream : withTls(upstream, tls)];
+    const tls = joinTls(defaults.tls, await readCertificateDirectory(directory));
+    return [defaultHost(registry, { ...defaults, tls })];
   }
-  const mirrors = await Promise.all(file.hosts.map((entry) => toHost(directory, entry, registry)));
-  return [...mirrors, await upstreamOf(directory, file.server, registry)];
+  const place = { directory, registry, defaults };
+  const mirrors = await Promise.all(file.hosts.map((entry) => toHost(place, entry)));
+  return [...mirrors, await upstreamOf(place, file.server)];
+}
+
+/** Where an entry was read, and for whom. */
+interface Place {
+  readonly directory: string;
+  readonly registry: string;
+  readonly defaults: HostDefaults;
 }
 
 async function findDirectory(roots: readonly string[], registry: string): Promise<string | undefined> {
@@ -74,38 +83,44 @@ async function readHostsFile(directory: string, log: Logger): Promise<HostsFile 
   }
   if (text.trim() === "") return undefined;
   try {
-    return parseHostsToml(text);
+    const file = parseHostsToml(text);
+    const { unknownKeys } = file;
+    if (unknownKeys.length > 0) log.warn("unknown keys of hosts.toml are passed over", { path, keys: unknownKeys });
+    return file;
   } catch (error) {
     log.error("failed to decode hosts.toml", { path, error: messageOf(error) });
     return undefined;
   }
 }
 
-/** Without `server`, the registry is asked as if nothing were configured, and with all capabilities. */
-async function upstreamOf(directory: string, entry: HostEntry, registry: string): Promise<RegistryHost> {
-  if (entry.server !== "") return await toHost(directory, entry, registry);
-  const { capabilities: _ignored, ...settings } = entry;
-  const upstream = defaultHost(registry);
-  const host = await toHost(directory, { ...settings, server: `${upstream.scheme}://${upstream.host}` }, registry);
-  return { ...host, path: "/v2" };
+/** Without `server`, the registry is asked as if nothing were configured but what is said of its connections, and with all capabilities. */
+async function upstreamOf(place: Place, entry: HostEntry): Promise<RegistryHost> {
+  if (entry.server !== "") return await toHost(place, entry);
+  const { registry, defaults } = place;
+  return { ...defaultHost(registry, { ...defaults, tls: await readTls(place, entry) }), ...settingsOf(place, entry) };
 }
 
-async function toHost(directory: string, entry: HostEntry, registry: string): Promise<RegistryHost> {
-  const url = serverUrl(entry.server, registry);
-  const tls = await readTls(directory, entry);
-  const scheme = url.protocol === "http:" ? "http" : "https";
+async function toHost(place: Place, entry: HostEntry): Promise<RegistryHost> {
+  const url = serverUrl(entry.server, place.registry);
+  const tls = await readTls(place, entry);
   const path = url.pathname.replace(/\/+$/, "");
   const base: RegistryHost = {
-    scheme,
+    scheme: url.protocol === "http:" ? "http" : "https",
     host: url.host,
     path: entry.overridePath || path.endsWith("/v2") ? path : `${path}/v2`,
     capabilities: entry.capabilities === undefined ? ALL_CAPABILITIES : new Set(entry.capabilities),
-    headers: entry.headers,
-    ...(entry.dialTimeoutMs !== undefined && { dialTimeoutMs: entry.dialTimeoutMs }),
-    ...(entry.proxy !== undefined && { proxy: entry.proxy }),
-    ...(entry.credentialsFile !== undefined && { credentialsFile: inside(directory, entry.credentialsFile) }),
+    ...settingsOf(place, entry),
   };
   return tls === undefined ? base : withTls(base, tls);
+}
+
+function settingsOf({ directory }: Place, { headers, dialTimeoutMs, proxy, credentialsFile }: HostEntry) {
+  return {
+    headers,
+    ...(dialTimeoutMs !== undefined && { dialTimeoutMs }),
+    ...(proxy !== undefined && { proxy }),
+    ...(credentialsFile !== undefined && { credentialsFile: inside(directory, credentialsFile) }),
+  };
 }
 
 function serverUrl(server: string, registry: string): URL {
@@ -118,8 +133,11 @@ function serverUrl(server: string, registry: string): URL {
   return url;
 }
 
-async function readTls(directory: string, entry: HostEntry): Promise<TlsSettings | undefined> {
-  if (entry.ca.length === 0 && entry.client.length === 0 && entry.skipVerify === undefined) return undefined;
+async function readTls(
+  { directory, defaults }: Place,
+  { ca, client, skipVerify }: HostEntry,
+): Promise<TlsSettings | undefined> {
+  if (ca.length === 0 && client.length === 0 && skipVerify === undefined) return defaults.tls;
   const read = async (path: string): Promise<string> => {
     try {
       return await readFile(inside(directory, path), "utf8");
@@ -127,12 +145,22 @@ async function readTls(directory: string, entry: HostEntry): Promise<TlsSettings
       throw wrapError(error, "read a certificate of a registry host");
     }
   };
-  return {
-    authorities: await Promise.all(entry.ca.map(read)),
+  return joinTls(defaults.tls, {
+    authorities: await Promise.all(ca.map(read)),
     clientCertificates: await Promise.all(
-      entry.client.map(async ([certificate, key]) => ({ certificate: await read(certificate), key: await read(key) })),
+      client.map(async ([certificate, key]) => ({ certificate: await read(certificate), key: await read(key) })),
     ),
-    skipVerify: entry.skipVerify ?? false,
+    skipVerify: skipVerify ?? defaults.tls?.skipVerify ?? false,
+  });
+}
+
+/** Authorities and certificates of both; whether anybody is believed is for the second to say. */
+function joinTls(one: TlsSettings | undefined, other: TlsSettings | undefined): TlsSettings | undefined {
+  if (one === undefined || other === undefined) return one ?? other;
+  return {
+    authorities: [...one.authorities, ...other.authorities],
+    clientCertificates: [...one.clientCertificates, ...other.clientCertificates],
+    skipVerify: other.skipVerify,
   };
 }
 

@@ -55,10 +55,38 @@ it.each(["client = 'one.pem'", 'client = ["one.pem"]', 'client = [["one.pem"]]',
   },
 );
 
+it("parseHostsToml passes over keys that it does not know, and tells them", () => {
+  const { server, hosts, unknownKeys } = parseHostsToml(`
+server = "https://registry.example.org"
+auth = "secret"
+[host."mirror.example.org"]
+  capabilities = ["pull"]
+  wait = 3
+  [host."mirror.example.org".rewrite]
+    "^a/(.*)" = "b/$1"
+[plugins.x]
+  y = 1
+`);
+  expect(server.server).toBe("https://registry.example.org");
+  expect(hosts).toMatchObject([{ server: "mirror.example.org", capabilities: ["pull"] }]);
+  expect(unknownKeys).toEqual([
+    "auth",
+    "plugins",
+    'host."mirror.example.org".wait',
+    'host."mirror.example.org".rewrite',
+  ]);
+  expect(parseHostsToml(FULL).unknownKeys).toEqual([]);
+});
+
+it.each([
+  ["[]", undefined],
+  ['["Pull", "RESOLVE"]', ["pull", "resolve"]],
+])("parseHostsToml takes capabilities %s for %j", (text, expected) => {
+  expect(parseHostsToml(`capabilities = ${text}\ndial_timeout = ""`).server.capabilities).toEqual(expected);
+});
+
 it.each([
   ["no TOML", "server ="],
-  ["an unknown key", 'servre = "x"'],
-  ["an unknown key of a host", '[host."x"]\nfoo = 1'],
   ["an unknown capability", 'capabilities = ["pull", "shove"]'],
   ["a duration that is none", 'dial_timeout = "soon"'],
   ["a value of another type", "skip_verify = 'yes'"],
