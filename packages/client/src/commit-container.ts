@@ -1,5 +1,6 @@
 import type { CallOptions } from "@berth/core/any";
 import type { Container } from "@berth/core/containers";
+import { UNCOMPRESSED_LABEL } from "@berth/core/diff";
 import type { Image } from "@berth/core/images";
 import type { Labels } from "@berth/core/labels";
 import { noLabels } from "@berth/core/labels";
@@ -32,7 +33,6 @@ export interface CommitContainerOptions
   readonly labels?: Labels;
 }
 
-const UNCOMPRESSED_LABEL = "containerd.io/uncompressed";
 const LAYER_TYPES = { none: MediaType.ociLayer, gzip: MediaType.ociLayerGzip, zstd: MediaType.ociLayerZstd };
 
 /**

@@ -19,6 +19,9 @@ export interface ApplyOptions extends CallOptions {
  */
 export const LAYER_NEEDS_PARENT = "io.berth.layer.needs-parent";
 
+/** On the blob of a layer: the digest of the archive that it unpacks to, its diff id. */
+export const UNCOMPRESSED_LABEL = "containerd.io/uncompressed";
+
 /** Unpacks layers. */
 export interface Applier {
   /**

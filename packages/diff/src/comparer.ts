@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import type { Compression } from "@berth/archive";
 import type { ContentInfo, ContentStore, ContentWriter } from "@berth/core/content";
 import type { Comparer, CompareOptions } from "@berth/core/diff";
+import { UNCOMPRESSED_LABEL } from "@berth/core/diff";
 import { noLabels } from "@berth/core/labels";
 import { type Logger, silentLogger } from "@berth/core/log";
 import type { Mount } from "@berth/core/mount";
@@ -20,7 +21,6 @@ export interface ComparerOptions {
   readonly log?: Logger;
 }
 
-const UNCOMPRESSED_LABEL = "containerd.io/uncompressed";
 const COMPRESSIONS: ReadonlyMap<string, Compression> = new Map([
   [MediaType.ociLayer, "none"],
   [MediaType.ociLayerGzip, "gzip"],

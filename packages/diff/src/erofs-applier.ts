@@ -13,11 +13,11 @@ import { closeFd, pipe2 } from "@berth/linux/files";
 import {
   type Descriptor,
   EROFS_LAYER,
-  erofsUuid,
+  erofsArguments,
   formatDigest,
   isErofsLayer,
   MediaType,
-  withErofsBlocks,
+  MKFS_EROFS_MS,
 } from "@berth/oci";
 
 import { type LowerMounts, mountLowers } from "./erofs-lowers.ts";
@@ -39,7 +39,6 @@ export interface ErofsApplierOptions {
 }
 
 const EROFS_LAYER_ZSTD = `${EROFS_LAYER}+zstd`;
-const MKFS_MS = 60 * 60_000;
 const APPEND = constants.O_WRONLY | constants.O_APPEND;
 
 /**
@@ -152,9 +151,7 @@ class ErofsApply {
     directories: DescribedDirectories,
   ): Promise<LayerSummary> {
     const { engine, mkfs, mkfsOptions = [] } = this.#options;
-    const options = withErofsBlocks(mkfsOptions);
-    const uuid = erofsUuid(this.#layer.digest);
-    const args = [`--tar=${mode}`, "--aufs", "--quiet", "-Enoinline_data", ...options, "-U", uuid, path];
+    const args = erofsArguments(mode, path, { options: mkfsOptions, uuidOf: this.#layer.digest });
     const processor = { id: "mkfs.erofs", accepts: [], returns: EROFS_LAYER, path: mkfs, args, env: [] };
     const step = { processor, mediaType: MediaType.ociLayer, payload: undefined };
     const [read, write] = pipe2();
@@ -163,7 +160,7 @@ class ErofsApply {
     return await engine.withPrograms([step], { kind: "pipe", fd: read }, this.#call, async (programs) => {
       const layer = await engine.copy(blob, this.#chain, write, { ...this.#call, directories });
       filling.dispose();
-      await programs.finish(MKFS_MS);
+      await programs.finish(MKFS_EROFS_MS);
       return layer;
     });
   }

@@ -5,6 +5,7 @@ import { compress, COMPRESSION_MAGIC_BYTES, decompress, detectCompression } from
 import type { CallOptions } from "@berth/core/any";
 import type { ContentStore } from "@berth/core/content";
 import { streamBlob } from "@berth/core/content";
+import { UNCOMPRESSED_LABEL } from "@berth/core/diff";
 import { failedPrecondition, isAlreadyExists, unimplemented } from "@berth/errors";
 import type { Descriptor, Digest } from "@berth/oci";
 import { digestAlgorithm, formatDigest } from "@berth/oci";
@@ -19,8 +20,6 @@ export interface LayerConversion extends CallOptions {
   /** Name types as OCI does, not Docker. */
   readonly oci?: boolean | undefined;
 }
-
-const UNCOMPRESSED_LABEL = "containerd.io/uncompressed";
 
 /**
  * This stores a layer under another compression and returns its descriptor: the same one where nothing is to be done. What is stored has

@@ -2,6 +2,7 @@ import { detectCompression } from "@berth/archive";
 import type { CallOptions } from "@berth/core/any";
 import type { ContentStore } from "@berth/core/content";
 import { writeBlob } from "@berth/core/content";
+import { UNCOMPRESSED_LABEL } from "@berth/core/diff";
 import { invalidArgument } from "@berth/errors";
 import type { Descriptor, Digest, Platform } from "@berth/oci";
 import { formatDigest, MediaType, normalizePlatform, parseReference } from "@berth/oci";
@@ -20,7 +21,6 @@ interface DockerImage {
   readonly layers: readonly string[];
 }
 
-const UNCOMPRESSED_LABEL = "containerd.io/uncompressed";
 /** How a Docker archive is taken in. */
 export interface DockerArchiveOptions extends CallOptions {
   /** Store layers that are not compressed, as `docker save` writes them, by gzip. */

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 
-import { LAYER_NEEDS_PARENT } from "@berth/core/diff";
+import { LAYER_NEEDS_PARENT, UNCOMPRESSED_LABEL } from "@berth/core/diff";
 import type { Labels } from "@berth/core/labels";
 import type { Mount } from "@berth/core/mount";
 import { SnapshotLabel } from "@berth/core/snapshots";
@@ -36,7 +36,6 @@ export interface PreparedLayer {
 }
 
 const PREPARE_ATTEMPTS = 3;
-const UNCOMPRESSED_LABEL = "containerd.io/uncompressed";
 
 /**
  * This makes the snapshot that a layer is extracted into, on `parent`; `undefined` when the layer is there already, be it

@@ -21,7 +21,28 @@ export function erofsUuid(digest: Digest): string {
   return bytes.toString("hex").replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
 }
 
-/** This adds to options of mkfs.erofs the size of blocks that machines with any size of pages mount, where they name none. */
-export function withErofsBlocks(options: readonly string[]): readonly string[] {
-  return options.some((option) => option.startsWith("-b")) ? options : ["-b4096", ...options];
+/** So long one run of mkfs.erofs may take: minutes per gigabyte on a slow disk, and then some. */
+export const MKFS_EROFS_MS = 60 * 60_000;
+
+/**
+ * This returns the arguments by which mkfs.erofs makes the image of a layer of the archive that it reads, or with `i` an index of it. Blocks have
+ * the size that machines with any size of pages mount, where the options name none.
+ */
+export function erofsArguments(
+  mode: "f" | "i",
+  path: string,
+  { options, uuidOf }: { readonly options: readonly string[]; readonly uuidOf: Digest },
+): readonly string[] {
+  const blocks = options.some((option) => option.startsWith("-b")) ? [] : ["-b4096"];
+  return [
+    `--tar=${mode}`,
+    "--aufs",
+    "--quiet",
+    "-Enoinline_data",
+    ...blocks,
+    ...options,
+    "-U",
+    erofsUuid(uuidOf),
+    path,
+  ];
 }

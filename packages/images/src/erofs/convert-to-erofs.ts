@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { compress } from "@berth/archive";
 import type { CallOptions } from "@berth/core/any";
 import type { ContentStore } from "@berth/core/content";
+import { UNCOMPRESSED_LABEL } from "@berth/core/diff";
 import { isAlreadyExists, unimplemented, wrapError } from "@berth/errors";
 import { type Descriptor, type Digest, EROFS_LAYER, formatDigest, isErofsLayer } from "@berth/oci";
 
@@ -24,8 +25,6 @@ export interface ErofsLayer {
   readonly layer: Descriptor;
   readonly diffId: Digest;
 }
-
-const UNCOMPRESSED_LABEL = "containerd.io/uncompressed";
 
 /**
  * This stores a layer as an EROFS image. Layers that are one already, and those that are not to be passed on, stay as they are.

@@ -11,7 +11,7 @@ import type { CallOptions } from "@berth/core/any";
 import { childEnvironment } from "@berth/core/child-environment";
 import { type ContentProvider, streamBlob } from "@berth/core/content";
 import { deadlineExceeded, failedPrecondition, systemErrorCode, unknown } from "@berth/errors";
-import { type Descriptor, type Digest, digestAlgorithm, erofsUuid, formatDigest, withErofsBlocks } from "@berth/oci";
+import { type Descriptor, type Digest, digestAlgorithm, erofsArguments, formatDigest, MKFS_EROFS_MS } from "@berth/oci";
 
 /** How `mkfs.erofs` is to make an image. */
 export interface ErofsSettings {
@@ -27,8 +27,6 @@ const CLUSTER = "65536";
 /** Its help has to fit in. */
 const OUTPUT_LIMIT = 64 * 1024;
 const SHOWN_LIMIT = 500;
-/** For the program as a whole, as a differ gives it. */
-const MKFS_MS = 60 * 60_000;
 
 /**
  * This writes the EROFS image of a tar layer into a file, by `mkfs.erofs` on this machine. From version 1.8 of that on, the same layer gives the same
@@ -47,9 +45,8 @@ export async function makeErofs(
   { compressors = "", mkfsOptions = [], signal }: ErofsSettings & CallOptions,
 ): Promise<void> {
   const compressing = compressors === "" ? [] : [`-z${compressors}`, "-C", CLUSTER];
-  const options = withErofsBlocks([...compressing, ...mkfsOptions]);
-  const time = await timeOptions(mkfsOptions, { signal });
-  const args = ["--tar=f", "--aufs", "--quiet", "-Enoinline_data", ...options, ...time, "-U", erofsUuid(diffId), path];
+  const options = [...compressing, ...mkfsOptions, ...(await timeOptions(mkfsOptions, { signal }))];
+  const args = erofsArguments("f", path, { options, uuidOf: diffId });
   const algorithm = digestAlgorithm(diffId);
   const hash = createHash(algorithm);
   const implied = new ImpliedDirectories();
@@ -120,7 +117,7 @@ async function runMkfs(
     once(child, "close"),
   ]);
   signal?.throwIfAborted();
-  if (stop.isLate()) throw deadlineExceeded(`${PROGRAM} has not ended after ${MKFS_MS / 60_000} minutes`);
+  if (stop.isLate()) throw deadlineExceeded(`${PROGRAM} has not ended after ${MKFS_EROFS_MS / 60_000} minutes`);
   if (ended.status === "rejected") throw ended.reason;
   if (fed.status === "rejected") throw fed.reason;
   // What "close" comes with: an exit code, or a signal.
@@ -136,7 +133,7 @@ function killOn(signal: AbortSignal | undefined, kill: () => void): Disposable &
   const timer = setTimeout(() => {
     late = true;
     kill();
-  }, MKFS_MS);
+  }, MKFS_EROFS_MS);
   signal?.addEventListener("abort", kill, { once: true });
   return {
     isLate: () => late,

@@ -6,11 +6,10 @@ import { syncFile } from "@berth/core/durable-files";
 import { failedPrecondition, internal, resourceExhausted, systemErrorCode, wrapError } from "@berth/errors";
 import { statFs, withTemporaryMount } from "@berth/linux/mount";
 import { findProgram, runProgram } from "@berth/linux/process";
+import { MKFS_EROFS_MS } from "@berth/oci";
 
 import { erofsPath } from "./erofs-paths.ts";
 
-/** Minutes per gigabyte on a slow disk, and then some. */
-const TIMEOUT_MS = 60 * 60_000;
 /** What it writes at once: with less free, it had no room. */
 const FULL_BYTES = 1024n * 1024n;
 const PROGRAM = "mkfs.erofs";
@@ -54,7 +53,7 @@ async function makeLayer(from: string, layer: string, { signal }: CallOptions): 
   await rm(temporary, { force: true });
   try {
     const args = ["--quiet", "-Enoinline_data", temporary, from];
-    const { status, output } = await runProgram({ path, args, timeoutMs: TIMEOUT_MS, signal });
+    const { status, output } = await runProgram({ path, args, timeoutMs: MKFS_EROFS_MS, signal });
     if (status !== 0) throw failure(layer, `${PROGRAM} ended with status ${status}: ${output.trim().slice(0, 500)}`);
     await syncFile(temporary);
     await rename(temporary, layer);
