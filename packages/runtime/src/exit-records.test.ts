@@ -15,6 +15,7 @@ it.each([
   [JSON.stringify(init), { execId: "", pid: 4711, exitStatus: 137, exitedAtNs: 1769860800123000000n }],
   [JSON.stringify({ ...init, more: 1 }), { execId: "", pid: 4711, exitStatus: 137, exitedAtNs: 1769860800123000000n }],
   [JSON.stringify({ ...init, pid: -1 }), undefined],
+  [JSON.stringify({ ...init, execId: "/../../x" }), undefined],
   [JSON.stringify({ ...init, exitedAt: "yesterday" }), undefined],
   [JSON.stringify({ ...init, exitStatus: "137" }), undefined],
   ["{", undefined],

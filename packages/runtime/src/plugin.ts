@@ -2,6 +2,7 @@ import { basename, dirname, join } from "node:path";
 
 import { Tasks } from "@berth/api/containerd/services/tasks/v1/tasks";
 import type { MetadataStore } from "@berth/core/metadata";
+import { DEFAULT_SHIM_SOCKET_DIR, MAX_SHIM_SOCKET_DIR_BYTES } from "@berth/core/shim-names";
 import { failedPrecondition, ignoreNotFound } from "@berth/errors";
 import { formatPlatform, hostPlatform, parsePlatform } from "@berth/oci";
 import { definePlugin, one, optional, type Plugin, serviceRegistration } from "@berth/plugin-core";
@@ -33,8 +34,6 @@ export interface RuntimePluginOptions {
 }
 
 const OWN_SHIM_NAME = "containerd-shim-berth-v2";
-// 106 bytes is the most that a socket's path may have; its name is 64 digits.
-const MAX_SOCKET_DIR = 106 - 65;
 
 const shimConfig = z.object({
   env: z.array(z.string()).default([]),
@@ -130,5 +129,5 @@ function recordsOf(metadata: MetadataStore): Required<Pick<TaskRuntimeOptions, "
 }
 
 function shortEnough(directory: string): string {
-  return directory.length <= MAX_SOCKET_DIR ? directory : "/run/berth/s";
+  return Buffer.byteLength(directory) <= MAX_SHIM_SOCKET_DIR_BYTES ? directory : DEFAULT_SHIM_SOCKET_DIR;
 }

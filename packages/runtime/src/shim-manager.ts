@@ -2,6 +2,7 @@ import { dirname } from "node:path";
 
 import type { AnyValue, CallOptions } from "@berth/core/any";
 import type { Logger } from "@berth/core/log";
+import { poolGroup } from "@berth/core/shim-names";
 import type { ShimBundles, ShimBundlesOptions, ShimEndpoint } from "@berth/core/shims";
 import { silentLogger } from "@berth/core/log";
 import type { ShimManager } from "@berth/plugin-core/types";
@@ -22,7 +23,7 @@ import { runShimCommand, type ShimCommand, type ShimOutput } from "./shim-comman
 import { type ShimConnection, ShimConnections } from "./shim-connection.ts";
 import { parseBootstrapAnswer } from "./shim-endpoint.ts";
 import { shimEnvironment } from "./shim-environment.ts";
-import { joinPool, poolGroup } from "./shim-pool.ts";
+import { joinPool, shimCgroup } from "./shim-pool.ts";
 import type { ShimStarter, StartOptions } from "./shim-starter.ts";
 import type { ShimGrouping, ShimManagerOptions } from "./shim-manager-options.ts";
 import { firstForm, type StartForm, startInput } from "./start-input.ts";
@@ -90,7 +91,7 @@ export class LocalShimManager implements ShimManager, ShimStarter, RuntimeInfoSo
     signal?.throwIfAborted();
     bundle.writeShimPath(binary);
     // One `start` at a time for a namespace's pools: those who come meanwhile find room in what it made.
-    const key = `${bundle.namespace}/${poolGroup(0, options)}`;
+    const key = `${bundle.namespace}/${poolGroup(0, shimCgroup(options))}`;
     for (;;) {
       const joined = await joinPool(this, bundle, { options, signal });
       if (joined !== undefined) {

@@ -1,16 +1,13 @@
-import { createHash } from "node:crypto";
-import { join } from "node:path";
-
 import { Pool } from "@berth/api/berth/shim/v1/shim";
 import { OptionsSchema } from "@berth/api/containerd/runc/v1/options";
 import type { AnyValue, CallOptions } from "@berth/core/any";
+import { DEFAULT_SHIM_SOCKET_DIR, poolGroup, shimSocketPath } from "@berth/core/shim-names";
 import { fromBinary } from "@bufbuild/protobuf";
 import { createClient } from "@connectrpc/connect";
 
 import type { Bundle } from "./bundle.ts";
 import type { ShimConnection, ShimConnections } from "./shim-connection.ts";
 
-const DEFAULT_SOCKET_DIR = "/run/berth/s";
 const MAX_POOLS = 1024;
 const TIMEOUT_MS = 2000;
 
@@ -20,30 +17,22 @@ export interface PoolAccess {
   readonly connections: Pick<ShimConnections, "connect">;
 }
 
-/** This returns where the shim of a group has its socket. */
-function groupSocketPath(socketDir: string, grpcAddress: string, namespace: string, group: string): string {
-  return join(socketDir, createHash("sha256").update(`${grpcAddress}/${namespace}/${group}`).digest("hex"));
-}
-
-/** This returns the group of the n-th pool; containers whose shims have a cgroup of their own do not mix with others. */
-export function poolGroup(index: number, options: AnyValue | undefined): string {
-  const cgroup = shimCgroup(options);
-  return cgroup === "" ? `pool-${index}` : `pool-${index}@${cgroup}`;
-}
-
 /**
  * This asks the running pools of a namespace for a place, in order, and returns the connection to the one that took the
  * bundle; `undefined` when none did, and a `start` has to find or make the next.
+ *
+ * @throws invalid_argument - the path of the pools' sockets is too long
  */
 export async function joinPool(
   manager: PoolAccess,
   bundle: Bundle,
   { options, signal }: CallOptions & { readonly options: AnyValue | undefined },
 ): Promise<ShimConnection | undefined> {
-  const socketDir = manager.options.poolSocketDir ?? DEFAULT_SOCKET_DIR;
+  const { poolSocketDir = DEFAULT_SHIM_SOCKET_DIR, grpcAddress } = manager.options;
+  const { namespace } = bundle;
   for (let index = 0; index < MAX_POOLS; index++) {
-    const group = poolGroup(index, options);
-    const path = groupSocketPath(socketDir, manager.options.grpcAddress, bundle.namespace, group);
+    const group = poolGroup(index, shimCgroup(options));
+    const path = shimSocketPath(poolSocketDir, { grpcAddress, namespace, group });
     await using undo = new AsyncDisposableStack();
     const connection = await connectPool(manager, path, bundle);
     if (connection === undefined) return undefined;
@@ -81,7 +70,8 @@ async function reserve(connection: ShimConnection, bundle: Bundle, signal: Abort
   }
 }
 
-function shimCgroup(options: AnyValue | undefined): string {
+/** This reads the cgroup that the options of a runtime put its shims into; empty where they name none. */
+export function shimCgroup(options: AnyValue | undefined): string {
   if (options === undefined || !options.typeUrl.endsWith(OptionsSchema.typeName)) return "";
   try {
     return fromBinary(OptionsSchema, options.value).shimCgroup;
