@@ -12,7 +12,7 @@ import { filterPlatforms, walk } from "./walk.ts";
 /** Options of {@link pushImage}. */
 export interface PushImageOptions extends CallOptions {
   readonly content: ContentStore;
-  /** Absent: every platform that is there. */
+  /** Absent: every platform, all of which must be there. */
   readonly platform?: PlatformMatcher;
   /** So many blobs are sent at once; 3. */
   readonly concurrency?: number;
