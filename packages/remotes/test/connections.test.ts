@@ -12,11 +12,10 @@ import { codeName, codeOf } from "@berth/errors";
 import type { Descriptor } from "@berth/oci";
 import { MediaType } from "@berth/oci";
 import type { FaultRegistry } from "@berth/testing";
-import { MemoryContentStore, sha256, startFaultRegistry, temporaryDirectory } from "@berth/testing";
+import { makeCertificate, MemoryContentStore, sha256, startFaultRegistry, temporaryDirectory } from "@berth/testing";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 
 import { RegistryClient } from "../src/index.ts";
-import { makeCertificate } from "./certificate.ts";
 
 const MANIFEST = new TextEncoder().encode("{}");
 /** Nobody has it: names of this kind are never given away. */

@@ -6,12 +6,11 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import type { TLSSocket } from "node:tls";
 
-import { temporaryDirectory } from "@berth/testing";
+import { makeCertificate, temporaryDirectory } from "@berth/testing";
 import { Agent } from "undici";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 
 import { exchange } from "../src/http/exchange.ts";
-import { makeCertificate } from "./certificate.ts";
 
 const CHUNK = new Uint8Array(1 << 20);
 const CHUNKS = 64;
