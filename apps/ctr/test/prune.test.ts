@@ -16,6 +16,8 @@ import type { Bench } from "./peers.ts";
 import { BUSYBOX_IMAGE, startBench } from "./peers.ts";
 
 const OTHER = "example.org/other:1";
+/** Keys of a terminal: Ctrl-D and Ctrl-C. */
+const [END_OF_INPUT, INTERRUPT] = ["\u0004", "\u0003"];
 
 describe.each(["berthd", "containerd"] as const)("prune on %s", (kind) => {
   let bench: Bench;
@@ -54,13 +56,13 @@ describe.each(["berthd", "containerd"] as const)("prune on %s", (kind) => {
   it("takes only what has no name; --dry-run takes nothing", async () => {
     const { target } = await client.images.get(OTHER);
     await client.images.create({ name: `import-1@${target.digest}`, target, labels: new Map() });
-    expect(await say("images", "prune")).toMatch(/^freed /);
+    expect(await say("images", "prune", "-f")).toMatch(/^freed /);
     await client.images.delete(OTHER);
     expect(await say("images", "prune", "--dry-run")).toMatch(
       new RegExp(`^import-1@${target.digest}\nwould free [1-9]`),
     );
     expect(await hasOtherContent()).toBe(true);
-    expect(await say("images", "prune")).toMatch(new RegExp(`^import-1@${target.digest}\nfreed [1-9]`));
+    expect(await say("images", "prune", "-f")).toMatch(new RegExp(`^import-1@${target.digest}\nfreed [1-9]`));
     expect(await images()).toEqual([BUSYBOX_IMAGE]);
     expect(await hasOtherContent()).toBe(false);
   });
@@ -69,7 +71,7 @@ describe.each(["berthd", "containerd"] as const)("prune on %s", (kind) => {
     await say("images", "tag", BUSYBOX_IMAGE, "example.org/same:1");
     await say("run", "-d", "--null-io", BUSYBOX_IMAGE, "one", "sleep", "1000");
     expect(await say("images", "prune", "--all", "--filter", "name~=nothing")).toBe("freed 0.0 B\n");
-    expect(await say("images", "prune", "--all", "--filter", "name~=other")).toMatch(
+    expect(await say("images", "prune", "-f", "--all", "--filter", "name~=other")).toMatch(
       /^example.org\/other:1\nfreed [1-9]/,
     );
     expect(await images()).toEqual([BUSYBOX_IMAGE, "example.org/same:1"].toSorted());
@@ -83,10 +85,10 @@ describe.each(["berthd", "containerd"] as const)("prune on %s", (kind) => {
     {
       await using lease = await client.lease();
       await lease.hold({ type: "content", id: otherDigest });
-      expect(await say("images", "prune", "--all")).toMatch(new RegExp(`^${BUSYBOX_IMAGE}\nfreed `));
+      expect(await say("images", "prune", "-f", "--all")).toMatch(new RegExp(`^${BUSYBOX_IMAGE}\nfreed `));
       expect(await images()).toEqual([OTHER]);
     }
-    expect(await say("images", "prune", "--all")).toMatch(/^example.org\/other:1\n/);
+    expect(await say("images", "prune", "-f", "--all")).toMatch(/^example.org\/other:1\n/);
     expect(await say("content", "ls", "-q")).toBe("");
     expect(await say("snapshots", "ls")).toBe("KEY PARENT KIND \n");
   });
@@ -101,7 +103,7 @@ describe.each(["berthd", "containerd"] as const)("prune on %s", (kind) => {
       const pulling = bench.ctr(["images", "pull", "--plain-http", name]).finally(() => {
         pull.isOver = true;
       });
-      while (!pull.isOver) await say("images", "prune", "--all");
+      while (!pull.isOver) await say("images", "prune", "-f", "--all");
       const { code, stderr } = await pulling;
       // A prune that began when the daemon was done may have taken the image before the command looks at it.
       if (code !== 0) expect(stderr).toContain("not found");
@@ -155,9 +157,9 @@ describe.each(["berthd", "containerd"] as const)("prune on %s", (kind) => {
     expect(await say("system", "prune", "--all", "--dry-run")).toMatch(
       /^container ended\nimage example.org\/other:1\nwould free /,
     );
-    expect(await say("system", "prune", "--filter", "labels.no==such")).toMatch(/^freed /);
-    expect(await say("system", "prune", "--filter", "label=no-such")).toMatch(/^freed /);
-    expect(await say("system", "prune", "--all")).toMatch(/^container ended\nimage example.org\/other:1\nfreed /);
+    expect(await say("system", "prune", "-f", "--filter", "labels.no==such")).toMatch(/^freed /);
+    expect(await say("system", "prune", "-f", "--filter", "label=no-such")).toMatch(/^freed /);
+    expect(await say("system", "prune", "-f", "--all")).toMatch(/^container ended\nimage example.org\/other:1\nfreed /);
     expect(await say("containers", "ls", "-q")).toBe("pod\nrunning\nwithout-task\n");
     expect(await say("tasks", "ls")).toMatch(/^running +\d+ +RUNNING/m);
     expect(await images()).toEqual([BUSYBOX_IMAGE]);
@@ -199,26 +201,34 @@ describe.each(["berthd", "containerd"] as const)("prune on %s", (kind) => {
     expect(await say("system", "df")).toMatch(/^TYPE +TOTAL +ACTIVE +SIZE +RECLAIMABLE +\nImages +2 +1 +/);
   });
 
-  it("asks on a terminal", async () => {
+  it.each(["images", "system"])("%s prune removes nothing unasked", async (group) => {
+    expect(await bench.fail(group, "prune", "--all")).toContain("--force");
+    expect(await images()).toHaveLength(2);
+    expect(await hasOtherContent()).toBe(true);
+  });
+
+  it("asks on a terminal, wherever its output goes", async () => {
     const [program, ...args] = bench.command(["images", "prune", "--all"]);
     const ask = async (answer: string): Promise<number> => {
       using pty = openPty();
-      const child = spawn(program, args, { stdio: [pty.slave, pty.slave, "ignore"] });
+      const child = spawn(program, args, { stdio: [pty.slave, "ignore", pty.slave] });
       const reader = createReadStream("", { fd: pty.master, autoClose: false });
       let screen = "";
       reader.on("error", () => {});
       reader.on("data", (chunk) => {
         const seen = screen.includes("[y/N]");
         screen += chunk.toString();
-        if (!seen && screen.includes("[y/N]")) writeSync(pty.master, `${answer}\n`);
+        if (!seen && screen.includes("[y/N]")) writeSync(pty.master, answer);
       });
       const [code] = await once(child, "close");
       reader.destroy();
       return Number(code);
     };
-    expect(await ask("n")).toBe(1);
-    expect(await images()).toHaveLength(2);
-    expect(await ask("y")).toBe(0);
+    for (const answer of ["n\n", "\n", END_OF_INPUT, INTERRUPT]) {
+      expect({ answer, failed: (await ask(answer)) !== 0 }).toEqual({ answer, failed: true });
+      expect(await images()).toHaveLength(2);
+    }
+    expect(await ask("y\n")).toBe(0);
     expect(await images()).toEqual([]);
   });
 });

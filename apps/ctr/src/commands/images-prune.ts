@@ -16,7 +16,7 @@ import { imagesToPrune, pruneImages, wouldBeFreed } from "../usage/prune-images.
 export const prune = defineCommand({
   usage: "",
   description:
-    "Removes images that have no name but their digest, or with --all every image of which there is no container, and waits until what they alone held has been collected.\nNever removed: what a container was made of, running or not; what is being pulled, or otherwise held by a lease; images pinned by Kubernetes.",
+    "Removes images that have no name but their digest, or with --all every image of which there is no container, and waits until what they alone held has been collected.\nNever removed: what a container was made of, running or not; what is being pulled, or otherwise held by a lease; images pinned by Kubernetes. Asks first; where there is no terminal to ask on, it removes nothing without --force.",
   examples: ["ctr images prune --all --dry-run", "ctr images prune --all --filter until=168h -f"],
   flags: PRUNE_FLAGS,
   async run({ flags, session }) {

@@ -20,7 +20,7 @@ import { chooseImages } from "./images-prune.ts";
 export const prune = defineCommand({
   usage: "",
   description:
-    "Removes containers that do not run, then images as `ctr images prune` does, and has all collected that nothing refers to any more.\nNever touched: what runs or is paused, what has been without a task for less than a minute, and what Kubernetes or the restart monitor looks after.",
+    "Removes containers that do not run, then images as `ctr images prune` does, and has all collected that nothing refers to any more.\nNever touched: what runs or is paused, what has been without a task for less than a minute, and what Kubernetes or the restart monitor looks after. Asks first; where there is no terminal to ask on, it removes nothing without --force.",
   examples: ["ctr system prune --dry-run", "ctr system prune --all --filter until=24h -f"],
   flags: PRUNE_FLAGS,
   async run({ flags, session }) {

@@ -1,7 +1,8 @@
+import { once } from "node:events";
 import { createInterface } from "node:readline/promises";
 
 import type { CallOptions } from "@berth/core/any";
-import { canceled } from "@berth/errors";
+import { canceled, failedPrecondition } from "@berth/errors";
 
 import { booleanFlag, listFlag } from "../cli/flags.ts";
 
@@ -9,14 +10,21 @@ import { booleanFlag, listFlag } from "../cli/flags.ts";
 export const PRUNE_FLAGS = {
   all: booleanFlag("all images that no container uses, not only those without a name", { aliases: ["a"] }),
   filter: listFlag("only what this holds for: until=24h, label=key[=value], label!=key, or a filter as in lists"),
-  force: booleanFlag("do not ask", { aliases: ["f"] }),
+  force: booleanFlag("do not ask; needed where there is no terminal to ask on", { aliases: ["f"] }),
   "dry-run": booleanFlag("print what would be removed, and remove nothing"),
 };
 
-/** This asks on a terminal whether to go on; without one nobody is asked. @throws canceled - the answer was not yes */
+/**
+ * This asks whether to go on, on standard error: standard output may lead elsewhere.
+ *
+ * @throws canceled - the answer was not yes; failed_precondition - there is no terminal to ask on
+ */
 export async function confirm(question: string, { signal }: CallOptions): Promise<void> {
-  if (!process.stdin.isTTY || !process.stdout.isTTY) return;
-  using terminal = createInterface({ input: process.stdin, output: process.stdout });
-  const answer = await terminal.question(`${question} [y/N] `, signal === undefined ? {} : { signal });
+  if (!process.stdin.isTTY || !process.stderr.isTTY)
+    throw failedPrecondition("nothing was removed: there is no terminal to ask on; give --force");
+  using terminal = createInterface({ input: process.stdin, output: process.stderr });
+  const closed = once(terminal, "close", { signal }).then(() => "");
+  // Whoever ends the input gives no answer.
+  const answer = await Promise.race([terminal.question(`${question} [y/N] `, { signal }), closed]);
   if (!/^y(es)?$/i.test(answer.trim())) throw canceled("nothing was removed");
 }
