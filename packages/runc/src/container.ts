@@ -17,7 +17,7 @@ import { CgroupWatch } from "./cgroup-watch.ts";
 import { Creation } from "./creation.ts";
 import { ExecProcesses } from "./exec-processes.ts";
 import { ExitNews } from "./exit-news.ts";
-import { criuWorkPath } from "./criu-mounts.ts";
+import { criuWorkPath, lockCriuWorkPath } from "./criu-mounts.ts";
 import type { CreateOptions, RuncDriver } from "./runc-driver.ts";
 import { DRAIN_TIMEOUT_MS, ShimProcess } from "./shim-process.ts";
 import { ProcessStdio, type StdioRequest } from "./stdio/process-stdio.ts";
@@ -237,10 +237,11 @@ export class Container {
     return this.#makeInit((options) => this.driver.create(this.id, options));
   }
 
-  #restore(imagePath: string): Promise<void> {
-    const workPath = this.#settings.options.criuWorkPath || criuWorkPath(this.bundle);
-    const checkpoint = { imagePath, workPath };
-    return this.#makeInit((options) => this.driver.restore(this.id, { ...options, checkpoint }), workPath);
+  async #restore(imagePath: string): Promise<void> {
+    const { criuWorkPath: shared } = this.#settings.options;
+    using _alone = shared === "" ? undefined : await lockCriuWorkPath(shared);
+    const checkpoint = { imagePath, workPath: shared || criuWorkPath(this.bundle) };
+    await this.#makeInit((options) => this.driver.restore(this.id, { ...options, checkpoint }), shared || undefined);
   }
 
   async #makeInit(make: (options: CreateOptions) => Promise<number>, workPath?: string): Promise<void> {
@@ -255,7 +256,7 @@ export class Container {
       try {
         init.pid = await make({ bundle, pidFile, stdio, consoleSocket, noPivotRoot, noNewKeyring });
       } catch (error) {
-        await creation.undo(this.driver, this.#context.log);
+        await creation.undo(this.driver, this.#context.log, { holdsWorkPath: true });
         throw error;
       } finally {
         this.#creation = undefined;

@@ -8,7 +8,7 @@ import { messageOf, systemErrorCode } from "@berth/errors";
 import { cgroupDirectories, cgroupProcesses, cgroupTree } from "./cgroups/cgroup-directories.ts";
 import { clearCgroup, killProcess } from "./cgroups/remove-cgroup.ts";
 import { clockTicks, CreationProcesses } from "./creation-processes.ts";
-import { criuWorkPath, removeCriuMounts } from "./criu-mounts.ts";
+import { criuWorkPath, lockCriuWorkPath, removeCriuMounts } from "./criu-mounts.ts";
 import type { RuncDriver } from "./runc-driver.ts";
 
 const NOTE = "creating.json";
@@ -93,19 +93,27 @@ export class Creation {
 
   /**
    * This removes what the runtime has left: its state, as far as it knows of it, its processes in the cgroup, and the cgroup unless
-   * another container has come to use it meanwhile.
+   * another container has come to use it meanwhile. `holdsWorkPath`: the caller has {@link lockCriuWorkPath}.
    */
-  async undo(driver: RuncDriver, log: Logger): Promise<void> {
+  async undo(
+    driver: RuncDriver,
+    log: Logger,
+    { holdsWorkPath = false }: { readonly holdsWorkPath?: boolean } = {},
+  ): Promise<void> {
     const { id } = this.#subject;
     const attempt = async (message: string, work: () => Promise<void>): Promise<void> => {
       await work().catch((error: unknown) => log.warn(message, { id, error: messageOf(error) }));
     };
-    const { stateWasFree, freeCgroups, workPath = criuWorkPath(this.#subject.bundle) } = this.#note;
+    const { stateWasFree, freeCgroups, workPath } = this.#note;
     this.#recognise();
     if (stateWasFree && existsSync(driver.stateOf(id)))
       await attempt("container not deleted", () => driver.delete(id, { force: true }));
     await attempt("cgroup not removed", () => clearCgroup(freeCgroups, (pid) => this.#processes.isOwn(pid)));
-    if (stateWasFree) await attempt("mounts not removed", () => removeCriuMounts(workPath, driver.stateOf(id)));
+    const removeMounts = async (): Promise<void> => {
+      using _alone = workPath === undefined || holdsWorkPath ? undefined : await lockCriuWorkPath(workPath);
+      await removeCriuMounts(workPath ?? criuWorkPath(this.#subject.bundle), driver.stateOf(id));
+    };
+    if (stateWasFree) await attempt("mounts not removed", removeMounts);
     this.finish();
   }
 

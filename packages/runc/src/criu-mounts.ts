@@ -1,12 +1,32 @@
-import { existsSync, readdirSync, rmdirSync } from "node:fs";
+import { closeSync, constants, existsSync, mkdirSync, openSync, readdirSync, rmdirSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 
-import { systemErrorCode } from "@berth/errors";
+import { systemErrorCode, unavailable } from "@berth/errors";
+import { flock } from "@berth/linux/files";
 import { unmountRecursive } from "@berth/linux/mount";
+
+const LOCK_PAUSE_MS = 50;
+const LOCK_TIMEOUT_MS = 60_000;
 
 /** This returns where CRIU keeps its logs of a bundle's container, unless somebody wants them elsewhere. */
 export function criuWorkPath(bundle: string): string {
   return join(bundle, "work");
+}
+
+/**
+ * This lets one restore at a time work in a directory that several share, by whatever shims: what is mounted there does not tell whose it is.
+ * @throws unavailable - another one takes longer than a minute
+ */
+export async function lockCriuWorkPath(path: string): Promise<Disposable> {
+  mkdirSync(path, { recursive: true, mode: 0o700 });
+  using undo = new DisposableStack();
+  const descriptor = undo.adopt(openSync(path, constants.O_RDONLY | constants.O_DIRECTORY), closeSync);
+  for (let waitedMs = 0; !flock(descriptor); waitedMs += LOCK_PAUSE_MS) {
+    if (waitedMs >= LOCK_TIMEOUT_MS) throw unavailable(`another restore works in ${path}`);
+    await sleep(LOCK_PAUSE_MS);
+  }
+  return undo.move();
 }
 
 /**

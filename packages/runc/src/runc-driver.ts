@@ -167,7 +167,9 @@ export class RuncDriver {
     const fixed = ["restore", ...checkpointFlags(options.checkpoint), "--detach", "--no-subreaper", "--bundle", bundle];
     const args = [...fixed, ...startingArguments(options), ...rootArguments(options), id];
     const criuLog = join(options.checkpoint.workPath, "restore.log");
-    await this.#run(args, { doing: "restore", log: join(bundle, "log.json"), criuLog, stdio: options.stdio });
+    // a log of its own: it may take long, and what others are refused meanwhile is not its reason
+    const log = join(bundle, "restore.log.json");
+    await this.#run(args, { doing: "restore", log, criuLog, stdio: options.stdio });
     return readPid(options.pidFile);
   }
 

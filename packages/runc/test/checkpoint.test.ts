@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { constants } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 
 import { create, toBinary } from "@bufbuild/protobuf";
 import { CheckpointOptionsSchema } from "@berth/api/containerd/runc/v1/options";
@@ -203,6 +204,41 @@ describe.each([
     }
     expect(["whole", "part", "endless"].flatMap(cgroupsOf)).toEqual([]);
     expect(readdirSync(join(fixture.directory, "runc", "test"))).toEqual([]);
+  });
+
+  it("restores that share a directory of CRIU's work in it one after the other", async () => {
+    const [criuWorkPath, seen] = [directory("shared-work"), join(fixture.directory, "seen")];
+    writeFileSync(seen, "");
+    const runtime = (id: string) => {
+      const during = `echo ${id} begins >> ${seen}; sleep 0.5; echo ${id} ends >> ${seen}; exit 1`;
+      const path = join(fixture.directory, `runc-${id}`);
+      writeFileSync(path, `#!/bin/sh\ncase " $* " in *" restore "*) ${during};; esac\nexec ${binaryName} "$@"\n`, {
+        mode: 0o755,
+      });
+      return runcOptions({ binaryName: path, criuWorkPath });
+    };
+    const ids = ["one", "two"];
+    for (const id of ids) await make(id, { args: COUNT }, "/images/x", runtime(id));
+    const codes = await Promise.all(ids.map((id) => codeFrom(fixture.call("start", id))));
+    expect(codes).toEqual([Code.Unknown, Code.Unknown]);
+    const [first, second] = readFileSync(seen, "utf8").startsWith("one") ? ids : ids.toReversed();
+    expect(readFileSync(seen, "utf8")).toBe(`${first} begins\n${first} ends\n${second} begins\n${second} ends\n`);
+    for (const id of ids) await fixture.call("delete", id);
+  });
+
+  it("tells the reason of a restore, and not what others were refused meanwhile", async () => {
+    const path = join(fixture.directory, "runc-reason");
+    const log = `while [ "$1" != --log ]; do shift; done; printf '{"level":"error","msg":"own reason"}\\n' >> $2; sleep 0.5`;
+    writeFileSync(path, `#!/bin/sh\ncase " $* " in *" restore "*) ${log}; exit 1;; esac\nexec ${binaryName} "$@"\n`, {
+      mode: 0o755,
+    });
+    await make("reason", { args: COUNT }, "/images/x", runcOptions({ binaryName: path }));
+    const failed = messageFrom(fixture.call("start", "reason"));
+    await expect.poll(() => existsSync(join(fixture.directory, "reason", "creating.json"))).toBe(true);
+    await sleep(200);
+    expect(await codeFrom(fixture.call("pids", "reason"))).toBe(Code.NotFound);
+    expect(await failed).toMatch(/own reason/);
+    await fixture.call("delete", "reason");
   });
 
   it("say that CRIU is missing where it is", async () => {
