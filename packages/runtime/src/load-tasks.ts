@@ -90,7 +90,8 @@ async function connect(
     return undefined;
   }
   resources.use(connection);
-  resources.use(copyShimLog(bundle.logPath, log));
+  const isPooled = binary !== undefined && options.shims.isPooled(binary);
+  resources.use(copyShimLog(bundle, options.log, { isPooled }));
   const owned = new AsyncDisposableStack();
   const task = new ShimTask({ bundle, binary, connection, resources: owned });
   try {

@@ -131,7 +131,7 @@ export class LocalShimBundles implements ShimBundles {
     const bundle = await Bundle.create(this.#roots, { namespace, id }, options.spec);
     undo.defer(() => this.#deleteBundle(bundle));
     const resources = undo.use(new AsyncDisposableStack());
-    resources.use(copyShimLog(bundle.logPath, this.#log.with({ namespace, id })));
+    resources.use(copyShimLog(bundle, this.#log));
     const { options: runtimeOptions, signal } = options;
     const started = await startShim(this.#shims, bundle, binary, { options: runtimeOptions, signal, alone: true });
     if ("shimEnded" in started) return started;
@@ -191,7 +191,7 @@ export class LocalShimBundles implements ShimBundles {
       await cleanUpDeadShim(this.#shims, { bundle, binary }, this.#log);
       return await this.#deleteBundle(bundle);
     }
-    resources.use(copyShimLog(bundle.logPath, this.#log.with({ namespace: bundle.namespace, id: bundle.id })));
+    resources.use(copyShimLog(bundle, this.#log));
     this.#register(new BundledShim(bundle, binary, connection, resources.move()));
   }
 

@@ -163,7 +163,7 @@ export class ShimTaskRuntime implements TaskRuntime, AsyncDisposable {
     await checkMountFeatures(this.#shims, binary, options);
     const rootfs = await this.#rootfs.activate(bundle, options.rootfs, { binary, signal: options.signal });
     const resources = undo.use(new AsyncDisposableStack());
-    resources.use(copyShimLog(bundle.logPath, this.#log.with({ namespace, id })));
+    resources.use(copyShimLog(bundle, this.#log, { isPooled: this.#shims.isPooled(binary) }));
     const chosen = await chooseShim(this.#shims, this.#options, bundle, binary, options);
     if ("shimEnded" in chosen) return chosen;
     const connection = resources.use(chosen.made);

@@ -1,8 +1,8 @@
-import { closeSync, constants, openSync, writeSync } from "node:fs";
+import { closeSync, constants, existsSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 
 import { type LogFields, type Logger, loggerOf, type LogLevel } from "@berth/core/log";
-import { messageOf } from "@berth/errors";
+import { messageOf, systemErrorCode } from "@berth/errors";
 
 const STDERR = 2;
 
@@ -11,10 +11,11 @@ function quote(value: unknown): string {
   return /^[\w./:@+-]+$/.test(text ?? "") ? String(text) : JSON.stringify(text ?? "");
 }
 
-/** Where the log of a shim goes: the `log` FIFO of the container that came last, standard error otherwise. */
+/** Where the log of a shim goes: the `log` FIFO of the container that came last of those that are there, standard error otherwise. */
 export class ShimLog implements Disposable {
   readonly #debug: boolean;
-  #fifo: number | undefined;
+  /** By path, the one that came last at the end. */
+  readonly #fifos = new Map<string, number>();
 
   constructor(options: { readonly debug: boolean }) {
     this.#debug = options.debug;
@@ -22,10 +23,12 @@ export class ShimLog implements Disposable {
 
   /** This sends the log to the daemon's end of a bundle's FIFO from now on, if anybody reads it. */
   attach(bundle: string): void {
+    for (const path of this.#fifos.keys()) if (!existsSync(path)) this.#detach(path);
+    const path = join(bundle, "log");
     try {
-      const fifo = openSync(join(bundle, "log"), constants.O_WRONLY | constants.O_NONBLOCK);
-      this[Symbol.dispose]();
-      this.#fifo = fifo;
+      const fifo = openSync(path, constants.O_WRONLY | constants.O_NONBLOCK);
+      this.#detach(path);
+      this.#fifos.set(path, fifo);
     } catch {
       // no FIFO or no reader: the log stays where it goes
     }
@@ -38,17 +41,33 @@ export class ShimLog implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    if (this.#fifo !== undefined) closeSync(this.#fifo);
-    this.#fifo = undefined;
+    for (const path of this.#fifos.keys()) this.#detach(path);
+  }
+
+  #detach(path: string): void {
+    const fifo = this.#fifos.get(path);
+    if (fifo !== undefined) closeSync(fifo);
+    this.#fifos.delete(path);
   }
 
   #write(level: LogLevel, message: string, fields: LogFields): void {
     const pairs = Object.entries(fields).map(([name, value]) => ` ${name}=${quote(value)}`);
     const line = `time="${new Date().toISOString()}" level=${level === "warn" ? "warning" : level} msg=${JSON.stringify(message)}${pairs.join("")}\n`;
+    for (const [path, fifo] of [...this.#fifos].toReversed()) {
+      if (this.#writeTo(fifo, line)) return;
+      // Those before it may have a reader; one whose container is there will have, when the daemon is there again.
+      if (!existsSync(path)) this.#detach(path);
+    }
+    this.#writeTo(STDERR, line);
+  }
+
+  /** A full pipe drops the line: a shim must not wait for somebody to read its log. It returns whether there is a reader. */
+  #writeTo(fd: number, line: string): boolean {
     try {
-      writeSync(this.#fifo ?? STDERR, line);
-    } catch {
-      // a full pipe or an absent reader: a shim must not wait for somebody to read its log
+      writeSync(fd, line);
+      return true;
+    } catch (error) {
+      return systemErrorCode(error) !== "EPIPE";
     }
   }
 }
