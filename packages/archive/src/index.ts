@@ -11,6 +11,7 @@ export { type DirectoryAttributes, directoryHeaders, ImpliedDirectories } from "
 export { readTar, type TarEntry } from "./read-tar.ts";
 export { type RandomAccess, scanTar, type TarLocation } from "./scan-tar.ts";
 export { releaseBytes } from "./release-bytes.ts";
+export { takesMore } from "./takes-more.ts";
 export type { TarEntryType, TarHeader, TarTime } from "./tar-header.ts";
 export type { TarHandlers } from "./tar-handlers.ts";
 export { createTarReader, TarReader } from "./tar-reader.ts";

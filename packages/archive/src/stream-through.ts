@@ -1,6 +1,7 @@
 import type { Transform } from "node:stream";
 
 import { releaseBytes, releaseLast } from "./release-bytes.ts";
+import { takesMore } from "./takes-more.ts";
 
 /** How {@link through} treats memory. */
 export interface ThroughOptions {
@@ -44,22 +45,10 @@ async function feed(
     for await (const chunk of source) {
       // gzip ended with zeros behind it, as tapes have: whatever follows is not read.
       if (stream.readableEnded || stream.destroyed) return;
-      if (!stream.write(chunk, () => taken(chunk))) await writable(stream);
+      if (!stream.write(chunk, () => taken(chunk))) await takesMore(stream);
     }
     stream.end();
   } catch (error) {
     stream.destroy(error instanceof Error ? error : new Error(String(error)));
   }
-}
-
-/** Waits until the stream takes more, or never will. */
-function writable(stream: Transform): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      for (const event of ["drain", "close", "end"]) stream.off(event, done);
-      resolve();
-    };
-    if (stream.destroyed || !stream.writableNeedDrain) return resolve();
-    for (const event of ["drain", "close", "end"]) stream.on(event, done);
-  });
 }

@@ -4,6 +4,7 @@ import { Socket } from "node:net";
 import { toBinary } from "@bufbuild/protobuf";
 import { AnySchema } from "@bufbuild/protobuf/wkt";
 import { create } from "@bufbuild/protobuf";
+import { takesMore } from "@berth/archive";
 import type { AnyValue } from "@berth/core/any";
 import { childEnvironment } from "@berth/core/child-environment";
 import { systemErrorCode, unknown, wrapError } from "@berth/errors";
@@ -212,7 +213,7 @@ async function writeAll(fd: number, chunks: AsyncIterable<Uint8Array> | Iterable
   try {
     for await (const chunk of chunks) {
       if (socket.destroyed) break;
-      if (!socket.write(chunk)) await Promise.race([closed, new Promise((done) => socket.once("drain", done))]);
+      if (!socket.write(chunk)) await takesMore(socket);
     }
     socket.end();
   } catch {

@@ -6,7 +6,7 @@ import { rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { Readable, Writable } from "node:stream";
 
-import { createTarReader, decompress, directoryHeaders, ImpliedDirectories } from "@berth/archive";
+import { createTarReader, decompress, directoryHeaders, ImpliedDirectories, takesMore } from "@berth/archive";
 import type { CallOptions } from "@berth/core/any";
 import { childEnvironment } from "@berth/core/child-environment";
 import { type ContentProvider, streamBlob } from "@berth/core/content";
@@ -157,17 +157,9 @@ async function feed(
   stdin.on("error", () => {});
   for await (const chunk of input) {
     if (child.signalCode !== null || (child.exitCode ?? 0) !== 0) return;
-    if (!stdin.destroyed && !stdin.write(chunk)) await drained(stdin);
+    if (!stdin.destroyed && !stdin.write(chunk)) await takesMore(stdin);
   }
   stdin.end();
-}
-
-/** This resolves when a stream takes more, or never will. */
-function drained(stream: Writable): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  if (stream.closed) resolve();
-  stream.once("drain", resolve).once("close", resolve);
-  return promise.finally(() => stream.off("drain", resolve).off("close", resolve));
 }
 
 function notRun(error: unknown): unknown {
