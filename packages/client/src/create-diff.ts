@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import type { CompareOptions } from "@berth/core/diff";
 import type { Mount } from "@berth/core/mount";
 import type { Snapshotter } from "@berth/core/snapshots";
-import { isNotFound } from "@berth/errors";
+import { ignoreNotFound } from "@berth/errors";
 import type { Descriptor } from "@berth/oci";
 
 import type { Client } from "./client.ts";
@@ -51,7 +51,5 @@ async function mountsOf(
 
 /** Without the caller's signal: what was cancelled leaves no view either. */
 async function removeView(snapshotter: Snapshotter, view: string): Promise<void> {
-  await snapshotter.remove(view).catch((error: unknown) => {
-    if (!isNotFound(error)) throw error;
-  });
+  await snapshotter.remove(view).catch(ignoreNotFound);
 }

@@ -1,6 +1,6 @@
 import { execFile } from "node:child_process";
 import { once } from "node:events";
-import { constants, openSync } from "node:fs";
+import { constants } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { Socket } from "node:net";
 import { tmpdir } from "node:os";
@@ -10,8 +10,9 @@ import { promisify } from "node:util";
 import type { CallOptions } from "@berth/core/any";
 import { raceSignal } from "@berth/core/race-signal";
 import type { ProcessIo } from "@berth/core/runtime";
-import { unavailable, wrapError } from "@berth/errors";
+import { unavailable } from "@berth/errors";
 
+import { openPipe } from "./open-pipe.ts";
 import type { AttachedIo } from "./run-task.ts";
 
 /** Options of {@link makePipedIo}. */
@@ -203,14 +204,6 @@ async function eventOrClose(socket: Socket, name: string, closed: Promise<void>,
     await raceSignal(Promise.race([event, closed]), options?.signal);
   } finally {
     stop.abort();
-  }
-}
-
-function openPipe(path: string, mode: number): number {
-  try {
-    return openSync(path, mode | constants.O_NONBLOCK);
-  } catch (error) {
-    throw wrapError(error, `open pipe ${path}`);
   }
 }
 

@@ -2,7 +2,7 @@ import { constants } from "node:os";
 
 import type { AnyValue, CallOptions } from "@berth/core/any";
 import type { ExitStatus } from "@berth/core/runtime";
-import { failedPrecondition, invalidArgument, isNotFound } from "@berth/errors";
+import { failedPrecondition, ignoreNotFound, invalidArgument } from "@berth/errors";
 import type { SpecOption } from "@berth/oci/spec";
 import { decodeSpec, execProcess, withCwd, withEnv, withTty } from "@berth/oci/spec";
 
@@ -134,7 +134,7 @@ export async function spawn(client: Client, options: SpawnOptions): Promise<Pipe
   const container = await createContainer(client, { ...options, spec });
   const keeping = new AsyncDisposableStack();
   undo.use(keeping);
-  keeping.defer(() => removeIfThere(client, container.id));
+  keeping.defer(() => removeContainer(client, container.id).catch(ignoreNotFound));
   const io = await makePipedIo(options);
   // Disposed by `startTask` when that fails.
   const process = undo.use(await startTask(client, container, { io, signal, ...(taskOptions && { taskOptions }) }));
@@ -158,12 +158,4 @@ export async function spawnExec(client: Client, id: string, options: SpawnExecOp
   const process = execProcess(decodeSpec(spec), args, ...changes);
   const running = undo.use(await startExec(client, id, { execId, io, process, signal }));
   return new PipedProcess(running, io, undo.move());
-}
-
-async function removeIfThere(client: Client, id: string): Promise<void> {
-  try {
-    await removeContainer(client, id);
-  } catch (error) {
-    if (!isNotFound(error)) throw error;
-  }
 }

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 
 import { noLabels } from "@berth/core/labels";
-import { isNotFound } from "@berth/errors";
+import { ignoreNotFound } from "@berth/errors";
 import { LAYER_REFERENCE } from "@berth/images";
 
 import { defineCommand } from "../cli/command.ts";
@@ -32,8 +32,6 @@ export const references = defineCommand({
     // The end of a lease is what can be waited for together with a collection.
     const id = `prune-${randomBytes(6).toString("hex")}`;
     await client.leases.create({ id, labels: noLabels }, { signal });
-    await client.leases.delete(id, { sync: true, signal }).catch((error: unknown) => {
-      if (!isNotFound(error)) throw error;
-    });
+    await client.leases.delete(id, { sync: true, signal }).catch(ignoreNotFound);
   },
 });

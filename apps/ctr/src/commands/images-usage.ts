@@ -1,4 +1,4 @@
-import { isNotFound } from "@berth/errors";
+import { ignoreNotFound } from "@berth/errors";
 import { resolveImage } from "@berth/images";
 import { hostPlatform, only } from "@berth/oci";
 import type { Snapshotter, SnapshotUsage } from "@berth/core/snapshots";
@@ -37,10 +37,7 @@ async function* usagesOf(
   signal: AbortSignal,
 ): AsyncGenerator<SnapshotUsage & { readonly key: string }, void> {
   for (const key of keys) {
-    try {
-      yield { key, ...(await snapshotter.usage(key, { signal })) };
-    } catch (error) {
-      if (!isNotFound(error)) throw error;
-    }
+    const usage = await snapshotter.usage(key, { signal }).catch(ignoreNotFound);
+    if (usage !== undefined) yield { key, ...usage };
   }
 }

@@ -3,7 +3,7 @@ import { writeFile } from "node:fs/promises";
 import type { Client } from "@berth/client";
 import { removeContainer } from "@berth/client/run";
 import type { Container } from "@berth/core/containers";
-import { invalidArgument, isNotFound } from "@berth/errors";
+import { ignoreNotFound, invalidArgument } from "@berth/errors";
 
 import { defineCommand } from "../cli/command.ts";
 import type { FlagValues } from "../cli/flags.ts";
@@ -59,7 +59,8 @@ export const run = defineCommand({
     const network = await loadNetwork(client, flags, request.id, session.signal);
     const container = await createFromFlags(client, flags, request, session.signal);
     // Removed without the session's signal, which an interrupt has aborted.
-    if (flags.rm || flags["dump-config"] !== "") cleanup.defer(() => remove(client, container.id));
+    if (flags.rm || flags["dump-config"] !== "")
+      cleanup.defer(() => removeContainer(client, container.id).catch(ignoreNotFound));
     if (flags["dump-config"] !== "") {
       await writeFile(flags["dump-config"], container.spec?.value ?? "");
       return 0;
@@ -114,12 +115,4 @@ async function runContainer(context: RunContext): Promise<number> {
   }
   await using running = await startFromFlags(client, container, { ...started, signals });
   return await watchProcess(running, { terminal, signal, signals });
-}
-
-async function remove(client: Client, id: string): Promise<void> {
-  try {
-    await removeContainer(client, id);
-  } catch (error) {
-    if (!isNotFound(error)) throw error;
-  }
 }

@@ -4,7 +4,7 @@ import { dirname } from "node:path";
 import type { Client, RemoteTask } from "@berth/client";
 import type { CallOptions } from "@berth/core/any";
 import type { ProcessState } from "@berth/core/runtime";
-import { isFailedPrecondition, isNotFound } from "@berth/errors";
+import { ignoreNotFound, isFailedPrecondition, isNotFound } from "@berth/errors";
 
 import { detachNetwork, findNetwork } from "./container-network.ts";
 
@@ -58,13 +58,9 @@ async function removePipes({ stdin, stdout, stderr }: ProcessState): Promise<voi
   const directories = new Set<string>();
   for (const path of [stdin, stdout, stderr]) {
     if (!path.startsWith("/")) continue;
-    try {
-      if (!(await stat(path)).isFIFO()) continue;
-      await unlink(path);
-      directories.add(dirname(path));
-    } catch (error) {
-      if (!isNotFound(error)) throw error;
-    }
+    if ((await stat(path).catch(ignoreNotFound))?.isFIFO() !== true) continue;
+    await unlink(path).catch(ignoreNotFound);
+    directories.add(dirname(path));
   }
   for (const directory of directories) await rmdir(directory).catch(() => {});
 }

@@ -4,7 +4,7 @@ import type { AttachedIo } from "@berth/client/run";
 import type { ProcessIo } from "@berth/core/runtime";
 
 import type { FifoSet } from "./fifo-set.ts";
-import { openPipe } from "./open-pipe.ts";
+import { openPipe } from "@berth/client/run";
 
 /**
  * Pipes that nobody is attached to yet. Their ends are held open while the process starts, for containerd's shim opens pipes one

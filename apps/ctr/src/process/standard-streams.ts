@@ -3,9 +3,8 @@ import { constants } from "node:fs";
 import { Socket } from "node:net";
 
 import type { AttachedIo } from "@berth/client/run";
+import { openPipe } from "@berth/client/run";
 import type { ProcessIo } from "@berth/core/runtime";
-
-import { openPipe } from "./open-pipe.ts";
 
 /** How to connect this process's own streams to the pipes of another. */
 export interface StandardStreamsOptions {
