@@ -38,7 +38,9 @@ describe.each(["berthd", "containerd"] as const)("images exported from %s", (kin
     bench = stack.use(await startBench(kind));
     archive = place("ours.tar");
     await say("images", "tag", BUSYBOX_IMAGE, SECOND);
-    await say("images", "export", archive, BUSYBOX_IMAGE, SECOND);
+    expect(await say("images", "export", archive, BUSYBOX_IMAGE, SECOND)).toMatch(
+      new RegExp(`^${archive} written\ttotal: \\d+\\.\\d MiB\n$`),
+    );
   }, 60_000);
 
   afterAll(() => stack.disposeAsync());
@@ -54,11 +56,11 @@ describe.each(["berthd", "containerd"] as const)("images exported from %s", (kin
     expect(await say("images", "check", `name==${SECOND}`)).toMatch(/complete \(2\/2\).* true/);
   });
 
-  it("are the same bytes each time, also on standard output", TIMEOUT, async () => {
+  it.each(["-", "/dev/stdout"])("are the same bytes each time, also on standard output, %s", TIMEOUT, async (out) => {
     const digest = sha256(await readFile(archive));
     const { stdout } = await runProgram(
       "sh",
-      ["-c", `"$@" | sha256sum`, "sh", ...bench.command(["images", "export", "-", BUSYBOX_IMAGE, SECOND])],
+      ["-c", `"$@" | sha256sum`, "sh", ...bench.command(["images", "export", out, BUSYBOX_IMAGE, SECOND])],
       LIMIT,
     );
     expect(`sha256:${stdout.split(" ")[0]}`).toBe(digest);

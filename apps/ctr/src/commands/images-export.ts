@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { createWriteStream } from "node:fs";
+import { createWriteStream, fstatSync } from "node:fs";
 import { rm, stat } from "node:fs/promises";
 import { pipeline } from "node:stream/promises";
 
@@ -13,7 +13,7 @@ import { defineCommand } from "../cli/command.ts";
 import type { FlagValues } from "../cli/flags.ts";
 import { booleanFlag, listFlag } from "../cli/flags.ts";
 import { platformsOf } from "../cli/platform-flags.ts";
-import { isOutputClosed, printAndWait } from "../output/print.ts";
+import { isOutputClosed, print, printAndWait } from "../output/print.ts";
 import { ProgressLines } from "../output/progress.ts";
 import { formatBinarySize } from "../output/size.ts";
 import { endOnSignals } from "../process/interrupts.ts";
@@ -88,7 +88,7 @@ async function printAll(archive: AsyncIterable<Uint8Array>): Promise<void> {
   }
 }
 
-/** The file is made when the first bytes are there; one that did not become whole is removed. */
+/** The file is made when the first bytes are there; one that did not become whole is removed. At the end it is told. */
 async function writeAll(archive: AsyncGenerator<Uint8Array, void>, path: string, signal: AbortSignal): Promise<void> {
   const first = await archive.next();
   if (first.done === true) return;
@@ -114,6 +114,14 @@ async function writeAll(archive: AsyncGenerator<Uint8Array, void>, path: string,
     await removeFile(path);
     throw wrapError(error, `write ${path}`);
   }
+  progress.clear();
+  if (!(await isStandardOutput(path))) print(`${path} written\ttotal: ${formatBinarySize(written)}\n`);
+}
+
+/** As `/dev/stdout` is: there is the archive, which is to stay one. */
+async function isStandardOutput(path: string): Promise<boolean> {
+  const [file, output] = [await stat(path), fstatSync(1)];
+  return file.dev === output.dev && file.ino === output.ino;
 }
 
 /** Devices and pipes are left alone. */
