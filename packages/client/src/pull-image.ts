@@ -3,7 +3,7 @@ import type { Image } from "@berth/core/images";
 import type { Labels } from "@berth/core/labels";
 import { noLabels } from "@berth/core/labels";
 import type { FetchImageOptions, UnpackOptions } from "@berth/images";
-import { discardLayers, EarlyUnpack, fetchImage, findUnpacked, unpack } from "@berth/images";
+import { discardLayers, EarlyUnpack, fetchImage, findUnpacked, hasFileSystem, unpack } from "@berth/images";
 import type { PlatformMatcher } from "@berth/oci";
 import { hostPlatform, only } from "@berth/oci";
 import type { RegistryClient } from "@berth/remotes";
@@ -42,11 +42,11 @@ export async function pullImage(
   name: string,
   options: PullImageOptions = {},
 ): Promise<Image> {
-  const { signal, platform = only(hostPlatform()) } = options;
+  const { signal, platform = only(hostPlatform()), labels = noLabels } = options;
   return await client.withLease(async (leased) => {
     const { descriptor: target } = await registry.resolve(name, signal === undefined ? {} : { signal });
     options.onResolved?.(target);
-    const unpackOptions = await unpackOptionsOf(leased, name, options);
+    let unpacking = await unpackOptionsOf(leased, name, options);
     await using undo = new AsyncDisposableStack();
     let early: EarlyUnpack | undefined;
     let isUnpacked = false;
@@ -58,14 +58,15 @@ export async function pullImage(
       fetch: (descriptor, { offset, signal: cancelled }) =>
         registry.fetch(name, descriptor, { offset, ...(cancelled && { signal: cancelled }) }),
       onLayers: async () => {
-        // What it takes to know the layers is stored by now.
-        isUnpacked = await needsNone(target, unpackOptions, options);
-        const plan = { entries: [target], documents: leased.content };
-        early = unpackOptions && undo.use(new EarlyUnpack(plan, unpackOptions));
+        // What it takes to know the layers is stored by now. Of an artifact there is nothing to unpack.
+        if (unpacking === undefined || !(await hasFileSystem(leased.content, target, platform, { signal })))
+          return void (unpacking = undefined);
+        isUnpacked = await needsNone(target, unpacking, options);
+        early = undo.use(new EarlyUnpack({ entries: [target], documents: leased.content }, unpacking));
       },
       needsLayer: async (layer) => {
         if ((await options.needsLayer?.(layer)) === false) return false;
-        const isRemote = unpackOptions?.remoteName !== undefined;
+        const isRemote = unpacking?.remoteName !== undefined;
         if (!isUnpacked && !(isRemote && (await early?.isThere(layer.digest)))) return true;
         options.onStored?.(layer, "exists");
         return false;
@@ -75,23 +76,26 @@ export async function pullImage(
         options.onStored?.(descriptor, state);
       },
     });
-    const image = await storeImage(leased.images, { name, target, labels: options.labels ?? noLabels }, { signal });
+    const image = await storeImage(leased.images, { name, target, labels }, { signal });
     await early?.finish();
-    // Finds done what was done meanwhile, and tells why the rest cannot be.
-    if (unpackOptions === undefined) return image;
-    const { descriptor } = await unpack(target, unpackOptions);
-    if (options.unpack?.discardLayers === true) await discardLayers(leased.content, { descriptor }, { signal });
+    if (unpacking !== undefined) await unpackRest(target, unpacking, options);
     return image;
   }, options);
+}
+
+/** This finds done what was done meanwhile, and tells why the rest cannot be. */
+async function unpackRest(target: Image["target"], unpacking: UnpackOptions, options: PullImageOptions): Promise<void> {
+  const image = await unpack(target, unpacking);
+  if (options.unpack?.discardLayers === true) await discardLayers(unpacking.content, image, options);
 }
 
 /** What was discarded is not fetched again for an image that is unpacked. */
 async function needsNone(
   target: Image["target"],
-  unpacking: UnpackOptions | undefined,
+  unpacking: UnpackOptions,
   options: PullImageOptions,
 ): Promise<boolean> {
-  if (unpacking === undefined || options.unpack?.discardLayers !== true || options.everyPlatform === true) return false;
+  if (options.unpack?.discardLayers !== true || options.everyPlatform === true) return false;
   return (await findUnpacked(target, unpacking)) !== undefined;
 }
 

@@ -20,6 +20,7 @@ export type { ExportOptions, ImageToExport } from "./export-archive.ts";
 export { exportArchive } from "./export-archive.ts";
 export type { FetchImageOptions } from "./fetch-image.ts";
 export { fetchImage } from "./fetch-image.ts";
+export { hasFileSystem, isUnpackable } from "./has-file-system.ts";
 export { childLabels, labelChildren, LAYER_REFERENCE } from "./gc-labels.ts";
 export { descriptorJson } from "./go-json.ts";
 export { children, MAX_JSON_BYTES, readIndex, readManifest } from "./image-children.ts";

@@ -3,7 +3,7 @@ import type { ImageSpec } from "@berth/core/images";
 import type { ImportChoice, StoredImages, TransferOptions } from "@berth/core/transfer";
 import { notFound } from "@berth/errors";
 import type { ImportResult, UnpackOptions } from "@berth/images";
-import { importArchive, readIndex, unpack } from "@berth/images";
+import { importArchive, readIndex, resolveManifest, unpack } from "@berth/images";
 import type { Descriptor } from "@berth/oci";
 import { releaseMessage } from "@berth/rpc";
 
@@ -49,7 +49,12 @@ export async function importImages(
   await storeImages(images, named, options);
   await arriving.finish();
   // Finds done what was done meanwhile, and tells why the rest cannot be.
-  for (const unpacking of unpacks) for (const target of targetsOf(named)) await unpack(target, unpacking);
+  for (const unpacking of unpacks) {
+    for (const target of targetsOf(named)) {
+      const { manifest } = await resolveManifest(content, target, unpacking.platform, unpacking);
+      if (unpacking.takes(manifest)) await unpack(target, unpacking);
+    }
+  }
   onProgress?.({ event: "Completed import", name: "" });
 }
 

@@ -1,7 +1,6 @@
 import { availableParallelism } from "node:os";
 
 import { parseGoDuration } from "@berth/core/go-duration";
-import { hostPlatform, parsePlatform } from "@berth/oci";
 import type { Plugin } from "@berth/plugin-core";
 import { all, definePlugin, goDuration, one, serviceRegistration } from "@berth/plugin-core";
 import {
@@ -20,6 +19,7 @@ import { z } from "zod";
 import { directoryVerifier } from "./directory-verifier.ts";
 import { LocalTransfer } from "./local-transfer.ts";
 import { createTransferService, Transfer } from "./service.ts";
+import { unpackChoices, unpackConfig } from "./unpack-choices.ts";
 
 const count = z.number().int().nonnegative();
 
@@ -36,18 +36,7 @@ const transferConfig = z.object({
   config_path: z.string().default(""),
   /** 0: one for each processor and two more, as some wait for bytes. Snapshotters that cannot rebase do one at a time. */
   max_concurrent_unpacks: count.default(0),
-  unpack_config: z
-    .array(
-      z.object({
-        platform: z.string().default(""),
-        snapshotter: z.string().default("overlayfs"),
-        differ: z.string().default("walking"),
-        config_type: z.string().default(""),
-        layer_types: z.array(z.string()).default([]),
-        optional: z.boolean().default(false),
-      }),
-    )
-    .default([]),
+  unpack_config: unpackConfig,
 });
 
 const MIN_PART_BYTES = 512;
@@ -79,10 +68,13 @@ export const transferPlugin: Plugin = definePlugin({
         .filter(({ type, exports }) => type === SnapshotPlugin.name && exports.get(REMOTE_EXPORT) === "true")
         .map(({ id }) => id),
     );
+    const snapshotters = new Set(
+      records.filter(({ type, status }) => type === SnapshotPlugin.name && status === "loaded").map(({ id }) => id),
+    );
     const unpacks = config.max_concurrent_unpacks === 0 ? processors + 2 : config.max_concurrent_unpacks;
     return new LocalTransfer({
       ...plugins,
-      unpacks: unpackChoices(config.unpack_config),
+      unpacks: unpackChoices(config.unpack_config, { snapshotters, differs: plugins.differs, log }),
       discardLayers: config.discard_unpacked_layers,
       onlyKnownUnpacks: config.check_platform_supported,
       maxDownloads: Math.max(1, config.max_concurrent_downloads),
@@ -112,21 +104,6 @@ function registryTimeouts(configured: ReadonlyMap<string, number>): RegistryTime
       return ms > 0 ? [[key, ms]] : [];
     }),
   );
-}
-
-function unpackChoices(configured: z.infer<typeof transferConfig>["unpack_config"]) {
-  const host = hostPlatform();
-  if (configured.length === 0) {
-    return [
-      { platform: host, snapshotter: "overlayfs", differ: "walking" },
-      { platform: host, snapshotter: "erofs", differ: "walking" },
-    ];
-  }
-  return configured.map(({ platform, snapshotter, differ }) => ({
-    platform: platform === "" ? host : parsePlatform(platform),
-    snapshotter,
-    differ,
-  }));
 }
 
 /** `io.containerd.image-verifier.v1.bindir`: programs in a directory decide what may be pulled. */

@@ -2,7 +2,7 @@ import type { CallOptions } from "@berth/core/any";
 import type { ContentStore } from "@berth/core/content";
 import type { TransferOptions } from "@berth/core/transfer";
 import { isNotFound } from "@berth/errors";
-import type { FetchImageOptions, UnpackOptions } from "@berth/images";
+import type { FetchImageOptions } from "@berth/images";
 import { discardLayers, findUnpacked, resolveManifest, unpack } from "@berth/images";
 import type { Descriptor, Digest } from "@berth/oci";
 import { isLayerType } from "@berth/oci";
@@ -11,6 +11,7 @@ import { ArrivingImages } from "./arriving-images.ts";
 import { BlobTree, wholeBlob } from "./blob-step.ts";
 import type { Followers } from "./followers.ts";
 import type { IncomingBlobs } from "./incoming-blobs.ts";
+import type { TransferUnpack } from "./unpack-options.ts";
 
 /** What of a download {@link PulledImage} wants to know. */
 type FetchWatcher = Required<
@@ -24,7 +25,7 @@ export interface PulledImageOptions extends Pick<TransferOptions, "onProgress"> 
   readonly content: ContentStore;
   /** Over the same content; where the unpacking reads its layers. */
   readonly incoming: IncomingBlobs;
-  readonly unpacks: readonly UnpackOptions[];
+  readonly unpacks: readonly TransferUnpack[];
   /** Leave layers to the collector once they are unpacked, and do not fetch those of an image that is. */
   readonly discardLayers: boolean;
   readonly followers: Followers;
@@ -38,7 +39,7 @@ export class PulledImage implements FetchWatcher, AsyncDisposable {
   readonly #target: Descriptor;
   readonly #content: ContentStore;
   readonly #tree: BlobTree;
-  #unpacks: readonly UnpackOptions[];
+  #unpacks: readonly TransferUnpack[];
   readonly #discards: boolean;
   #needsNone = false;
   readonly #arriving: ArrivingImages;
@@ -60,16 +61,17 @@ export class PulledImage implements FetchWatcher, AsyncDisposable {
     for (const layer of layers) this.#tell?.({ ...this.#tree.stepOf(layer), event: "waiting" });
     // What it takes to know the layers is stored by now.
     const fetched = new Set(layers.map(({ digest }) => digest));
-    const wanted = await Promise.all(this.#unpacks.map((each) => this.#isFetched(each, fetched)));
+    const wanted = await Promise.all(this.#unpacks.map((each) => this.#isToUnpack(each, fetched)));
     this.#unpacks = this.#unpacks.filter((_each, index) => wanted[index]);
     this.#needsNone = this.#discards && (await this.#isUnpacked(fetched));
     this.#arriving.begin([this.#target], this.#unpacks);
   };
 
-  /** A client may have another platform unpacked than it pulls. */
-  async #isFetched({ platform, signal }: UnpackOptions, fetched: ReadonlySet<Digest>): Promise<boolean> {
+  /** A client may have another platform unpacked than it pulls, or pull what is no image. */
+  async #isToUnpack({ platform, takes, signal }: TransferUnpack, fetched: ReadonlySet<Digest>): Promise<boolean> {
     try {
       const { manifest } = await resolveManifest(this.#content, this.#target, platform, { signal });
+      if (!takes(manifest)) return false;
       return manifest.layers.every(({ digest, mediaType }) => fetched.has(digest) || !isLayerType(mediaType));
     } catch (error) {
       if (isNotFound(error)) return false;

@@ -14,6 +14,8 @@ export interface UnpackChoice {
   readonly platform: Platform;
   readonly snapshotter: string;
   readonly differ: string;
+  /** Of the configurations of what is unpacked; absent or empty for that of images. */
+  readonly configType?: string;
 }
 
 /** What transfers are made of. */

@@ -3,8 +3,8 @@ import type { Applier } from "@berth/core/diff";
 import type { StoredImages, TransferOptions, UnpackTarget } from "@berth/core/transfer";
 import { failedPrecondition, invalidArgument, unimplemented } from "@berth/errors";
 import type { UnpackOptions } from "@berth/images";
-import { ingestRef } from "@berth/images";
-import type { Digest } from "@berth/oci";
+import { ingestRef, isUnpackable } from "@berth/images";
+import type { Digest, ImageManifest } from "@berth/oci";
 import { formatPlatform, hostPlatform, only } from "@berth/oci";
 
 import { wholeBlob } from "./blob-step.ts";
@@ -23,6 +23,12 @@ export interface LayerSource {
   readonly reference?: string;
 }
 
+/** How a transfer unpacks to one of its targets. */
+export interface TransferUnpack extends UnpackOptions {
+  /** Whether a manifest that is for the platform is one of those to be unpacked, rather than only fetched. */
+  readonly takes: (manifest: ImageManifest) => boolean;
+}
+
 /**
  * This returns how a transfer unpacks, once for each of its targets.
  *
@@ -33,9 +39,9 @@ export function unpackOptions(
   { unpacks }: StoredImages,
   settings: LocalTransferOptions,
   { signal, onProgress, layers, verified, reference }: TransferOptions & LayerSource,
-): readonly UnpackOptions[] {
+): readonly TransferUnpack[] {
   return unpacks.map((wanted) => {
-    const { platform, snapshotter, differ } = choose(wanted, settings);
+    const { platform, snapshotter, differ, configType = "" } = choose(wanted, settings);
     const isRemote = reference !== undefined && settings.isRemote?.(snapshotter) === true;
     const provider = settings.differs.get(differ);
     if (provider === undefined) throw failedPrecondition(`differ ${JSON.stringify(differ)} is not loaded`);
@@ -59,6 +65,7 @@ export function unpackOptions(
       snapshotterName: snapshotter,
       applier,
       platform: only(platform),
+      takes: (manifest) => (configType === "" ? isUnpackable(manifest) : manifest.config.mediaType === configType),
       concurrency: isRemote ? 1 : (settings.unpackConcurrency?.(snapshotter) ?? 1),
       ...(isRemote && { remoteName: reference }),
       onLayer: (layer) => {

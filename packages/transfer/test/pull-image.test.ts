@@ -12,6 +12,7 @@ import { MemoryContentStore, sha256, startFaultRegistry } from "@berth/testing";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 
 import { LocalTransfer } from "../src/index.ts";
+import type { LocalTransferOptions } from "../src/transfer-options.ts";
 
 const encode = (value: unknown): Uint8Array => new TextEncoder().encode(JSON.stringify(value));
 const platformOf = (architecture: string): Platform => ({ os: "linux", architecture });
@@ -49,7 +50,7 @@ describe("a pull", () => {
 
   const layerOf = (architecture: string): string => sha256(encode({ layerOf: architecture }));
 
-  function transfers(): LocalTransfer {
+  function transfers(more: Partial<LocalTransferOptions> = {}): LocalTransfer {
     const snapshotter: Partial<Snapshotter> = {
       async stat(name) {
         if (!committed.has(name)) throw notFound(name);
@@ -75,17 +76,21 @@ describe("a pull", () => {
       apply: async ({ digest, size }) => ({ mediaType: MediaType.ociLayer, digest, size }),
     });
     const metadata = { namespace: () => stores } as unknown as MetadataStore;
-    return new LocalTransfer({ metadata, differs: new Map([["walking", walking]]) });
+    return new LocalTransfer({ metadata, differs: new Map([["walking", walking]]), ...more });
   }
 
-  async function pull(platforms: readonly string[], unpacked: readonly string[]): Promise<void> {
+  async function pull(
+    platforms: readonly string[],
+    unpacked: readonly string[],
+    more: Partial<LocalTransferOptions> = {},
+  ): Promise<void> {
     const name = `${registry.host}/a/b:1`;
     const unpacks: readonly UnpackTarget[] = unpacked.map((each) => ({
       snapshotter: "overlayfs",
       platform: platformOf(each),
     }));
     const namespace: Namespace = parseNamespace("default");
-    await transfers().pull(
+    await transfers(more).pull(
       namespace,
       { reference: name, access: { plainHttp: true } },
       {
@@ -117,5 +122,27 @@ describe("a pull", () => {
     expect([...committed]).toEqual([layerOf("amd64")]);
     expect(images).toHaveLength(2);
     expect(content.blobs.size).toBe(isThere ? blobs.length : 4);
+  });
+
+  it.each([
+    ["an image", MediaType.ociConfig, "", 1],
+    ["an image of old", "application/octet-stream", "", 1],
+    ["an artifact", "application/vnd.chart.config.v1+json", "", 0],
+    [
+      "an artifact that is to be unpacked",
+      "application/vnd.chart.config.v1+json",
+      "application/vnd.chart.config.v1+json",
+      1,
+    ],
+    ["an image where only others are to be unpacked", MediaType.ociConfig, "application/vnd.chart.config.v1+json", 0],
+  ])("unpacks by the type of the configuration: %s", async (_what, mediaType, configType, count) => {
+    const layer = add({ layerOf: "artifact" }, "application/vnd.chart.content.v1.tar");
+    const config = add({ rootfs: { type: "layers", diff_ids: [layer.digest] } }, mediaType);
+    registry.tag("1", add({ schemaVersion: 2, config, layers: [layer] }, MediaType.ociManifest));
+    const choice = { platform: platformOf("amd64"), snapshotter: "overlayfs", differ: "walking", configType };
+    await pull(["amd64"], ["amd64"], { unpacks: [choice] });
+    expect(committed.size).toBe(count);
+    expect(images).toHaveLength(1);
+    expect(content.blobs.size).toBe(3);
   });
 });

@@ -2,7 +2,7 @@ import { resolve } from "node:path";
 
 import type { Client } from "@berth/client";
 import { invalidArgument } from "@berth/errors";
-import { resolveImage } from "@berth/images";
+import { hasFileSystem, resolveImage } from "@berth/images";
 import type { Descriptor, PlatformMatcher } from "@berth/oci";
 import { formatPlatform, hostPlatform, parsePlatform } from "@berth/oci";
 
@@ -62,7 +62,7 @@ export const pull = defineCommand({
     const byDaemon = await isForDaemon(order);
     const target = await withRegistryAdvice(`pull ${name}`, () => (byDaemon ? pullByDaemon(order) : pullHere(order)));
     progress.finish();
-    if (!unpacking) return;
+    if (!unpacking || !(await hasFileSystem(client.content, target, platform, { signal }))) return;
     const image = await resolveImage(client.content, target, platform, { signal });
     print(`unpacked ${formatPlatform(image.config.platform)} ${target.digest}\n`);
     if (flags["print-chainid"]) print(`image chain ID: ${image.chainId}\n`);
