@@ -15,6 +15,8 @@ import type { HttpResponse } from "./http/exchange.ts";
 import { printable } from "./http/exchange.ts";
 
 const MAX_ERROR_BODY_BYTES = 64 * 1024;
+/** Others may have what this host refuses: they are not kept waiting for its reasons. */
+const MAX_ERROR_BODY_MS = 2000;
 const MAX_TEXT = 500;
 const CLASSES: ReadonlyMap<number, (text: string) => ConnectError> = new Map([
   [400, invalidArgument],
@@ -36,12 +38,15 @@ export async function registryError(response: HttpResponse, doing: string): Prom
 
 async function readErrors(response: HttpResponse): Promise<string> {
   let text: string;
+  const late = setTimeout(() => void response.discard(), MAX_ERROR_BODY_MS);
   try {
     text = Buffer.from(await readBytes(response.body, MAX_ERROR_BODY_BYTES, "error")).toString("utf8");
   } catch {
     // The status counts; what was to explain it is lost.
     await response.discard();
     return "";
+  } finally {
+    clearTimeout(late);
   }
   return oneLine(parseErrors(text) ?? (/^\s*[<{]/.test(text) ? "" : text));
 }

@@ -24,12 +24,13 @@ async function codeOfFailure(promise: Promise<unknown>): Promise<string | undefi
   );
 }
 
-/** A host that asks everyone for a password, on a page of its own. */
+/** A host that refuses everything, 401 by asking for a password, on a page of its own. */
 async function startRefusing(
+  status: number,
   sendPage: (response: ServerResponse) => void,
 ): Promise<AsyncDisposable & { readonly host: string }> {
   const server = createServer((_request, response) => {
-    response.writeHead(401, { "www-authenticate": 'Basic realm="x"', "content-type": "text/html" });
+    response.writeHead(status, { "www-authenticate": 'Basic realm="x"', "content-type": "text/html" });
     sendPage(response);
   }).listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -41,6 +42,11 @@ async function startRefusing(
       server.close();
     },
   };
+}
+
+function dripPage(response: ServerResponse): void {
+  const timer = setInterval(() => response.write("x"), 100);
+  response.once("close", () => clearInterval(timer));
 }
 
 describe("RegistryClient with a registry that fails", () => {
@@ -222,11 +228,13 @@ describe("RegistryClient with a registry that fails", () => {
       },
     );
 
-    it.each<readonly [string, () => Promise<AsyncDisposable & { readonly host: string }>]>([
-      ["pages that are long", () => startRefusing((response) => void response.end("x".repeat(1_000_000)))],
-      ["pages that never end", () => startRefusing((response) => void response.write("x"))],
-    ])("passes a mirror that asks for a user, with %s, as often as there is need", async (_case, start) => {
-      await using mirror = await start();
+    it.each<readonly [number, string, (response: ServerResponse) => void]>([
+      [401, "pages that are long", (response) => void response.end("x".repeat(1_000_000))],
+      [401, "pages that never come", (response) => void response.write("x")],
+      [404, "pages that are long", (response) => void response.end("x".repeat(1_000_000))],
+      [404, "pages that come for ever", dripPage],
+    ])("passes a mirror that answers %i with %s, as often as there is need", async (status, _pages, sendPage) => {
+      await using mirror = await startRefusing(status, sendPage);
       await using directory = await temporaryDirectory("hosts");
       await mkdir(join(directory.path, "example.org"));
       const toml = `server = "http://${registry.host}"\n[host."http://${mirror.host}"]\n`;
