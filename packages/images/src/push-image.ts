@@ -3,11 +3,12 @@ import type { ContentStore } from "@berth/core/content";
 import { DISTRIBUTION_SOURCE } from "@berth/core/distribution-source";
 import { Turns } from "@berth/core/turns";
 import { isNotFound } from "@berth/errors";
-import type { Descriptor, PlatformMatcher } from "@berth/oci";
+import type { Descriptor, Digest, PlatformMatcher } from "@berth/oci";
 import { isIndexType, isManifestType } from "@berth/oci";
 
 import { children } from "./image-children.ts";
-import { filterPlatforms, walk } from "./walk.ts";
+import type { ChildrenHandler } from "./walk.ts";
+import { filterPlatforms, isSeen, walk } from "./walk.ts";
 
 /** Options of {@link pushImage}. */
 export interface PushImageOptions extends CallOptions {
@@ -39,17 +40,32 @@ const UNCONFIRMED_PER_SENT = 3;
  */
 export async function pushImage(target: Descriptor, options: PushImageOptions): Promise<void> {
   const { content, platform } = options;
-  const handler = (descriptor: Descriptor): Promise<readonly Descriptor[]> => children(content, descriptor, options);
-  const found = await Array.fromAsync(
-    walk(target, platform === undefined ? handler : filterPlatforms(handler, platform)),
-  );
+  const read = (descriptor: Descriptor): Promise<readonly Descriptor[]> => children(content, descriptor, options);
+  const handler = platform === undefined ? read : filterPlatforms(read, platform);
+  const below = new Map<Digest, readonly Descriptor[]>();
+  const noting: ChildrenHandler = async (descriptor) => {
+    const parts = await handler(descriptor);
+    if (parts.length > 0) below.set(descriptor.digest, parts);
+    return parts;
+  };
+  const found = await Array.fromAsync(walk(target, noting));
   const isDocument = ({ mediaType }: Descriptor): boolean => isIndexType(mediaType) || isManifestType(mediaType);
   await pushAll(
     found.filter((each) => !isDocument(each)),
     options,
   );
-  // Parents come first in a walk: children are to be there before them.
-  for (const document of found.filter(isDocument).toReversed()) await options.push(document, options);
+  for (const each of childrenFirst(target, below, new Set())) if (isDocument(each)) await options.push(each, options);
+}
+
+/** Each once, after all that it refers to: a manifest may be listed by an index and by another in that. */
+function* childrenFirst(
+  root: Descriptor,
+  below: ReadonlyMap<Digest, readonly Descriptor[]>,
+  seen: Set<string>,
+): Generator<Descriptor, void, undefined> {
+  if (isSeen(root, seen)) return;
+  for (const child of below.get(root.digest) ?? []) yield* childrenFirst(child, below, seen);
+  yield root;
 }
 
 async function pushAll(blobs: readonly Descriptor[], options: PushImageOptions): Promise<void> {

@@ -1,8 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { writeBlob } from "@berth/core/content";
+import { isNotFound } from "@berth/errors";
+import type { Descriptor } from "@berth/oci";
+import { hostPlatform, MediaType, only } from "@berth/oci";
 import type { BuiltImage } from "@berth/testing";
-import { buildImage, MemoryContentStore } from "@berth/testing";
+import { buildImage, MemoryContentStore, sha256 } from "@berth/testing";
 import { describe, expect, it } from "vitest";
 
 import { pushImage } from "../src/index.ts";
@@ -52,6 +55,34 @@ describe("pushImage", () => {
     expect(pushed).toHaveLength(LAYERS + 2);
     expect(new Set(pushed).size).toBe(LAYERS + 2);
     expect(pushed.at(-1)).toBe(image.manifest.digest);
+  });
+
+  it("uploads nothing before what it refers to, also where an index and one inside it list the same", async () => {
+    const { image, content } = await storedImage();
+    const indexOf = async (...manifests: readonly Descriptor[]): Promise<Descriptor> => {
+      const bytes = new TextEncoder().encode(JSON.stringify({ schemaVersion: 2, manifests }));
+      const descriptor = { mediaType: MediaType.ociIndex, digest: sha256(bytes), size: bytes.length };
+      await writeBlob(content, descriptor.digest, [bytes], descriptor);
+      return descriptor;
+    };
+    const inner = await indexOf(image.manifest);
+    const middle = await indexOf(image.manifest, inner);
+    const target = await indexOf(inner, image.manifest, middle);
+    const pushed: string[] = [];
+    await pushImage(target, { content, push: async ({ digest }) => void pushed.push(digest) });
+    expect(pushed.slice(LAYERS + 1)).toEqual([image.manifest, inner, middle, target].map(({ digest }) => digest));
+  });
+
+  it("without a platform takes all of an index, which must be there", async () => {
+    const { image, content } = await storedImage();
+    const foreign = { os: "plan9", architecture: "386" };
+    const absent = { ...image.manifest, digest: sha256(new Uint8Array(1)), platform: foreign };
+    const bytes = new TextEncoder().encode(JSON.stringify({ schemaVersion: 2, manifests: [image.manifest, absent] }));
+    const target = { mediaType: MediaType.ociIndex, digest: sha256(bytes), size: bytes.length };
+    await writeBlob(content, target.digest, [bytes], target);
+    const push = async (): Promise<void> => {};
+    await expect(pushImage(target, { content, push })).rejects.toSatisfy(isNotFound);
+    await pushImage(target, { content, push, platform: only(hostPlatform()) });
   });
 
   it("begins with nothing more after a failure, and ends what it has begun", async () => {
