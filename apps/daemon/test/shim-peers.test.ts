@@ -1,5 +1,7 @@
 import { dirname } from "node:path";
 
+import { Tasks } from "@berth/api/containerd/services/tasks/v1/tasks";
+import { createUnixTransport } from "@berth/client/transport";
 import type { PeerDaemon } from "@berth/testing";
 import {
   BUSYBOX_IMAGE,
@@ -8,10 +10,12 @@ import {
   debianTool,
   launcher,
   newerTool,
+  runProgram,
   startBerthd,
   startContainerd,
   temporaryDirectory,
 } from "@berth/testing";
+import { createClient } from "@connectrpc/connect";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
 const SHIM_DIRECTORY = dirname(launcher("containerd-shim-berth-v2"));
@@ -94,6 +98,38 @@ describe.each([
     // the names of cgroup v1, or those of v2
     expect(stdout).toMatch(/^memory\.usage(?:_in_bytes)? +[1-9]\d*/m);
     expect(stdout).toMatch(/^pids\.current +1 *$/m);
+  });
+
+  it("updates what it is limited in", async () => {
+    const limits = { pids: { limit: 50 } };
+    const typeUrl = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources";
+    const resources = { typeUrl, value: new TextEncoder().encode(JSON.stringify(limits)) };
+    const tasks = createClient(Tasks, createUnixTransport({ path: daemon.address, namespace: "default" }));
+    await tasks.update({ containerId: "long", resources });
+    expect((await daemon.ctr(["task", "metrics", "long"])).stdout).toMatch(/^pids\.limit +50 *$/m);
+  });
+
+  it.each([
+    [
+      "a container",
+      (script: string) => ["run", ...flags, "--rm", "-t", BUSYBOX_IMAGE, "tty", "sh", "-c", `'${script}'`],
+    ],
+    ["an exec", (script: string) => ["task", "exec", "-t", "--exec-id", "tty", "long", "sh", "-c", `'${script}'`]],
+  ])("gives %s a terminal, and its size", async (__, command) => {
+    // the size comes when the process runs
+    const script = `tty; until [ "$(stty size)" = "33 101" ]; do sleep 0.1; done; stty size; exit 7`;
+    const line = `stty rows 33 cols 101; ${debianTool("ctr")} -a ${daemon.address} ${command(script).join(" ")}`;
+    const { code, stdout } = await runProgram("script", ["-qec", line, "/dev/null"], { timeoutMs: 30_000 });
+    expect(stdout.replaceAll("\r", "")).toMatch(/\/dev\/(?:pts\/\d+|console)\n[^]*33 101\n$/);
+    expect(code).toBe(7);
+  });
+
+  it("says why an exec with a terminal does not start", async () => {
+    const line = `${debianTool("ctr")} -a ${daemon.address} task exec -t --exec-id nottty long /no/such`;
+    const { code, stdout } = await runProgram("script", ["-qec", line, "/dev/null"], { timeoutMs: 30_000 });
+    expect(stdout).toMatch(/no such file or directory/i);
+    expect(code).toBe(1);
+    expect(await taskStatus("long")).toBe("RUNNING");
   });
 
   it("pauses and resumes", async () => {
