@@ -27,6 +27,8 @@ beforeEach(async () => {
 });
 afterEach(() => rm(directory, { recursive: true }));
 
+/** The frame that a server begins with. */
+const EMPTY_SETTINGS = new Uint8Array([0, 0, 0, 4, 0, 0, 0, 0, 0]);
 const gate = () => Promise.withResolvers<void>();
 const slowServer = (release: Promise<void>, onStart: () => void, onAbort: () => void = () => {}) =>
   createRpcServer({
@@ -251,8 +253,11 @@ describe("createUnixTransport", () => {
   it("tells of the end of a connection, whose calls fail with unavailable", async () => {
     const sockets: net.Socket[] = [];
     // It reads nothing, so that its end is a reset, as that of a process that is killed.
-    const peer = net.createServer({ pauseOnConnect: true }, (socket) => sockets.push(socket)).listen(path);
-    await once(peer, "listening");
+    const peer = net.createServer({ pauseOnConnect: true }, (socket) => {
+      sockets.push(socket);
+      socket.write(EMPTY_SETTINGS);
+    });
+    await once(peer.listen(path), "listening");
     const ended = gate();
     await using transport = createUnixTransport({ path, onClose: ended.resolve });
     await transport.connect();
@@ -264,6 +269,14 @@ describe("createUnixTransport", () => {
     expect(await call).toBe(Code.Unavailable);
     expect(await codeOfCall(transport.connect())).toBe(Code.Unavailable);
     await ended.promise;
+  });
+
+  it("is not connected to a peer that takes the connection and ends it", async () => {
+    const peer = net.createServer((socket) => socket.destroy());
+    await once(peer.listen(path), "listening");
+    await using transport = createUnixTransport({ path });
+    expect(await codeOfCall(transport.connect())).toBe(Code.Unavailable);
+    peer.close();
   });
 
   it.each([

@@ -22,6 +22,8 @@ export class SessionKeeper {
   readonly #connectTimeoutMs: number;
   readonly #onClose: (() => void) | undefined;
   #session: ClientHttp2Session | undefined;
+  /** Settled when the peer of the newest session has said something, or never will. */
+  #heard: Promise<void> | undefined;
   #opening: Promise<ClientHttp2Session> | undefined;
   #calls = 0;
   #closed = false;
@@ -51,6 +53,12 @@ export class SessionKeeper {
       this.#opening = undefined;
     });
     return await this.#opening;
+  }
+
+  /** This opens a session, and waits until its peer speaks. @throws as {@link open} */
+  async connect(): Promise<void> {
+    await this.open();
+    await this.#heard;
   }
 
   /** This counts a call in: from now until {@link leave} the connection keeps the process alive. */
@@ -98,20 +106,27 @@ export class SessionKeeper {
       timer = undefined;
     }
     session.setLocalWindowSize(SESSION_WINDOW_BYTES);
-    this.#expectSettings(session);
+    this.#heard = this.#expectSettings(session);
+    this.#heard.catch(() => {}); // calls do not wait for it
     return this.#adopt(session);
   }
 
   /** A server begins by its settings. Calls do not wait for them; but one that says nothing is not waited for either. */
-  #expectSettings(session: ClientHttp2Session): void {
+  async #expectSettings(session: ClientHttp2Session): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
     const silent = setTimeout(
       () => session.destroy(unavailable(`connect to ${this.#path}: no answer within ${this.#connectTimeoutMs} ms`)),
       this.#connectTimeoutMs,
     );
     silent.unref();
-    const spoke = (): void => clearTimeout(silent);
-    session.once("remoteSettings", spoke);
-    session.once("close", spoke);
+    // As above: no error is made for nobody.
+    const close = (): void => reject(unavailable(`connect to ${this.#path}: connection closed`));
+    session.once("close", close);
+    session.once("remoteSettings", () => {
+      session.off("close", close);
+      resolve();
+    });
+    await promise.finally(() => clearTimeout(silent));
   }
 
   #adopt(session: ClientHttp2Session): ClientHttp2Session {

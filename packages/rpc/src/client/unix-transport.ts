@@ -40,8 +40,8 @@ export interface UnixTransportOptions {
 /** A Connect `Transport` that owns one connection. Closing it is safe to do twice; running calls then fail. */
 export interface UnixTransport extends Transport, AsyncDisposable {
   /**
-   * This connects now instead of at the next call, unless there is a connection.
-   * @throws unavailable - nobody answers
+   * This connects now instead of at the next call, unless there is a connection, and waits until the peer speaks.
+   * @throws unavailable - nobody answers, or with nothing
    * @throws canceled - the transport is closed
    */
   connect(): Promise<void>;
@@ -102,7 +102,7 @@ class GrpcUnixTransport implements UnixTransport {
   }
 
   async connect(): Promise<void> {
-    await this.#keeper.open();
+    await this.#keeper.connect();
   }
 
   close(): void {
