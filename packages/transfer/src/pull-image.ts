@@ -85,22 +85,8 @@ async function fetchAndUnpack(
   options: TransferOptions,
 ): Promise<void> {
   const { content } = leased.stores;
-  const { reference } = from;
-  const incoming = new IncomingBlobs(content);
-  const verified: LayerSource["verified"] = (digest, cancel) => incoming.stored(digest, cancel);
-  const unpacks = unpackOptions(leased, to, settings, { ...options, layers: incoming, reference, verified });
-  const { onProgress: tell, signal } = options;
-  const { discardLayers = false } = settings;
-  const watched = {
-    reference,
-    content,
-    incoming,
-    unpacks,
-    discardLayers,
-    followers,
-    ...(tell && { onProgress: tell }),
-  };
-  await using pulled = new PulledImage(target, watched);
+  const { signal } = options;
+  await using pulled = watchPull(target, { from, to, leased }, settings, { ...options, followers });
   const { onChildren, onLayers, needsLayer, onWriter, onProgress, onStored } = pulled;
   try {
     await fetchImage(target, {
@@ -111,7 +97,7 @@ async function fetchAndUnpack(
       manifestLimit: to.manifestLimit,
       allMetadata: to.allMetadata,
       concurrency: settings.maxDownloads ?? 3,
-      labels: sourceLabels(reference),
+      labels: sourceLabels(from.reference),
       signal,
       whileHeld: async (descriptor, download, cancel) => {
         using _lock = await downloads.acquire(`blob://${descriptor.digest}`, cancel);
@@ -129,4 +115,24 @@ async function fetchAndUnpack(
     throw error;
   }
   await pulled.finish({ signal });
+}
+
+function watchPull(
+  target: Descriptor,
+  { from: { reference }, to, leased }: PullRequest,
+  settings: LocalTransferOptions,
+  { followers, ...options }: TransferOptions & Pick<SharedByPulls, "followers">,
+): PulledImage {
+  const { content } = leased.stores;
+  const incoming = new IncomingBlobs(content);
+  const verified: LayerSource["verified"] = (digest, cancel) => incoming.stored(digest, cancel);
+  return new PulledImage(target, {
+    reference,
+    content,
+    incoming,
+    unpacks: unpackOptions(leased, to, settings, { ...options, layers: incoming, reference, verified }),
+    discardLayers: settings.discardLayers ?? false,
+    followers,
+    ...(options.onProgress && { onProgress: options.onProgress }),
+  });
 }
