@@ -32,6 +32,7 @@ describe("what ctr says when it cannot do something", () => {
     ["tasks kill -a --exec-id e id", 1, /exec-id or all/],
     ["tasks metrics --format xml id", 1, /unknown format "xml"/],
     ["images import", 1, /no archive given/],
+    ["images import --discard-unpacked-layers --no-unpack x.tar", 1, /nothing is unpacked with --no-unpack/],
     ["images import /nonexistent.tar", 1, /open \/nonexistent\.tar: .*no such file/i],
     ["images import /tmp", 1, /open \/tmp: .*directory/],
     ["content get nonsense", 1, /invalid digest "nonsense"/],

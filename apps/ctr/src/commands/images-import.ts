@@ -47,6 +47,8 @@ export const importImages = defineCommand({
   flags: FLAGS,
   async run({ flags, args, session }) {
     const path = requireArgument(args, 0, "no archive given: name a file, or - for standard input");
+    if (flags["discard-unpacked-layers"] && flags["no-unpack"])
+      throw invalidArgument("--discard-unpacked-layers: nothing is unpacked with --no-unpack");
     await using archive = await openArchiveSource(path);
     using _signals = endOnSignals(session);
     const client = await session.client();
