@@ -37,7 +37,7 @@ export function defaultHost(registry: string, { plainHttp, tls }: HostDefaults =
 const UNVERIFIED = { authorities: [], clientCertificates: [], skipVerify: true } as const;
 
 /** This says whether a registry without a scheme is asked by plain HTTP. */
-export function isPlainByDefault(registry: string): boolean {
+function isPlainByDefault(registry: string): boolean {
   const port = portOf(registry);
   return isLocalhost(registry) && port !== "" && port !== HTTPS_PORT;
 }

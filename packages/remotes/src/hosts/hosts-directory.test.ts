@@ -97,6 +97,13 @@ describe("hostsFromDirectory", () => {
     expect(origins(await read(files, { plainHttp: true }, registry))).toEqual(expected);
   });
 
+  it("asks servers without a scheme by https, those of this machine too", async () => {
+    const hosts = await read({
+      "hosts.toml": 'server = "localhost:5000"\n[host."127.0.0.1:5001"]\n[host."one.test/v2"]',
+    });
+    expect(origins(hosts)).toEqual(["https://127.0.0.1:5001/v2", "https://one.test/v2", "https://localhost:5000/v2"]);
+  });
+
   it("tries a registry of this machine by TLS, whatever its mirrors are", async () => {
     const registry = "127.0.0.1:5000";
     const [, upstream] = await read({ "hosts.toml": '[host."https://one.test"]\nskip_verify = false' }, {}, registry);

@@ -6,7 +6,7 @@ import { invalidArgument, isNotFound, messageOf, wrapError } from "@berth/errors
 
 import { readCertificateDirectory } from "./certificate-directory.ts";
 import type { HostDefaults } from "./default-host.ts";
-import { defaultHost, isPlainByDefault } from "./default-host.ts";
+import { defaultHost } from "./default-host.ts";
 import type { HostEntry, HostsFile } from "./hosts-toml.ts";
 import { parseHostsToml } from "./hosts-toml.ts";
 import type { RegistryHost, TlsSettings } from "./registry-host.ts";
@@ -124,8 +124,7 @@ function settingsOf({ directory }: Place, { headers, dialTimeoutMs, proxy, crede
 }
 
 function serverUrl(server: string, registry: string): URL {
-  const scheme = isPlainByDefault(server) ? "http" : "https";
-  const text = /^[a-z]+:\/\//i.test(server) ? server : `${scheme}://${server}`;
+  const text = /^[a-z]+:\/\//i.test(server) ? server : `https://${server}`;
   const url = URL.parse(text);
   if (url === null || !/^https?:$/.test(url.protocol) || url.username !== "") {
     throw invalidArgument(`hosts of ${registry}: ${JSON.stringify(server)} is not the URL of a server`);
