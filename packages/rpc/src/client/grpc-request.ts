@@ -37,6 +37,10 @@ export class GrpcRequest {
     });
     this.stream.on("error", (error) => {
       if (error instanceof RpcError) this.#reason = error;
+      // Of the whole connection: the peer speaks something else.
+      else if ("code" in error && error.code === "ERR_HTTP2_ERROR") {
+        this.#reason = internal(`peer does not keep to HTTP/2: ${error.message}`);
+      }
     });
     // The answer is whole: nobody reads what would still be sent, and the peer may wait for its end before it closes.
     this.stream.on("end", () => setImmediate(() => this.#stopSending()));
