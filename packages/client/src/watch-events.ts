@@ -70,6 +70,7 @@ export interface WatchEventsOptions extends CallOptions {
 
 /** Events as they happen, to be iterated once. */
 export interface WatchedEvents extends AsyncIterableIterator<WatchedEvent, void, undefined>, AsyncDisposable {
+  /** This ends the subscription, also for whoever waits for an event. */
   return(): Promise<IteratorResult<WatchedEvent, void>>;
 }
 
