@@ -33,6 +33,7 @@ import { listDigests } from "./list-digests.ts";
 import { KeptReader, LocalReader } from "./local-reader.ts";
 import { LocalWriter } from "./local-writer.ts";
 import { LostBlobs } from "./lost-blobs.ts";
+import { OpenBlobs } from "./open-blobs.ts";
 import { SmallBlobs } from "./small-blobs.ts";
 import { RefLocks } from "@berth/core/ref-locks";
 
@@ -44,14 +45,14 @@ export interface LocalContentStoreOptions {
 }
 
 /**
- * This opens a content store on a directory, in containerd's layout. It holds no open files and needs no disposal.
+ * This opens a content store on a directory, in containerd's layout. It holds files open only for readers and writers, and needs no disposal.
  *
  * It keeps no labels: those of a commit are ignored, `update` fails with failed_precondition. The metadata database has them.
  *
  * @see containerd plugins/content/local
  */
 export async function createLocalContentStore(options: LocalContentStoreOptions): Promise<ContentStore> {
-  return new LocalContentStore(await openStoreContext(options));
+  return new LocalContentStore(await openStoreContext(options), new OpenBlobs(0));
 }
 
 /** This makes the directory of a store, tidies up what a crash left of ingests, and returns what the parts of the store share. */
@@ -77,12 +78,14 @@ export class LocalContentStore implements ContentStore {
   readonly #context: StoreContext;
   readonly #locks = new RefLocks();
   readonly #small = new SmallBlobs();
+  readonly #open: OpenBlobs;
 
-  constructor(context: StoreContext) {
+  constructor(context: StoreContext, open: OpenBlobs) {
     this.#paths = context.paths;
     this.#context = context;
+    this.#open = open;
     // as long-lived as the store
-    context.lost.watch((digest) => this.#small.forget(digest));
+    context.lost.watch((digest) => this.#forget(digest));
   }
 
   async info(digest: Digest, options: CallOptions = {}): Promise<ContentInfo> {
@@ -115,7 +118,7 @@ export class LocalContentStore implements ContentStore {
     } catch (error) {
       throw systemErrorCode(error) === "ENOENT" ? notFound(`content ${digest}`) : fromSystemError(error);
     } finally {
-      this.#small.forget(digest);
+      this.#forget(digest);
     }
   }
 
@@ -126,7 +129,9 @@ export class LocalContentStore implements ContentStore {
     if (kept !== undefined) return new KeptReader(kept, path);
     const { age } = this.#small;
     try {
-      return await LocalReader.open(path, (bytes) => this.#small.keep(digest, bytes, age));
+      const blob = await this.#open.acquire(digest, path);
+      const onWhole = (bytes: Uint8Array): void => this.#small.keep(digest, bytes, age);
+      return new LocalReader(blob, { path, onWhole, release: () => this.#open.release(digest, blob) });
     } catch (error) {
       throw systemErrorCode(error) === "ENOENT" ? notFound(`content ${digest}`) : fromSystemError(error);
     }
@@ -172,6 +177,11 @@ export class LocalContentStore implements ContentStore {
 
   watchLost(listener: (digest: Digest) => void): Disposable {
     return this.#context.lost.watch(listener);
+  }
+
+  #forget(digest: Digest): void {
+    this.#small.forget(digest);
+    this.#open.forget(digest);
   }
 
   async #find(digest: Digest): Promise<ContentInfo | undefined> {

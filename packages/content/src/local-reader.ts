@@ -1,35 +1,30 @@
-import { type FileHandle, open } from "node:fs/promises";
-
 import type { CallOptions } from "@berth/core/any";
 import type { ContentReader, ReadAtOptions } from "@berth/core/content";
 import { dataLoss, failedPrecondition, invalidArgument } from "@berth/errors";
 
-/** What is done with the bytes of a blob that was read in one piece. */
-type OnWhole = (bytes: Uint8Array) => void;
+import type { OpenBlob } from "./open-blobs.ts";
+
+/** What a reader tells the store. */
+interface LocalReaderOptions {
+  readonly path: string;
+  /** The blob was read in one piece: these are its bytes. */
+  readonly onWhole: (bytes: Uint8Array) => void;
+  /** The reader is done with the file. */
+  readonly release: () => Promise<void>;
+}
 
 /** Reads a blob through one descriptor, so that a blob deleted meanwhile can be read to its end. */
 export class LocalReader implements ContentReader {
   readonly size: number;
   readonly localPath: string;
-  readonly #onWhole: OnWhole;
-  #file: FileHandle | undefined;
+  readonly #options: LocalReaderOptions;
+  #blob: OpenBlob | undefined;
 
-  private constructor(file: FileHandle, size: number, path: string, onWhole: OnWhole) {
-    this.#file = file;
-    this.size = size;
-    this.localPath = path;
-    this.#onWhole = onWhole;
-  }
-
-  /** This opens the file of a blob. @throws ENOENT */
-  static async open(path: string, onWhole: OnWhole): Promise<LocalReader> {
-    const file = await open(path, "r");
-    try {
-      return new LocalReader(file, (await file.stat()).size, path, onWhole);
-    } catch (error) {
-      await file.close();
-      throw error;
-    }
+  constructor(blob: OpenBlob, options: LocalReaderOptions) {
+    this.#blob = blob;
+    this.#options = options;
+    this.size = blob.file.size;
+    this.localPath = options.path;
   }
 
   async readAt(offset: number, length: number, options: ReadAtOptions = {}): Promise<Uint8Array> {
@@ -41,19 +36,19 @@ export class LocalReader implements ContentReader {
     const slab = isRoomy ? into : Buffer.allocUnsafeSlow(wanted);
     const bytes = new Uint8Array(slab.buffer, slab.byteOffset, wanted);
     for (let filled = 0; filled < wanted;) {
-      if (this.#file === undefined) throw failedPrecondition(`read ${this.localPath}: reader is closed`);
-      const { bytesRead } = await this.#file.read(bytes, filled, wanted - filled, offset + filled);
+      if (this.#blob === undefined) throw failedPrecondition(`read ${this.localPath}: reader is closed`);
+      const bytesRead = await this.#blob.file.read(bytes.subarray(filled), offset + filled);
       if (bytesRead === 0) throw dataLoss(`read ${this.localPath}: ends at ${offset + filled}, not at ${this.size}`);
       filled += bytesRead;
     }
-    if (wanted === this.size) this.#onWhole(bytes);
+    if (wanted === this.size) this.#options.onWhole(bytes);
     return bytes;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    const file = this.#file;
-    this.#file = undefined;
-    await file?.close();
+    if (this.#blob === undefined) return;
+    this.#blob = undefined;
+    await this.#options.release();
   }
 }
 

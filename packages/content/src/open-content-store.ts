@@ -5,8 +5,12 @@ import { silentLogger } from "@berth/core/log";
 import { messageOf } from "@berth/errors";
 
 import { openStoreContext, LocalContentStore, type LocalContentStoreOptions } from "./local-content-store.ts";
+import { OpenBlobs } from "./open-blobs.ts";
 import { UncleanMark } from "./unclean-mark.ts";
 import { verifyBlobs } from "./verify-blobs.ts";
+
+/** Long enough for a client that goes on at once, and nobody waits that long for the room of a deleted file. */
+const IDLE_MS = 1000;
 
 /** A content store that knows whether it was closed in order. Disposing it closes it; the store must no longer be in use. */
 export interface OpenContentStore extends AsyncDisposable {
@@ -32,9 +36,10 @@ export async function openContentStore(options: LocalContentStoreOptions): Promi
     stopping.abort();
     await verified;
   });
+  const blobs = made.use(new OpenBlobs(IDLE_MS));
   const owned = made.move();
   return {
-    store: new LocalContentStore(context),
+    store: new LocalContentStore(context, blobs),
     verified: () => verified,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };

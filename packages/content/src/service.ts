@@ -13,7 +13,7 @@ import type { ContentInfo, ContentStore, IngestStatus } from "@berth/core/conten
 import { fromProtoLabels, toProtoLabels } from "@berth/core/labels";
 import { invalidArgument, outOfRange } from "@berth/errors";
 import { parseDigest } from "@berth/oci";
-import { bulkMessage } from "@berth/rpc";
+import { readBulkMessage } from "@berth/rpc";
 
 import { handleWrite } from "./write-handler.ts";
 
@@ -86,9 +86,15 @@ async function* readBlocks(store: ContentStore, request: ReadContentRequest, con
   const start = Math.max(0, Number(request.offset));
   const rest = reader.size - start;
   const size = request.size > 0n && request.size < BigInt(rest) ? Number(request.size) : rest;
+  const { signal } = context;
   for (let offset = 0; offset < size; offset += READ_BYTES) {
-    const data = await reader.readAt(start + offset, Math.min(READ_BYTES, size - offset), context);
-    yield bulkMessage(ReadContentResponseSchema, { offset: BigInt(offset) }, "data", data);
+    const length = Math.min(READ_BYTES, size - offset);
+    const read = (into: Uint8Array): Promise<Uint8Array> => reader.readAt(start + offset, length, { into, signal });
+    yield await readBulkMessage(
+      ReadContentResponseSchema,
+      { offset: BigInt(offset) },
+      { field: "data", size: length, read },
+    );
   }
 }
 

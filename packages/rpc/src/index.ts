@@ -13,7 +13,7 @@ export {
   namespaceInterceptor,
   namespaceOf,
 } from "./namespace.ts";
-export type { BytesField } from "./wire/bulk-message.ts";
-export { bulkMessage } from "./wire/bulk-message.ts";
+export type { BulkRead, BytesField } from "./wire/bulk-message.ts";
+export { readBulkMessage } from "./wire/bulk-message.ts";
 export { withEncoding } from "./wire/encoded-message.ts";
 export { releaseMessage } from "./wire/frame.ts";

@@ -6,10 +6,11 @@ import {
   ReadContentResponseSchema,
   WriteContentRequestSchema,
 } from "@berth/api/containerd/services/content/v1/content";
+import { Code } from "@connectrpc/connect";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 
-import { bulkAny, bulkMessage } from "./bulk-message.ts";
+import { bulkAny, bulkMessage, readBulkMessage } from "./bulk-message.ts";
 import { encodeFrame, FrameReader } from "./frame.ts";
 import { encodeMessage } from "./message.ts";
 import { writeOrWait } from "./write.ts";
@@ -41,6 +42,26 @@ describe("bulkMessage", () => {
     data.fill(9);
     const read = fromBinary(ReadContentResponseSchema, encodeMessage(ReadContentResponseSchema, message, 100));
     expect(read).toMatchObject({ offset: 5n, data: Uint8Array.of(1, 2, 3) });
+  });
+
+  it.each([
+    ["where they are to be", (into: Uint8Array) => into.fill(7)],
+    ["elsewhere", (into: Uint8Array) => new Uint8Array(into.length).fill(7)],
+  ])("has its bytes read %s", async (_, fill) => {
+    const [head, data] = [{ offset: 5n }, new Uint8Array(300).fill(7)];
+    const read = async (into: Uint8Array): Promise<Uint8Array> => fill(into);
+    const message = await readBulkMessage(ReadContentResponseSchema, head, { field: "data", size: 300, read });
+    const encoded = encodeMessage(ReadContentResponseSchema, message, 1000);
+    expect(encoded).toEqual(
+      encodeMessage(ReadContentResponseSchema, bulkMessage(ReadContentResponseSchema, head, "data", data), 1000),
+    );
+    expect(message.data).toEqual(data);
+  });
+
+  it("is none when its bytes are fewer than announced", async () => {
+    const read = async (into: Uint8Array): Promise<Uint8Array> => into.subarray(1);
+    const message = readBulkMessage(ReadContentResponseSchema, {}, { field: "data", size: 300, read });
+    await expect(message).rejects.toMatchObject({ code: Code.Internal });
   });
 
   it("goes into a value as the general encoder puts it there", () => {

@@ -14,6 +14,13 @@ export type BytesField<M extends DescMessage> = {
 }[keyof MessageShape<M>] &
   string;
 
+/** The bytes of a message, and where they come from. */
+export interface BulkRead<M extends DescMessage> {
+  readonly field: BytesField<M>;
+  readonly size: number;
+  readonly read: (into: Uint8Array) => Promise<Uint8Array>;
+}
+
 /**
  * This makes a message of which most is one field of bytes: its binary form is made at once, with one copy of the bytes, where the general
  * encoder needs three. The bytes are the caller's again when it returns. It may be sent once: that frees its memory.
@@ -26,6 +33,24 @@ export function bulkMessage<M extends DescMessage>(
 ): MessageShape<M> {
   const message = create(schema, head);
   return fill(schema, message, field, [startOf(schema, message, field, bytes.length), bytes]);
+}
+
+/** This makes a {@link bulkMessage} whose bytes come straight to their place: `read` is given it, and returns the bytes, there or elsewhere. */
+export async function readBulkMessage<M extends DescMessage>(
+  schema: M,
+  head: MessageInitShape<M>,
+  { field, size, read }: BulkRead<M>,
+): Promise<MessageShape<M>> {
+  const message = create(schema, head);
+  const start = startOf(schema, message, field, size);
+  const encoded = allocateMessage(start.length + size);
+  encoded.set(start);
+  const into = encoded.subarray(start.length);
+  const bytes = await read(into);
+  if (bytes.length !== size) throw internal(`${schema.typeName}: ${bytes.length} of ${size} bytes of ${field}`);
+  if (bytes.buffer !== into.buffer) into.set(bytes);
+  Object.assign(message, { [field]: into });
+  return withEncoding(message, () => encoded);
 }
 
 /** This puts a message of which most is one field of bytes into a value, under its bare name; see {@link bulkMessage}. */
