@@ -16,7 +16,7 @@ import { Version } from "@berth/api/containerd/services/version/v1/version";
 import { Task } from "@berth/api/containerd/task/v3/task";
 import { mkfifo } from "@berth/linux/files";
 import { findExitRecord } from "@berth/shim-runtime";
-import { BUSYBOX_IMAGE, busyboxImage, runProgram, startBerthd, temporaryDirectory } from "@berth/testing";
+import { BUSYBOX_IMAGE, busyboxImage, launcher, runProgram, startBerthd, temporaryDirectory } from "@berth/testing";
 import { createTtrpcTransport } from "@berth/ttrpc";
 import { describe, expect, it } from "vitest";
 
@@ -111,6 +111,11 @@ describe("the shim of the README", { timeout: 60_000 }, () => {
       const args = ["run", "--rm", "--runtime", "io.containerd.hello.v2", BUSYBOX_IMAGE, id];
       expect(await daemon.ctr(args, { timeoutMs: 30_000 })).toMatchObject({ code: 0, stdout: `hello ${id}\n` });
     }
+    // the shim never opens the standard error
+    const args = ["-a", daemon.address, "run", "--rm", "--fifo-dir", join(path, "fifo")];
+    const own = [...args, "--runtime", "io.containerd.hello.v2", BUSYBOX_IMAGE, "three"];
+    const result = await runProgram(launcher("ctr"), own, { timeoutMs: 30_000 });
+    expect(result).toMatchObject({ code: 0, stdout: "hello three\n" });
     expect((await daemon.ctr(["task", "ls", "-q"])).stdout).toBe("");
   });
 

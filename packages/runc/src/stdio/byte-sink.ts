@@ -45,7 +45,7 @@ export function pipeSink(descriptor: number, onClose: () => void = () => {}): By
  * From then on it keeps a reading end of its own: readers may go and others come without an end in between.
  * @throws invalid_argument - there is no FIFO
  */
-export async function openFifoSink(path: string, options: { readonly signal: AbortSignal }): Promise<ByteSink> {
+async function openFifoSink(path: string, options: { readonly signal: AbortSignal }): Promise<ByteSink> {
   let pause = FIRST_PAUSE_MS;
   for (;;) {
     const writer = tryOpenWriter(path);
