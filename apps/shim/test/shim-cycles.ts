@@ -4,7 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import type { Client } from "@connectrpc/connect";
 import type { Task } from "@berth/api/containerd/task/v2/task";
-import { internal } from "@berth/errors";
+import { internal, systemErrorCode } from "@berth/errors";
 import { mkfifo } from "@berth/linux/files";
 import { type SeededRandom, seededRandom } from "@berth/testing";
 
@@ -160,7 +160,7 @@ export class ShimCycles implements AsyncDisposable {
       () => false,
     );
     await sleep(this.#random.below(LONGEST_CREATE_MS));
-    for (const pid of runtimesOf(bundle)) process.kill(pid, "SIGKILL");
+    for (const pid of runtimesOf(bundle)) killUnlessGone(pid);
     if (await making) await this.#client.delete({ id });
     rmSync(bundle, { recursive: true });
   }
@@ -188,6 +188,15 @@ export class ShimCycles implements AsyncDisposable {
     }
     const [, waiting = "unknown"] = / waiting="((?:[^"\\]|\\.)*)"/.exec(dump) ?? [];
     return { ...shimState({ pid: this.#pid, directory: this.#fixture.directory }), waiting: [waiting] };
+  }
+}
+
+/** One that was found may have ended since, with its parent. */
+function killUnlessGone(pid: number): void {
+  try {
+    process.kill(pid, SIGKILL);
+  } catch (error) {
+    if (systemErrorCode(error) !== "ESRCH") throw error;
   }
 }
 
