@@ -2,9 +2,11 @@ import type { CallOptions } from "@berth/core/any";
 import { isNotFound, isResourceExhausted, isUnavailable, isDeadlineExceeded, notFound } from "@berth/errors";
 
 import type { Capability, RegistryHost } from "./hosts/registry-host.ts";
+import { isBusy } from "./registry-error.ts";
 
 /**
- * This asks hosts in turn, until one answers. Of their errors, the first of the weightiest class is thrown: that of a connection counts least, then
+ * This asks hosts in turn, until one answers. Those that were busy are asked again when no other has answered: each time, the last of them knows
+ * that it is. Of the errors of the others, the first of the weightiest class is thrown: that of a connection counts least, then
  * "not found", then any other answer, then "too large".
  *
  * @throws not_found - no host has the capabilities
@@ -17,14 +19,20 @@ export async function askHosts<T>(
 ): Promise<T> {
   const able = hosts.filter((host) => capabilities.every((each) => host.capabilities.has(each)));
   let worst: unknown;
-  for (const [index, host] of able.entries()) {
-    signal?.throwIfAborted();
-    try {
-      return await ask(host, index === able.length - 1);
-    } catch (error) {
-      if (signal?.aborted === true) throw error;
-      if (worst === undefined || weightOf(error) > weightOf(worst)) worst = error;
+  for (let left = able; left.length > 0;) {
+    const busy: RegistryHost[] = [];
+    for (const [index, host] of left.entries()) {
+      signal?.throwIfAborted();
+      const isLast = index === left.length - 1;
+      try {
+        return await ask(host, isLast);
+      } catch (error) {
+        if (signal?.aborted === true) throw error;
+        if (!isLast && isBusy(error)) busy.push(host);
+        else if (worst === undefined || weightOf(error) > weightOf(worst)) worst = error;
+      }
     }
+    left = busy;
   }
   throw worst ?? notFound(`no host of the registry is configured for ${capabilities.join(" and ")}`);
 }

@@ -18,6 +18,9 @@ const MAX_ERROR_BODY_BYTES = 64 * 1024;
 /** Others may have what this host refuses: they are not kept waiting for its reasons. */
 const MAX_ERROR_BODY_MS = 2000;
 const MAX_TEXT = 500;
+/** What a host answers that may have what it was asked for, at another time. */
+export const BUSY_STATUSES: ReadonlySet<number> = new Set([408, 429]);
+const busy = new WeakSet<object>();
 const CLASSES: ReadonlyMap<number, (text: string) => ConnectError> = new Map([
   [400, invalidArgument],
   [401, unauthenticated],
@@ -33,7 +36,14 @@ export async function registryError(response: HttpResponse, doing: string): Prom
   const { status } = response;
   const make = CLASSES.get(status) ?? (status >= 500 ? unavailable : status >= 400 ? failedPrecondition : internal);
   const said = await readErrors(response);
-  return make(`${doing}: ${printable(response.url)} answered ${status}${said === "" ? "" : `: ${said}`}`);
+  const error = make(`${doing}: ${printable(response.url)} answered ${status}${said === "" ? "" : `: ${said}`}`);
+  if (BUSY_STATUSES.has(status)) busy.add(error);
+  return error;
+}
+
+/** This says whether an error is that of a host which was too busy: its code alone does not, others have the same. */
+export function isBusy(error: unknown): boolean {
+  return busy.has(Object(error));
 }
 
 async function readErrors(response: HttpResponse): Promise<string> {

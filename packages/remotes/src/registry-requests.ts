@@ -12,11 +12,11 @@ import type { HttpBody, HttpResponse, PoolOf } from "./http/exchange.ts";
 import { exchange, isBoundToOrigin } from "./http/exchange.ts";
 import { retryDelay } from "./http/retry-delay.ts";
 import { isNotTls } from "./http/transport-error.ts";
+import { BUSY_STATUSES } from "./registry-error.ts";
 
 const MAX_ATTEMPTS = 5;
 /** A connection that fails is tried again soon, and not for long: who waits for it wants to know. */
 const TRANSPORT_RETRY_MS = [50, 200];
-const BUSY: ReadonlySet<number> = new Set([408, 429]);
 const SERVER_FAILED: ReadonlySet<number> = new Set([500, 502, 503, 504]);
 
 /** A request of the distribution API, below `/v2/<name>`. */
@@ -86,7 +86,7 @@ export class RegistryRequests {
         return response;
       }
       const again =
-        (BUSY.has(status) && request.isLast !== false) ||
+        (BUSY_STATUSES.has(status) && request.isLast !== false) ||
         (SERVER_FAILED.has(status) && request.isLast === true && status !== lastStatus);
       const delay = again ? retryDelay(attempt, response.header("retry-after")) : undefined;
       if (delay === undefined) return response;

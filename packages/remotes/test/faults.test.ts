@@ -228,6 +228,30 @@ describe("RegistryClient with a registry that fails", () => {
       },
     );
 
+    it.each<readonly [number, string]>([
+      [429, "is dead"],
+      [429, "does not have it"],
+      [408, "is dead"],
+    ])("asks mirrors that answer %i again when the upstream %s, for content too", async (status, upstream) => {
+      await using empty = await startFaultRegistry();
+      await using busy = await startFaultRegistry();
+      await using directory = await temporaryDirectory("hosts");
+      await mkdir(join(directory.path, "example.org"));
+      const server = upstream === "is dead" ? "127.0.0.1:1" : empty.host;
+      const hosts = [busy, registry].map(({ host }) => `[host."http://${host}"]\n`).join("");
+      await writeFile(join(directory.path, "example.org", "hosts.toml"), `server = "http://${server}"\n${hosts}`);
+      const fault = { kind: "status", status, headers: { "retry-after": "0" } } as const;
+      registry.fault = ({ nth }) => (nth < 2 ? fault : undefined);
+      // This one only has not got it.
+      busy.fault = ({ nth }) => (nth === 0 ? fault : undefined);
+      await using mirrored = new RegistryClient({ hostDirectories: [directory.path] });
+      expect(await mirrored.resolve("example.org/x:1")).toMatchObject({ descriptor: manifest });
+      const fetched = await Array.fromAsync(mirrored.fetch("example.org/x:1", blob));
+      expect(sha256(Buffer.concat(fetched))).toBe(blob.digest);
+      const absent = { ...blob, digest: sha256(new Uint8Array(1)) };
+      expect(await codeOfFailure(Array.fromAsync(mirrored.fetch("example.org/x:1", absent)))).toBe("not_found");
+    });
+
     it.each<readonly [number, string, (response: ServerResponse) => void]>([
       [401, "pages that are long", (response) => void response.end("x".repeat(1_000_000))],
       [401, "pages that never come", (response) => void response.write("x")],
