@@ -210,11 +210,18 @@ describe("erofs snapshotter", () => {
       await snapshotter.prepare("active", "");
       await writeFile(join(root, "snapshots/2/fs/file"), "content");
       await writeFile(join(root, "snapshots/2", ErofsFile.sealing), "");
+      await snapshotter.prepare("b", "");
+      await snapshotter.commit("B", "b");
+      await writeFile(join(root, "snapshots/3", ErofsFile.sealing), "");
+      await writeFile(join(root, "snapshots/3/fs/only"), "copy");
+      await rm(join(root, "snapshots/3/layer.erofs"));
     }
     await using _snapshotter = (await openErofsSnapshotter({ root })).snapshotter;
     expect((await readdir(place)).toSorted()).toEqual([ErofsFile.marker, "fs", "layer.erofs"]);
     expect(await readdir(join(place, "fs"))).toEqual([]);
     expect(await readdir(join(root, "snapshots/2/fs"))).toEqual(["file"]);
+    // a disk that lost the layer has this left of it
+    expect(await readdir(join(root, "snapshots/3/fs"))).toEqual(["only"]);
   });
 
   it("commits a writable image that is still mounted as it is seen there", async () => {

@@ -23,7 +23,7 @@ export interface OfflineStorage {
 
 /** Options of {@link checkStorage} and {@link repairStorage}. */
 export interface CheckOptions extends VerifyOptions, RestoreOptions {
-  /** Whether the collector is to have what a lost database left and no namespace knows. */
+  /** Whether the collector is to have what a lost database left and no namespace knows; not in a repair that begins the database or fails. */
   readonly releaseUnknown?: boolean;
 }
 
@@ -43,6 +43,7 @@ export async function* checkStorage(storage: OfflineStorage, options: CheckOptio
   }
   await using database = opened;
   yield* findAll(database, storage, options);
+  if (options.releaseUnknown === true) yield* findKept(database);
 }
 
 /** Where there is no database, a daemon would begin with an empty one, without an image. */
@@ -66,17 +67,23 @@ export interface RepairResult {
  */
 export async function* repairStorage(storage: OfflineStorage, options: CheckOptions): AsyncIterable<RepairResult> {
   const failed = new Set<string>();
+  let mayRelease = options.releaseUnknown === true;
   for (let round = 0; round < MAX_ROUNDS; round++) {
     const opened = await openOrFind(storage);
     if (!(opened instanceof OfflineDatabase)) {
+      // What a database begun now keeps, nobody has looked at yet.
+      mayRelease = false;
       await opened.repair?.prepare?.();
       yield { finding: opened };
       continue;
     }
     await using database = opened;
-    const wanted = (await Array.fromAsync(findAll(database, storage, options))).filter(
+    const broken = (await Array.fromAsync(findAll(database, storage, options))).filter(
       (finding) => finding.repair !== undefined && !failed.has(identityOf(finding)),
     );
+    // Images that were brought back hold what they need; one that could not be would lose it.
+    const isWhole = broken.length === 0 && failed.size === 0;
+    const wanted = isWhole && mayRelease ? [...findKept(database)] : broken;
     if (wanted.length === 0) return;
     for (const finding of wanted) {
       const failure = await applyRepair(database, finding);
@@ -116,8 +123,6 @@ async function* findAll(
   yield* checkContent(database, content, options);
   yield* checkSnapshotters(database, snapshotters, options);
   yield* findLostImages(database.index, content, options);
-  // Last: images that were brought back hold what they need.
-  if (options.releaseUnknown === true) yield* findKept(database);
 }
 
 async function applyRepair(database: OfflineDatabase, { repair }: Finding): Promise<string | undefined> {

@@ -3,7 +3,7 @@ import { join } from "node:path";
 
 import type { CallOptions } from "@berth/core/any";
 import type { Logger } from "@berth/core/log";
-import { messageOf } from "@berth/errors";
+import { dataLoss, messageOf } from "@berth/errors";
 import { AT_FDCWD, RENAME_EXCHANGE, renameat2, setImmutable } from "@berth/linux/files";
 
 import type { SealedSnapshot } from "../snapshot-driver.ts";
@@ -76,9 +76,15 @@ function changeImmutable(layer: string, immutable: boolean, log: Logger): void {
   }
 }
 
-/** This ends a commit that was cut off after its record: what was written does not count any more. */
+/**
+ * This ends a commit that was cut off after its record: what was written does not count any more. It is kept where the layer is not there.
+ * @throws data_loss - it is not
+ */
 export async function finishSeal(options: Pick<SealOptions, "directory" | "trees">): Promise<void> {
-  if (await isThere(erofsPath(options.directory, "sealing"))) await dropWritten(options);
+  const [layer, sealing] = [erofsPath(options.directory, "layer"), erofsPath(options.directory, "sealing")];
+  if (!(await isThere(sealing))) return;
+  if (!(await isThere(layer))) throw dataLoss(`${layer} is missing; what was written is left in ${options.directory}`);
+  await dropWritten(options);
 }
 
 /** An empty directory takes the place of what was written: its owner is the one of the root in snapshots made on this one. */
