@@ -207,17 +207,25 @@ export class ShimConnections implements AsyncDisposable {
   }
 }
 
+/** Death is to be told within a second. */
+const REDIAL_MS = 50;
+
 /** A server of gRPC may end a connection and go on: the shim is dead only when nobody answers any more. */
 async function openGrpc(address: string, namespace: Namespace, connectTimeoutMs: number): Promise<OpenedTransport> {
   const closed = Promise.withResolvers<void>();
   const path = address.replace(/^unix:\/\//, "").replace(/^@/, "\0");
-  const onClose = (): void => void check();
+  let pause: NodeJS.Timeout | undefined;
+  // A server that ends each connection is not asked without a pause.
+  const onClose = (): void => void (pause ??= setTimeout(() => void check(), REDIAL_MS));
   const transport = createUnixTransport({ path, namespace, connectTimeoutMs, onClose });
   const close = (): void => {
+    clearTimeout(pause);
     transport.close();
     closed.resolve();
   };
   const check = async (): Promise<void> => {
+    clearTimeout(pause);
+    pause = undefined;
     try {
       await transport.connect();
     } catch {
@@ -225,7 +233,12 @@ async function openGrpc(address: string, namespace: Namespace, connectTimeoutMs:
       await closed.promise;
     }
   };
-  await transport.connect();
+  try {
+    await transport.connect();
+  } catch (error) {
+    close();
+    throw error;
+  }
   return { transport, closed: closed.promise, close, check };
 }
 

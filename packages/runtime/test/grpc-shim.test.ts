@@ -1,6 +1,8 @@
 import { writeFile } from "node:fs/promises";
 import { createServer, type ServerHttp2Session } from "node:http2";
+import { createServer as createNetServer, type Socket } from "node:net";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 
 import { silentLogger } from "@berth/core/log";
 import { parseNamespace } from "@berth/core/namespaces";
@@ -130,5 +132,32 @@ describe("a shim that speaks gRPC", () => {
     await connection.closed;
     expect([ends, connection.isClosed]).toEqual([1, true]);
     expect(await codeThrown(connections.connect(endpoint, namespace, 500))).toBe("unavailable");
+  });
+
+  it.each([
+    ["at once", false],
+    ["after it has spoken", true],
+  ])("that ends each connection %s leaves none behind, and is not dialled without a pause", async (_, speaks) => {
+    const path = join(harness.directory, `ends-${speaks}.sock`);
+    const live = new Set<Socket>();
+    let dials = 0;
+    const server = createNetServer((socket) => {
+      dials++;
+      live.add(socket);
+      socket.on("error", () => {}).on("close", () => live.delete(socket));
+      // an empty SETTINGS frame
+      if (speaks) socket.write(Uint8Array.of(0, 0, 0, 4, 0, 0, 0, 0, 0), () => setTimeout(() => socket.destroy(), 5));
+      else socket.destroy();
+    });
+    await new Promise<void>((resolve) => server.listen(path, resolve));
+    await using connections = new ShimConnections(silentLogger);
+    const endpoint = { version: 3, address: `unix://${path}`, protocol: "grpc" } as const;
+    const connecting = codeThrown(connections.connect(endpoint, parseNamespace("n"), 1000));
+    expect(await connecting).toBe(speaks ? "ok" : "unavailable");
+    await sleep(500);
+    expect(dials).toBeLessThan(speaks ? 12 : 2);
+    await connections[Symbol.asyncDispose]();
+    await eventually(() => live.size === 0);
+    server.close();
   });
 });
