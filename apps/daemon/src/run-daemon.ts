@@ -18,7 +18,7 @@ import { proxyPlugins } from "./proxies/proxy-plugins.ts";
 import { reportCrash } from "./report-crash.ts";
 import { handleSignals } from "./signals.ts";
 
-/** Threads that unpack free much, and seldom at the same time. */
+/** Fewer than there are by now: no more are made. Threads that unpack free much, and seldom at the same time. */
 const MALLOC_ARENAS = 2;
 
 /** The longest that stopping may take; what is not done then is left to the next start. */

@@ -47,21 +47,21 @@ export class BlobFile {
     if (into.length > LONGEST_SMALL_READ) return await this.#readFile(into, offset);
     const copied = this.#copyWindow(into, offset);
     if (copied > 0 || !follows || this.#isFilling) return copied > 0 ? copied : await this.#readFile(into, offset);
-    await this.#fill(offset);
-    return this.#copyWindow(into, offset);
+    return await this.#fill(into, offset);
   }
 
   async close(): Promise<void> {
     await this.#file.close();
   }
 
-  async #fill(offset: number): Promise<void> {
+  async #fill(into: Uint8Array, offset: number): Promise<number> {
     this.#isFilling = true;
     // whoever reads meanwhile must not see what is half written over
     this.#window = undefined;
     try {
       const memory = (this.#memory ??= new Uint8Array(WINDOW_BYTES));
       this.#window = { offset, bytes: memory.subarray(0, await this.#readFile(memory, offset)) };
+      return this.#copyWindow(into, offset);
     } finally {
       this.#isFilling = false;
     }

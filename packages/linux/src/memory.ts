@@ -41,7 +41,7 @@ export function returnMemoryAtRest(): Disposable {
 /**
  * This has malloc make no further arenas than so many; threads share them. By itself it makes one for almost each thread, and what was freed in one is of no use to the others.
  *
- * To be called before the process has many threads: arenas that are there stay.
+ * To be called before the process has many threads: arenas that are there stay, six of a Node that has just started. `MALLOC_ARENA_MAX` in the environment wins.
  */
 export function limitArenas(count: number): void {
   native.mallopt(M_ARENA_MAX, count);
