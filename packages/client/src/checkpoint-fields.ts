@@ -47,7 +47,7 @@ const RESOURCES: Allowed = {
 
 /**
  * The fields of a spec that a container made without flags has, and those that take from it or are its own affair. Which mounts, namespaces, capabilities and devices are harmless
- * shows only beside the default spec: `requireHarmless` looks at these.
+ * shows only beside the default spec, as does what must be there: `harmlessSpec` looks at these.
  */
 const SPEC: Allowed = {
   ociVersion: ANYTHING,
@@ -72,7 +72,7 @@ const SPEC: Allowed = {
     apparmorProfile: ANYTHING,
     oomScoreAdj: (score) => typeof score === "number" && score >= 0,
   },
-  root: { path: isOneOf("rootfs"), readonly: ANYTHING },
+  root: { path: ANYTHING, readonly: ANYTHING },
   hostname: ANYTHING,
   domainname: ANYTHING,
   mounts: [{ destination: ANYTHING, type: ANYTHING, source: ANYTHING, options: ANYTHING }],
@@ -94,34 +94,42 @@ const SPEC: Allowed = {
   },
 };
 
-/** This lists the fields of a spec that a container made without flags does not have, or not with such a value. A field that is not known is one. */
+/** This lists the fields of a spec that a container made without flags does not have, or not with such a value. A field that is not known is one, whatever its value. */
 export function unknownFields(spec: unknown): readonly string[] {
   return refused(spec, SPEC, "");
 }
 
 function refused(value: unknown, allowed: Allowed, where: string): readonly string[] {
-  // To Go it is not there.
+  // To Go it is not there. Of known fields only: Go takes names in any case, and so an unknown one may empty a known one.
   if (value === null || allowed === ANYTHING) return [];
-  const told = `${where}=${abridged(JSON.stringify(value))}`;
-  if (typeof allowed === "function") return allowed(value) ? [] : [told];
+  if (typeof allowed === "function") return allowed(value) ? [] : [told(where, value)];
   if (isList(allowed)) {
-    return Array.isArray(value) ? value.flatMap((each) => refused(each, allowed[0], where)) : [told];
+    return Array.isArray(value) ? value.flatMap((each) => refused(each, allowed[0], where)) : [told(where, value)];
   }
-  if (typeof value !== "object" || Array.isArray(value)) return [told];
+  if (typeof value !== "object" || Array.isArray(value)) return [told(where, value)];
   return Object.entries(value).flatMap(([name, each]) => {
-    const path = where === "" ? name : `${where}.${name}`;
-    return refused(each, Object.hasOwn(allowed, name) ? (allowed[name] ?? NOTHING) : NOTHING, path);
+    const path = where === "" ? quoted(name) : `${where}.${quoted(name)}`;
+    const known = Object.hasOwn(allowed, name) ? allowed[name] : undefined;
+    return known === undefined ? [told(path, each)] : refused(each, known, path);
   });
 }
-
-const NOTHING = (): boolean => false;
 
 function isList(allowed: Exclude<Allowed, string | ((value: unknown) => boolean)>): allowed is readonly [Allowed] {
   return Array.isArray(allowed);
 }
 
+function told(where: string, value: unknown): string {
+  return `${where}=${abridged(JSON.stringify(value))}`;
+}
+
+/** What a checkpoint calls something: as it is where it is plainly a name, else so that it ends where it seems to end. */
+export function quoted(name: string): string {
+  return /^[\w./:+-]+$/.test(name) ? name : JSON.stringify(name);
+}
+
 const TOLD_LENGTH = 100;
 
-function abridged(text: string): string {
+/** The beginning of what a checkpoint says, which may be of any length. */
+export function abridged(text: string): string {
   return text.length <= TOLD_LENGTH ? text : `${text.slice(0, TOLD_LENGTH)}…`;
 }

@@ -1,25 +1,35 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { OptionsSchema } from "@berth/api/containerd/runc/v1/options";
 import { packMessage } from "@berth/core/messages";
-import { Code, codeOf } from "@berth/errors";
+import { Code, codeOf, messageOf } from "@berth/errors";
 import { encodeSpec, generateSpec, withDefaultSeccomp, withDefaultUnixDevices } from "@berth/oci/spec";
 import { describe, expect, it } from "vitest";
 
 import type { CheckpointOrders } from "./checkpoint-trust.ts";
-import { requireHarmless } from "./checkpoint-trust.ts";
+import { harmlessSpec } from "./checkpoint-trust.ts";
 
 const RUNTIME = "io.containerd.runc.v2";
 const DEFAULT = generateSpec({ namespace: "n", id: "c", options: [withDefaultUnixDevices] });
 
-const codeFor = (text: string, orders: Partial<CheckpointOrders> = {}): Code | undefined => {
+/** What is handed on of a spec. */
+const writtenOf = (text: string, orders: Partial<CheckpointOrders> = {}): string => {
   const { typeUrl } = encodeSpec(DEFAULT);
+  const spec = { typeUrl, value: new TextEncoder().encode(text) };
+  return new TextDecoder().decode(harmlessSpec({ runtime: RUNTIME, spec, ...orders }).value);
+};
+const codeFor = (text: string, orders: Partial<CheckpointOrders> = {}): Code | undefined => {
   try {
-    requireHarmless({ runtime: RUNTIME, spec: { typeUrl, value: new TextEncoder().encode(text) }, ...orders });
+    writtenOf(text, orders);
     return undefined;
   } catch (error) {
     return codeOf(error);
   }
 };
+/** The default spec, with more fields behind the others. */
+const followedBy = (fields: string): string => `${JSON.stringify(DEFAULT).slice(0, -1)},${fields}}`;
+/** Those, in a field of the spec that is an object and follows it. */
+const followedIn = (field: "linux" | "root", fields: string): string =>
+  followedBy(`"${field}":${JSON.stringify(DEFAULT[field]).slice(0, -1)},${fields}}`);
 const { linux, process } = DEFAULT;
 const resources = (change: object): object => ({ linux: { ...linux, resources: { ...linux?.resources, ...change } } });
 const mount = (type: string, source: string, ...options: readonly string[]): object => ({
@@ -53,7 +63,7 @@ describe("a checkpoint that is not trusted", () => {
     ["a profile", { process: { ...process, apparmorProfile: "mine", noNewPrivileges: false, oomScoreAdj: 500 } }],
     ["settings of its network", { linux: { ...linux, sysctl: { "net.ipv4.ip_unprivileged_port_start": "0" } } }],
     ["notes of nerdctl", { annotations: { "nerdctl/name": "x" } }],
-    ["fields that are not there to Go", { annotations: null, vm: null }],
+    ["a field that is not there to Go", { annotations: null }],
   ])("may have %s", (_what, change) => {
     expect(codeFor(JSON.stringify({ ...DEFAULT, ...change }))).toBeUndefined();
   });
@@ -75,6 +85,10 @@ describe("a checkpoint that is not trusted", () => {
   it.each<[string, object]>([
     ["hooks", { hooks: { prestart: [{ path: "/bin/sh" }] } }],
     ["a root of the machine", { root: { path: "/" } }],
+    ["its bundle for a root", { root: {} }],
+    ["its bundle for a root, by null", { root: { path: null } }],
+    ["no root", { root: undefined }],
+    ["null for a root", { root: null }],
     ["a bind mount", mount("none", "/", "rbind")],
     ["a bind mount of another type", mount("tmpfs", "/", "bind")],
     ["a disk", mount("ext4", "/dev/sda1")],
@@ -124,25 +138,65 @@ describe("a checkpoint that is not trusted", () => {
   });
 
   it.each([
-    ["in another case", `{"Hooks":{}}`],
-    ["with letters that Go folds", `{"hoo\u212As":{}}`],
-    ["escaped", `{"hoo\\u006bs":{}}`],
-  ])("may not have orders %s", (_what, change) => {
-    expect(codeFor(`${JSON.stringify(DEFAULT).slice(0, -1)},${change.slice(1)}`)).toBe(Code.PermissionDenied);
+    ["in another case", followedBy(`"Hooks":{}`)],
+    ["with letters that Go folds", followedBy(`"hoo\u212As":{}`)],
+    ["escaped", followedBy(`"hoo\\u006bs":{}`)],
+    ["that empty what is known, in another case", followedBy(`"Linux":null`)],
+    ["that empty its root", followedIn("root", `"Path":null`)],
+    ["that empty its namespaces", followedIn("linux", `"NAMESPACES":null`)],
+    ["that show what is masked", followedIn("linux", `"MaskedPaths":null`)],
+    ["that make writable what is not", followedIn("linux", `"ReadonlyPaths":null`)],
+    ["that make writable what is not, with letters that Go folds", followedIn("linux", `"readonlyPath\u017F":null`)],
+    ["that are not known, of no value", followedBy(`"vm":null`)],
+  ])("may not have orders %s", (_what, text) => {
+    expect(codeFor(text)).toBe(Code.PermissionDenied);
+  });
+
+  it("may not have fields of the wrong kind", () => {
+    expect(codeFor(JSON.stringify({ ...DEFAULT, mounts: { a: 1 } }))).toBe(Code.InvalidArgument);
   });
 
   it.each([
-    ["that are twice there, escaped", `{"hoo\\u006bs":{},"hooks":{}}`],
-    ["twice", `{"linux":{"devices":[{}]},"linux":{}}`],
-    ["of the wrong kind", `{"mounts":{"a":1}}`],
-  ])("may not have fields %s", (_what, change) => {
-    expect(
-      codeFor(
-        `${JSON.stringify(DEFAULT).slice(0, -1)},${change.slice(1)}`.replace(
-          /"mounts":\[.*?\],(?="linux")/,
-          change.includes("mounts") ? "" : "$&",
-        ),
+    ["twice", followedBy(`"linux":{"devices":[{}]},"linux":${JSON.stringify(linux)}`), JSON.stringify(DEFAULT)],
+    [
+      "twice, escaped",
+      followedBy(`"l\\u0069nux":{"sysctl":{"kernel.core_pattern":"|x"}},"linux":${JSON.stringify(linux)}`),
+      JSON.stringify(DEFAULT),
+    ],
+    [
+      "with numbers that JavaScript has not",
+      followedBy(`"process":{"rlimits":[{"type":"RLIMIT_CORE","hard":18446744073709551615}]}`),
+      JSON.stringify(DEFAULT).replace(
+        JSON.stringify(process),
+        `{"rlimits":[{"type":"RLIMIT_CORE","hard":18446744073709551615}]}`,
       ),
-    ).toBe(Code.InvalidArgument);
+    ],
+  ])("has of fields that are there %s handed on what was looked at alone", (_what, text, expected) => {
+    expect(writtenOf(text)).toBe(expected);
+  });
+
+  it("has its orders told within bounds, and none that passes for another text", () => {
+    const fields = Object.fromEntries(Array.from({ length: 1000 }, (_, at) => [`${at}`.padStart(200, "x"), 1]));
+    const messageFor = (change: object): string => {
+      try {
+        return writtenOf(JSON.stringify({ ...DEFAULT, ...change }));
+      } catch (error) {
+        return messageOf(error);
+      }
+    };
+    expect(messageFor(fields).length).toBeLessThan(2000);
+    expect(messageFor(fields)).toContain("and 990 more");
+    const evil = "x, \u001B[2K\rok";
+    for (const change of [
+      { [evil]: 1 },
+      mount("none", evil),
+      { mounts: [{ destination: evil, type: "none", source: "x" }] },
+      { linux: { ...linux, devices: [{ path: evil, type: "c" }] } },
+      { linux: { ...linux, namespaces: [{ type: evil, path: "/x" }] } },
+      { process: { ...process, capabilities: { ambient: [evil] } } },
+    ]) {
+      expect(messageFor(change)).toContain(JSON.stringify(evil));
+      expect(messageFor(change)).not.toContain(evil);
+    }
   });
 });

@@ -2,10 +2,11 @@ import { fromBinary } from "@bufbuild/protobuf";
 import { OptionsSchema } from "@berth/api/containerd/runc/v1/options";
 import type { AnyValue } from "@berth/core/any";
 import { invalidArgument, permissionDenied } from "@berth/errors";
+import { parseExactJson } from "@berth/oci";
 import type { RuntimeSpec, SpecMount } from "@berth/oci/spec";
 import { decodeSpec, generateSpec, withDefaultUnixDevices } from "@berth/oci/spec";
 
-import { unknownFields } from "./checkpoint-fields.ts";
+import { abridged, quoted, unknownFields } from "./checkpoint-fields.ts";
 
 /** What a checkpoint would have a daemon run, as root. */
 export interface CheckpointOrders {
@@ -14,29 +15,44 @@ export interface CheckpointOrders {
   readonly spec: AnyValue;
 }
 
+/** So many of its orders are told. */
+const TOLD = 10;
+
 /**
  * This refuses a checkpoint that would give its container more of the machine than one has that is made without flags. What is not known to be harmless is refused: a runtime by its
  * path, options for it, mounts, devices, namespaces and capabilities beyond the default, annotations, and every other field that such a container does not have. The memory of
  * processes is not looked at.
  *
+ * What it returns is the spec as it was looked at, written anew: that of the checkpoint may say other things to other readers, as Go merges fields that are there twice.
+ *
  * @throws permission_denied - it would; invalid_argument - its spec or options cannot be read
  */
-export function requireHarmless({ runtime, runtimeOptions, spec }: CheckpointOrders): void {
+export function harmlessSpec({ runtime, runtimeOptions, spec }: CheckpointOrders): AnyValue {
+  const written = rewritten(spec);
   const orders = [
-    ...(runtime.includes("/") ? [`the runtime ${JSON.stringify(runtime)}`] : []),
+    ...(runtime.includes("/") ? [`the runtime ${quoted(runtime)}`] : []),
     ...(runtimeOptions === undefined ? [] : optionOrders(runtimeOptions)),
-    ...specOrders(spec),
+    ...specOrders(written),
   ];
-  if (orders.length === 0) return;
+  if (orders.length === 0) return written;
+  const told = orders.slice(0, TOLD).map(abridged);
+  const rest = orders.length > TOLD ? ` and ${orders.length - TOLD} more` : "";
   throw permissionDenied(
-    `it asks for more of this machine than a container has by default: ${orders.join(", ")}; if you know who made it, trust it (--trust)`,
+    `it asks for more of this machine than a container has by default: ${told.join(", ")}${rest}; if you know who made it, trust it (--trust)`,
   );
+}
+
+function rewritten({ typeUrl, value }: AnyValue): AnyValue {
+  return parsed(() => {
+    const text = new TextDecoder("utf-8", { fatal: true }).decode(value);
+    return { typeUrl, value: new TextEncoder().encode(JSON.stringify(parseExactJson(text))) };
+  });
 }
 
 /** Whatever is set among runc's options: programs, directories, cgroups, less confinement. */
 function optionOrders({ typeUrl, value }: AnyValue): readonly string[] {
   if (typeUrl.slice(typeUrl.lastIndexOf("/") + 1) !== OptionsSchema.typeName) {
-    return [`options of type ${JSON.stringify(typeUrl)}`];
+    return [`options of type ${quoted(typeUrl)}`];
   }
   const { $typeName: _, $unknown: unknown = [], ...options } = parsed(() => fromBinary(OptionsSchema, value));
   const set = Object.entries(options).filter(([, each]) => each !== "" && each !== false && each !== 0);
@@ -51,14 +67,13 @@ const DEFAULT = generateSpec({ namespace: "default", id: "default", options: [wi
 const NEWER_MASKS: ReadonlySet<string> = new Set(["/proc/latency_stats", "/sys/devices/virtual/powercap"]);
 
 function specOrders(any: AnyValue): readonly string[] {
-  requireOneReading(any);
   return parsed(() => {
     const spec = decodeSpec(any);
     return [...unknownFields(spec), ...fileOrders(spec), ...kernelOrders(spec)];
   });
 }
 
-function fileOrders({ mounts = [], linux = {} }: RuntimeSpec): readonly string[] {
+function fileOrders({ root, mounts = [], linux = {} }: RuntimeSpec): readonly string[] {
   const { maskedPaths = [], readonlyPaths = [] } = linux;
   const hidden = DEFAULT.linux?.maskedPaths?.filter((path) => !NEWER_MASKS.has(path)) ?? [];
   const shown = [
@@ -66,9 +81,11 @@ function fileOrders({ mounts = [], linux = {} }: RuntimeSpec): readonly string[]
     ...(DEFAULT.linux?.readonlyPaths ?? []).filter((path) => ![...readonlyPaths, ...maskedPaths].includes(path)),
   ];
   return [
+    // Without a path it is the bundle, with what the daemon and the shim run as they find it there.
+    ...(root?.path === "rootfs" ? [] : ["a root that is not its own"]),
     ...mounts
       .filter((mount) => !isHarmless(mount))
-      .map(({ source = "", destination }) => `the mount of ${JSON.stringify(source)} at ${destination}`),
+      .map(({ source = "", destination }) => `the mount of ${JSON.stringify(source)} at ${quoted(destination)}`),
     ...shown.map((path) => `access to ${path}`),
   ];
 }
@@ -84,9 +101,9 @@ function kernelOrders({ process, linux = {} }: RuntimeSpec): readonly string[] {
   const capabilities = new Set(Object.values(process?.capabilities ?? {}).flat());
   const rules = new Set((DEFAULT.linux?.resources?.devices ?? []).map(keyOf));
   return [
-    ...[...new Set(shared)].map((type) => `the ${type} namespace of another`),
-    ...[...capabilities].filter((each) => !usual.has(each)),
-    ...devices.map(({ path }) => `the device ${path}`),
+    ...[...new Set(shared)].map((type) => `the ${quoted(type)} namespace of another`),
+    ...[...capabilities].filter((each) => !usual.has(each)).map(quoted),
+    ...devices.map(({ path }) => `the device ${quoted(path)}`),
     ...(resources.devices ?? [])
       .filter((rule) => rule.allow && !rules.has(keyOf(rule)))
       .map((rule) => `the devices ${JSON.stringify(rule)}`),
@@ -110,27 +127,6 @@ function isHarmless({ type = "", options = [], destination, source }: SpecMount)
 function keyOf(value: object): string {
   const entries = Object.entries(value).map(([name, each]) => [name, Array.isArray(each) ? each.toSorted() : each]);
   return JSON.stringify(entries.toSorted());
-}
-
-/**
- * Go merges fields that come twice: what was looked at here would not be what runs. That it takes names in any case does no harm: of those that are looked at only one spelling is known.
- *
- * @throws invalid_argument
- */
-function requireOneReading({ value }: AnyValue): void {
-  const text = new TextDecoder().decode(value);
-  let count = 0;
-  parsed(() =>
-    // A reviver is also called for members of lists, and at last for the whole.
-    JSON.parse(text, function (this: unknown, name, each) {
-      if (Array.isArray(this) || name === "") return each;
-      count += 1;
-      return each;
-    }),
-  );
-  const names = text.matchAll(/"((?:[^"\\]|\\.)*)"(\s*:)?/gs);
-  const written = [...names].filter(([, name, colon]) => colon !== undefined && name !== "");
-  if (written.length !== count) throw invalidArgument("a field of its spec is there twice");
 }
 
 function parsed<T>(read: () => T): T {

@@ -9,7 +9,7 @@ import { decodeSpec } from "@berth/oci/spec";
 
 import type { CheckpointOrigin } from "./checkpoint-index.ts";
 import { CheckpointType, readCheckpoint, readPart, requirePart } from "./checkpoint-index.ts";
-import { requireHarmless } from "./checkpoint-trust.ts";
+import { harmlessSpec } from "./checkpoint-trust.ts";
 import type { Client, HeldLease } from "./client.ts";
 import { createRecord, prepareSnapshot } from "./create-container.ts";
 import { createOrNot } from "./create-or-not.ts";
@@ -68,12 +68,12 @@ async function restoreUnderLease(
   const { content } = client;
   const { target } = await holdImage(lease, name, { signal });
   const { parts, origin } = await readCheckpoint(content, target, { signal });
-  const spec = await readPart(content, requirePart(parts, CheckpointType.spec, NO_SPEC), { signal });
+  const written = await readPart(content, requirePart(parts, CheckpointType.spec, NO_SPEC), { signal });
   const layer = files ? requirePart(parts, MediaType.ociLayerGzip, NO_FILES) : undefined;
   const stored = parts.find(({ mediaType }) => mediaType === CheckpointType.runtimeOptions);
   const runtimeOptions = stored && (await readPart(content, stored, { signal }));
   const { runtime } = origin;
-  if (!trust) requireHarmless({ runtime, spec, ...(runtimeOptions && { runtimeOptions }) });
+  const spec = trust ? written : harmlessSpec({ runtime, spec: written, ...(runtimeOptions && { runtimeOptions }) });
   await using undo = new AsyncDisposableStack();
   const { image, made } = await imageOf(lease, parts, origin.image, { signal });
   if (made !== undefined) undo.defer(async () => await deleteName(client, made));

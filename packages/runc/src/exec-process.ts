@@ -1,11 +1,5 @@
 import { invalidArgument, messageOf } from "@berth/errors";
-
-/** What the engine knows of JSON and TypeScript's library not yet: the text of a number, and numbers written as they stood. */
-interface ExactJson {
-  parse(text: string, revive: (key: string, value: unknown, context: { readonly source?: string }) => unknown): unknown;
-  rawJSON(text: string): unknown;
-}
-const exactJson = JSON as unknown as ExactJson; // it has these functions, see above
+import { parseExactJson } from "@berth/oci";
 
 /**
  * This returns an OCI process (JSON) that has a terminal if the request says so, whatever it said itself: clients take the process
@@ -22,10 +16,7 @@ export function processWithTerminal(spec: Uint8Array, terminal: boolean): Uint8A
 function parseProcess(spec: Uint8Array): Readonly<Record<string, unknown>> {
   let process: unknown;
   try {
-    // the empty key is the whole: a number alone is to be refused
-    process = exactJson.parse(new TextDecoder().decode(spec), (key, value, { source }) =>
-      key !== "" && typeof value === "number" && source !== undefined ? exactJson.rawJSON(source) : value,
-    );
+    process = parseExactJson(new TextDecoder().decode(spec));
   } catch (error) {
     throw invalidArgument(`process specification: ${messageOf(error)}`, { cause: error });
   }
