@@ -1,7 +1,8 @@
 import { Turns } from "@berth/core/turns";
-import type { Descriptor, Digest } from "@berth/oci";
+import type { Descriptor, Digest, ImageManifest } from "@berth/oci";
 
 import type { ArchivePlan } from "./archive-plan.ts";
+import { isUnpackable } from "./has-file-system.ts";
 import type { ResolvedImage } from "./resolve-manifest.ts";
 import { resolveImage } from "./resolve-manifest.ts";
 import { unpackLayers } from "./unpack.ts";
@@ -11,6 +12,12 @@ import type { UnpackOptions } from "./unpack-options.ts";
 const MAX_IMAGES = 64;
 /** Each image holds its documents, and may hold a layer that is half unpacked, until its blobs have come. */
 const IMAGES_AT_ONCE = 8;
+
+/** Options of {@link EarlyUnpack}. */
+export interface EarlyUnpackOptions extends UnpackOptions {
+  /** Whether an image is to be unpacked; absent: if it is one, and no artifact. */
+  readonly takes?: (manifest: ImageManifest) => boolean;
+}
 
 /**
  * Unpacks the images of an archive while it is being read: each layer when its blob is stored. It only comes before `unpack`, which is
@@ -27,17 +34,18 @@ export class EarlyUnpack implements AsyncDisposable {
   readonly #there: PromiseWithResolvers<ReadonlySet<Digest>> | undefined;
   #complete = false;
 
-  constructor({ entries, documents }: ArchivePlan, options: UnpackOptions) {
+  constructor({ entries, documents }: ArchivePlan, options: EarlyUnpackOptions) {
     // Of several layers that are prepared together, nobody knows which were there before.
     const isWatched = entries.length === 1 && (options.concurrency ?? 1) === 1;
     this.#there = isWatched ? Promise.withResolvers() : undefined;
     const signal = AbortSignal.any([this.#stop.signal, ...(options.signal === undefined ? [] : [options.signal])]);
     const early: UnpackOptions = { ...options, signal, layerReady: ({ digest }) => this.#ready(digest, signal) };
+    const { takes = isUnpackable } = options;
     const turns = new Turns(IMAGES_AT_ONCE);
     const one = async (entry: Descriptor): Promise<void> => {
       signal.throwIfAborted();
       const image = await resolveImage(documents, entry, options.platform, { signal });
-      await unpackLayers(image, this.#watched(image, early));
+      if (takes(image.manifest)) await unpackLayers(image, this.#watched(image, early));
     };
     this.#done = Promise.allSettled(entries.slice(0, MAX_IMAGES).map((entry) => turns.run(() => one(entry)))).finally(
       () => this.#there?.resolve(new Set()),

@@ -15,6 +15,7 @@ export { describedFirst } from "./described-first.ts";
 export { IMAGE_NAME_ANNOTATION, REF_NAME_ANNOTATION } from "./docker-archive.ts";
 export type { FetchContent } from "./download-blob.ts";
 export { ingestRef } from "./download-blob.ts";
+export type { EarlyUnpackOptions } from "./early-unpack.ts";
 export { EarlyUnpack } from "./early-unpack.ts";
 export type { ExportOptions, ImageToExport } from "./export-archive.ts";
 export { exportArchive } from "./export-archive.ts";

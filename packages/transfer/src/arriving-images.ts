@@ -1,6 +1,6 @@
 import type { ContentProvider, ContentWriter } from "@berth/core/content";
 import { isNotFound } from "@berth/errors";
-import type { ArchiveWatcher, StoredFile, UnpackOptions } from "@berth/images";
+import type { ArchiveWatcher, EarlyUnpackOptions, StoredFile } from "@berth/images";
 import { EarlyUnpack } from "@berth/images";
 import type { Descriptor, Digest } from "@berth/oci";
 
@@ -49,7 +49,7 @@ export class ArrivingImages implements ArchiveWatcher, AsyncDisposable {
   };
 
   /** This begins with images of which at least the descriptors are there. */
-  begin(targets: readonly Descriptor[], unpacks: readonly UnpackOptions[]): void {
+  begin(targets: readonly Descriptor[], unpacks: readonly EarlyUnpackOptions[]): void {
     const documents: ContentProvider = { reader: (digest, options) => this.#document(digest, options) };
     for (const unpacking of unpacks) {
       const early = new EarlyUnpack({ entries: targets, documents }, unpacking);

@@ -2,8 +2,8 @@ import type { ContentStore } from "@berth/core/content";
 import type { ImageSpec } from "@berth/core/images";
 import type { ImportChoice, StoredImages, TransferOptions } from "@berth/core/transfer";
 import { notFound } from "@berth/errors";
-import type { ImportResult, UnpackOptions } from "@berth/images";
-import { importArchive, readIndex, resolveManifest, unpack } from "@berth/images";
+import type { ImportResult } from "@berth/images";
+import { importArchive, readIndex, unpack } from "@berth/images";
 import type { Descriptor } from "@berth/oci";
 import { releaseMessage } from "@berth/rpc";
 
@@ -13,7 +13,8 @@ import { IncomingBlobs } from "./incoming-blobs.ts";
 import { matchPlatforms } from "./match-platforms.ts";
 import { archivedNamesOf, namesOf, storeImages } from "./name-images.ts";
 import type { LocalTransferOptions } from "./transfer-options.ts";
-import { unpackOptions } from "./unpack-options.ts";
+import type { TransferUnpack } from "./unpack-options.ts";
+import { manifestToUnpack, unpackOptions } from "./unpack-options.ts";
 import type { LeasedStores } from "./with-lease.ts";
 
 /** An import under its lease. */
@@ -50,10 +51,8 @@ export async function importImages(
   await arriving.finish();
   // Finds done what was done meanwhile, and tells why the rest cannot be.
   for (const unpacking of unpacks) {
-    for (const target of targetsOf(named)) {
-      const { manifest } = await resolveManifest(content, target, unpacking.platform, unpacking);
-      if (unpacking.takes(manifest)) await unpack(target, unpacking);
-    }
+    for (const target of targetsOf(named))
+      if ((await manifestToUnpack(target, unpacking)) !== undefined) await unpack(target, unpacking);
   }
   onProgress?.({ event: "Completed import", name: "" });
 }
@@ -61,7 +60,7 @@ export async function importImages(
 async function readInto(
   arriving: ArrivingImages,
   archive: AsyncIterable<Uint8Array>,
-  { to, leased, unpacks }: ImportRequest & { readonly unpacks: readonly UnpackOptions[] },
+  { to, leased, unpacks }: ImportRequest & { readonly unpacks: readonly TransferUnpack[] },
   { signal, compressLayers }: TransferOptions & ImportChoice,
 ): Promise<ImportResult> {
   const { content } = leased.stores;

@@ -1,9 +1,8 @@
 import type { CallOptions } from "@berth/core/any";
 import type { ContentStore } from "@berth/core/content";
 import type { TransferOptions } from "@berth/core/transfer";
-import { isNotFound } from "@berth/errors";
 import type { FetchImageOptions } from "@berth/images";
-import { discardLayers, findUnpacked, resolveManifest, unpack } from "@berth/images";
+import { discardLayers, findUnpacked, unpack } from "@berth/images";
 import type { Descriptor, Digest } from "@berth/oci";
 import { isLayerType } from "@berth/oci";
 
@@ -12,6 +11,7 @@ import { BlobTree, wholeBlob } from "./blob-step.ts";
 import type { Followers } from "./followers.ts";
 import type { IncomingBlobs } from "./incoming-blobs.ts";
 import type { TransferUnpack } from "./unpack-options.ts";
+import { manifestToUnpack } from "./unpack-options.ts";
 
 /** What of a download {@link PulledImage} wants to know. */
 type FetchWatcher = Required<
@@ -67,16 +67,11 @@ export class PulledImage implements FetchWatcher, AsyncDisposable {
     this.#arriving.begin([this.#target], this.#unpacks);
   };
 
-  /** A client may have another platform unpacked than it pulls, or pull what is no image. */
-  async #isToUnpack({ platform, takes, signal }: TransferUnpack, fetched: ReadonlySet<Digest>): Promise<boolean> {
-    try {
-      const { manifest } = await resolveManifest(this.#content, this.#target, platform, { signal });
-      if (!takes(manifest)) return false;
-      return manifest.layers.every(({ digest, mediaType }) => fetched.has(digest) || !isLayerType(mediaType));
-    } catch (error) {
-      if (isNotFound(error)) return false;
-      throw error;
-    }
+  /** What is there of platforms that are not pulled is not unpacked either. */
+  async #isToUnpack(unpacking: TransferUnpack, fetched: ReadonlySet<Digest>): Promise<boolean> {
+    const manifest = await manifestToUnpack(this.#target, unpacking);
+    if (manifest === undefined) return false;
+    return manifest.layers.every(({ digest, mediaType }) => fetched.has(digest) || !isLayerType(mediaType));
   }
 
   /** All that there is to fetch is unpacked, wherever it is to be. */

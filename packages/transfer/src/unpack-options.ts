@@ -1,10 +1,10 @@
 import type { ContentProvider } from "@berth/core/content";
 import type { Applier } from "@berth/core/diff";
 import type { StoredImages, TransferOptions, UnpackTarget } from "@berth/core/transfer";
-import { failedPrecondition, invalidArgument, unimplemented } from "@berth/errors";
-import type { UnpackOptions } from "@berth/images";
-import { ingestRef, isUnpackable } from "@berth/images";
-import type { Digest, ImageManifest } from "@berth/oci";
+import { failedPrecondition, invalidArgument, isNotFound, unimplemented } from "@berth/errors";
+import type { EarlyUnpackOptions } from "@berth/images";
+import { ingestRef, isUnpackable, resolveManifest } from "@berth/images";
+import type { Descriptor, Digest, ImageManifest } from "@berth/oci";
 import { formatPlatform, hostPlatform, only } from "@berth/oci";
 
 import { wholeBlob } from "./blob-step.ts";
@@ -24,9 +24,28 @@ export interface LayerSource {
 }
 
 /** How a transfer unpacks to one of its targets. */
-export interface TransferUnpack extends UnpackOptions {
+export interface TransferUnpack extends EarlyUnpackOptions {
   /** Whether a manifest that is for the platform is one of those to be unpacked, rather than only fetched. */
   readonly takes: (manifest: ImageManifest) => boolean;
+}
+
+/**
+ * This returns the manifest of what is to be unpacked of `target`; `undefined` where that is nothing: a client may have another platform unpacked than
+ * there is, or what is no image.
+ *
+ * @throws as `resolveManifest`, but for not_found
+ */
+export async function manifestToUnpack(
+  target: Descriptor,
+  { content, platform, takes, signal }: TransferUnpack,
+): Promise<ImageManifest | undefined> {
+  try {
+    const { manifest } = await resolveManifest(content, target, platform, { signal });
+    return takes(manifest) ? manifest : undefined;
+  } catch (error) {
+    if (isNotFound(error)) return undefined;
+    throw error;
+  }
 }
 
 /**
