@@ -11,7 +11,9 @@ import type { TlsSettings } from "./registry-host.ts";
  *
  * @throws failed_precondition - a certificate without its key
  */
-export async function readCertificateDirectory(directory: string): Promise<TlsSettings | undefined> {
+export async function readCertificateDirectory(
+  directory: string,
+): Promise<Omit<TlsSettings, "skipVerify"> | undefined> {
   const names = (await readdir(directory)).sort();
   const read = (name: string): Promise<string> => readFile(join(directory, name), "utf8");
   const authorities = await Promise.all(names.filter((name) => name.endsWith(".crt")).map(read));
@@ -22,5 +24,5 @@ export async function readCertificateDirectory(directory: string): Promise<TlsSe
     clientCertificates.push({ certificate: await read(name), key: await read(key) });
   }
   if (authorities.length === 0 && clientCertificates.length === 0) return undefined;
-  return { authorities, clientCertificates, skipVerify: false };
+  return { authorities, clientCertificates };
 }

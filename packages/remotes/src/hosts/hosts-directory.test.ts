@@ -76,10 +76,13 @@ describe("hostsFromDirectory", () => {
     expect(hosts.map(({ tls }) => tls?.skipVerify)).toEqual([true, expected]);
   });
 
-  it("adds what the client says of TLS to a directory of certificates", async () => {
-    const [host] = await read({ "a.crt": "its own" }, { tls: TLS });
-    expect(host?.tls).toEqual({ ...TLS, authorities: ["client's ca", "its own"] });
-  });
+  it.each([false, true])(
+    "adds what the client says of TLS to a directory of certificates; it believes anybody: %s",
+    async (skipVerify) => {
+      const [host] = await read({ "a.crt": "its own" }, { tls: { ...TLS, skipVerify } });
+      expect(host?.tls).toEqual({ ...TLS, skipVerify, authorities: ["client's ca", "its own"] });
+    },
+  );
 
   it.each<readonly [string, Readonly<Record<string, string>>, string, readonly string[]]>([
     ["nothing", {}, REGISTRY, ["http://example.org:5000/v2"]],

@@ -34,8 +34,8 @@ export async function hostsFromDirectory(
   if (directory === undefined) return undefined;
   const file = await readHostsFile(directory, log);
   if (file === undefined) {
-    const tls = joinTls(defaults.tls, await readCertificateDirectory(directory));
-    return [defaultHost(registry, { ...defaults, tls })];
+    const own = await readCertificateDirectory(directory);
+    return [defaultHost(registry, { ...defaults, tls: own === undefined ? defaults.tls : joinTls(defaults.tls, own) })];
   }
   const place = { directory, registry, defaults };
   const mirrors = await Promise.all(file.hosts.map((entry) => toHost(place, entry)));
@@ -149,17 +149,20 @@ async function readTls(
     clientCertificates: await Promise.all(
       client.map(async ([certificate, key]) => ({ certificate: await read(certificate), key: await read(key) })),
     ),
-    skipVerify: skipVerify ?? defaults.tls?.skipVerify ?? false,
+    ...(skipVerify !== undefined && { skipVerify }),
   });
 }
 
-/** Authorities and certificates of both; whether anybody is believed is for the second to say. */
-function joinTls(one: TlsSettings | undefined, other: TlsSettings | undefined): TlsSettings | undefined {
-  if (one === undefined || other === undefined) return one ?? other;
+/** Authorities and certificates of both; whether anybody is believed is for the host's own to say, if it does. */
+function joinTls(
+  client: TlsSettings | undefined,
+  own: Omit<TlsSettings, "skipVerify"> & Partial<Pick<TlsSettings, "skipVerify">>,
+): TlsSettings {
+  const { authorities = [], clientCertificates = [], skipVerify = false } = client ?? {};
   return {
-    authorities: [...one.authorities, ...other.authorities],
-    clientCertificates: [...one.clientCertificates, ...other.clientCertificates],
-    skipVerify: other.skipVerify,
+    authorities: [...authorities, ...own.authorities],
+    clientCertificates: [...clientCertificates, ...own.clientCertificates],
+    skipVerify: own.skipVerify ?? skipVerify,
   };
 }
 
