@@ -4,9 +4,9 @@ import { once } from "node:events";
 import { join } from "node:path";
 
 import { readTar, writeTar } from "@berth/archive";
-import { hostPlatform } from "@berth/oci";
+import { hostPlatform, MediaType } from "@berth/oci";
 import type { PeerRegistry } from "@berth/testing";
-import { buildImage, runProgram, startRegistry } from "@berth/testing";
+import { buildImage, runProgram, sha256, startRegistry } from "@berth/testing";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
 import type { Bench } from "./peers.ts";
@@ -93,6 +93,31 @@ describe.each([
     await writeFile(bad, "no tar");
     await fail("images", "import", ...local, bad);
     await fail("images", "import", ...local, "--platform", "plan9/386", bench.archive);
+  });
+
+  it("are imported when they are artifacts too, and not unpacked", TIMEOUT, async () => {
+    const [namespace, name] = [`import-${(namespaces += 1)}`, "example.org/charts/a:1"];
+    const files: { path: string; type: "file"; size: number; content: Uint8Array }[] = [];
+    const add = (path: string, value: unknown): void => {
+      const content = new TextEncoder().encode(JSON.stringify(value));
+      files.push({ path, type: "file", size: content.length, content });
+    };
+    const blob = (mediaType: string, value: unknown) => {
+      const bytes = new TextEncoder().encode(JSON.stringify(value));
+      add(`blobs/${sha256(bytes).replace(":", "/")}`, value);
+      return { mediaType, digest: sha256(bytes), size: bytes.length };
+    };
+    const config = blob("application/vnd.chart.config.v1+json", { name: "chart" });
+    const layers = [blob("application/vnd.chart.content.v1.tar+gzip", "no archive")];
+    const manifest = blob(MediaType.ociManifest, { schemaVersion: 2, config, layers });
+    add("oci-layout", { imageLayoutVersion: "1.0.0" });
+    const annotations = { "io.containerd.image.name": name };
+    add("index.json", { schemaVersion: 2, manifests: [{ ...manifest, annotations }] });
+    const archive = place("artifact.tar");
+    await writeFile(archive, Buffer.concat(await Array.fromAsync(writeTar(files))));
+    await say("-n", namespace, "images", "import", ...local, archive);
+    expect(await names(namespace)).toEqual([name]);
+    expect(await say("-n", namespace, "snapshots", "ls")).not.toContain("sha256:");
   });
 
   it("are exported for their platform, with and without Docker's manifest", TIMEOUT, async () => {

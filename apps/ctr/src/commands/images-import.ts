@@ -1,7 +1,7 @@
 import type { Client } from "@berth/client";
 import { startEarlyUnpack, unpackImage, type UnpackImageOptions } from "@berth/client/import";
 import type { EarlyUnpack, ImportOptions, ImportResult } from "@berth/images";
-import { describedFirst, importArchive } from "@berth/images";
+import { describedFirst, hasFileSystem, importArchive } from "@berth/images";
 import { invalidArgument, wrapError } from "@berth/errors";
 import type { PlatformMatcher } from "@berth/oci";
 import { allPlatforms, hostPlatform, only, onlyStrict, parsePlatform } from "@berth/oci";
@@ -171,11 +171,13 @@ async function* counted(
   }
 }
 
+type ImportUnpack = UnpackImageOptions & Required<Pick<UnpackImageOptions, "platform">>;
+
 async function unpackOptions(
   client: Client,
   flags: ImportFlags,
   { platform, signal }: { readonly platform: PlatformMatcher; readonly signal: AbortSignal },
-): Promise<UnpackImageOptions> {
+): Promise<ImportUnpack> {
   const concurrency = flags["unpack-concurrency"];
   return {
     snapshotter: await chooseSnapshotter(client, flags.snapshotter, signal),
@@ -189,9 +191,14 @@ async function unpackOptions(
 async function unpackAll(
   client: Client,
   images: ImportResult["images"],
-  { early, ...options }: UnpackImageOptions & { readonly early: EarlyUnpack | undefined },
+  { early, ...options }: ImportUnpack & { readonly early: EarlyUnpack | undefined },
 ): Promise<void> {
+  const { platform, signal } = options;
   for (const { name, target } of images) {
+    if (!(await hasFileSystem(client.content, target, platform, { signal }))) {
+      print(`${name}\n`);
+      continue;
+    }
     print(`unpacking ${name} (${target.digest})...`);
     using progress = new ProgressLines();
     // What was begun while the archive was read.
