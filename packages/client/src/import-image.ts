@@ -1,5 +1,5 @@
 import type { ImportOptions, ImportResult, RandomAccess, UnpackOptions } from "@berth/images";
-import { EarlyUnpack, importArchive, planArchive, unpack } from "@berth/images";
+import { EarlyUnpack, hasFileSystem, importArchive, planArchive, unpack } from "@berth/images";
 import { hostPlatform, only } from "@berth/oci";
 
 import type { Client } from "./client.ts";
@@ -15,7 +15,7 @@ export interface ImportImageOptions extends Omit<ImportOptions, "content" | "ima
 
 /**
  * This imports an image archive and unpacks it if asked to, all under one lease: the archive is read here and its blobs are
- * sent to the daemon.
+ * sent to the daemon. Artifacts, which have no files, are not unpacked.
  *
  * @throws as `importArchive` and `unpack` of `@berth/images`
  */
@@ -37,7 +37,10 @@ export async function importImage(
     if (unpackOptions === undefined) return result;
     await early?.finish();
     const targets = new Map(result.images.map(({ target }) => [target.digest, target]));
-    for (const target of targets.values()) await unpack(target, unpackOptions);
+    for (const target of targets.values()) {
+      const { platform, signal } = unpackOptions;
+      if (await hasFileSystem(leased.content, target, platform, { signal })) await unpack(target, unpackOptions);
+    }
     return result;
   }, options);
 }

@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
 import type { Client } from "../src/index.ts";
 import { createClient } from "../src/index.ts";
+import { importImage } from "../src/import-image.ts";
 import { pullImage } from "../src/pull-image.ts";
 import { importInDaemon, pullInDaemon } from "../src/transfer-in-daemon.ts";
 
@@ -60,8 +61,8 @@ describe.each([
     },
   );
 
-  it("is imported by the daemon, and not unpacked", async () => {
-    const name = "example.org/charts/imported:1";
+  it.each(["daemon", "client"])("is imported by the %s, and not unpacked", async (by) => {
+    const name = `example.org/charts/by-${by}:1`;
     const annotations = { "io.containerd.image.name": name };
     const file = (path: string, content: Uint8Array) => ({
       path,
@@ -76,7 +77,8 @@ describe.each([
         file(`blobs/${digest.replace(":", "/")}`, registry.find(digest) ?? new Uint8Array()),
       ),
     ]);
-    await importInDaemon(client, archive, { platforms: [platform], baseName: "example.org/charts", unpacks });
+    if (by === "client") await importImage(client, archive, { unpack: { snapshotter: "overlayfs" } });
+    else await importInDaemon(client, archive, { platforms: [platform], baseName: "example.org/charts", unpacks });
     await isStoredAs(name);
   });
 });
