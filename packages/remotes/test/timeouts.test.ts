@@ -161,9 +161,12 @@ describe("RegistryClient with a server that does nothing", { timeout: 30_000 }, 
 
   describe("and a token server that goes on and on", () => {
     let asked: Promise<unknown>;
+    let requests: number;
 
     beforeEach(async () => {
+      requests = 0;
       const server = createHttpServer((_request, response) => {
+        requests += 1;
         const timer = setInterval(() => response.write(" "), MS / 10);
         response.once("close", () => clearInterval(timer));
       }).listen(0, "127.0.0.1");
@@ -182,6 +185,15 @@ describe("RegistryClient with a server that does nothing", { timeout: 30_000 }, 
     it("ends the wait for it", async () => {
       await using patient = new RegistryClient({ timeouts: { tokenMs: MS } });
       expect(await outcome(patient.resolve(`${registry.host}/x:1`), 1)).toBe("deadline_exceeded");
+    });
+
+    it("waits for it once, and not for each blob", async () => {
+      await using patient = new RegistryClient({ timeouts: { tokenMs: MS } });
+      for (let blobs = 0; blobs < 3; blobs += 1) {
+        const fetching = Array.fromAsync(patient.fetch(`${registry.host}/x:1`, blob));
+        expect(codeName(codeOf(await fetching.catch((error: unknown) => error)))).toBe("deadline_exceeded");
+      }
+      expect(requests).toBe(1);
     });
 
     it("is cancelled, and only for who cancels", async () => {

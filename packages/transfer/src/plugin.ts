@@ -45,6 +45,7 @@ const TIMEOUTS = {
   connectMs: "io.berth.timeout.registry.connect",
   answerMs: "io.berth.timeout.registry.answer",
   progressMs: "io.berth.timeout.registry.progress",
+  tokenMs: "io.berth.timeout.registry.token",
 };
 
 /** What a proxy snapshotter that brings layers in by itself exports, with the value `true`. */

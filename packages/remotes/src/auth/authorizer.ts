@@ -23,7 +23,7 @@ interface Bearer {
 }
 
 const BEARER = "Bearer ";
-const TOKEN_MS = 60_000;
+const TOKEN_MS = 30_000;
 
 /** A request that was answered with 401. */
 interface Refusal {

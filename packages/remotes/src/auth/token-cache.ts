@@ -1,14 +1,19 @@
+import { isDeadlineExceeded } from "@berth/errors";
+
 import type { Token } from "./fetch-token.ts";
+
+/** Each blob of an image needs a token, and would wait anew for a server that gives none. */
+const LATE_KEPT_MS = 30_000;
 
 interface Entry {
   readonly promise: Promise<Token>;
   /** Of a token that is there. */
   value?: string;
-  /** Of a token that is there; unknown while it is fetched. */
+  /** Of a token that is there, or that did not come in time; unknown while it is fetched. */
   expiresAt: number;
 }
 
-/** Tokens by what they are for. Whoever asks for one that is being fetched gets the same; failures are not kept. */
+/** Tokens by what they are for. Whoever asks for one that is being fetched gets the same; of failures only one to come in time is kept, for a while. */
 export class TokenCache {
   readonly #entries = new Map<string, Entry>();
 
@@ -23,7 +28,10 @@ export class TokenCache {
         entry.expiresAt = expiresAt;
         entry.value = value;
       },
-      () => this.#forget(key, entry),
+      (error: unknown) => {
+        if (isDeadlineExceeded(error)) entry.expiresAt = Date.now() + LATE_KEPT_MS;
+        else this.#forget(key, entry);
+      },
     );
     return entry.promise;
   }

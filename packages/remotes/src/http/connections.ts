@@ -19,7 +19,7 @@ export interface RegistryTimeouts {
   readonly answerMs?: number;
   /** For the next bytes of an answer, which may take hours as a whole; 60,000. */
   readonly progressMs?: number;
-  /** For a token, however its server goes on meanwhile; 60,000. */
+  /** For a token, however its server goes on meanwhile; 30,000. */
   readonly tokenMs?: number;
 }
 
