@@ -6,7 +6,7 @@ import type { Descriptor } from "@berth/oci";
 
 import { LAYER_REFERENCE } from "./gc-labels.ts";
 import type { ResolvedImage, ResolvedManifest } from "./resolve-manifest.ts";
-import { unpack } from "./unpack.ts";
+import { isUnpacked, unpack } from "./unpack.ts";
 import type { UnpackOptions } from "./unpack-options.ts";
 
 /**
@@ -36,6 +36,8 @@ export async function findUnpacked(target: Descriptor, options: UnpackOptions): 
   const layerReady = ({ digest }: Descriptor): Promise<never> =>
     Promise.reject(notFound(`snapshot of the layer ${digest}`));
   try {
+    // To find none, layers that are unpacked side by side would all be prepared.
+    if (!(await isUnpacked(target, options))) return undefined;
     return await unpack(target, { ...options, layerReady });
   } catch (error) {
     if (isNotFound(error)) return undefined;

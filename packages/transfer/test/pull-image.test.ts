@@ -90,6 +90,19 @@ describe("a pull", () => {
     expect(memory.content.blobs.size).toBe(isThere ? blobs.length : 4);
   });
 
+  it.each([1, 4])("that keeps no layers prepares none to learn that it has none, %i at once", async (concurrency) => {
+    const layers = Array.from({ length: 5 }, (_, at) => add({ layer: at }, MediaType.ociLayer));
+    const diffIds = layers.map(({ digest }) => digest);
+    const config = add({ ...platformOf("amd64"), rootfs: { type: "layers", diff_ids: diffIds } }, MediaType.ociConfig);
+    registry.tag("1", add({ schemaVersion: 2, config, layers }, MediaType.ociManifest));
+    await pull(["amd64"], ["amd64"], { unpackConcurrency: () => concurrency });
+    const usual = memory.prepared.length;
+    expect(memory.committed.size).toBe(5);
+    memory = createMemoryTransfer();
+    await pull(["amd64"], ["amd64"], { unpackConcurrency: () => concurrency, discardLayers: true });
+    expect([memory.prepared.length, memory.committed.size]).toEqual([usual, 5]);
+  });
+
   it.each([
     ["an image", MediaType.ociConfig, "", 1],
     ["an image of old", "application/octet-stream", "", 1],
