@@ -1,6 +1,6 @@
 import type { CallOptions } from "@berth/core/any";
 import type { ContentProvider } from "@berth/core/content";
-import { invalidArgument, notFound } from "@berth/errors";
+import { invalidArgument, notFound, resourceExhausted } from "@berth/errors";
 import type { Descriptor, Digest, ImageConfig, ImageManifest, Platform, PlatformMatcher } from "@berth/oci";
 import { chainIds, isConfigType, isIndexType, isManifestType, normalizePlatform, parseImageConfig } from "@berth/oci";
 
@@ -20,6 +20,7 @@ export interface ResolvedManifest {
  *
  * @throws not_found - no manifest for the platform, or a blob is missing
  * @throws invalid_argument - the target is neither manifest nor index, or is malformed
+ * @throws resource_exhausted - no manifest for the platform but perhaps deeper than 8 indexes in each other
  * @see containerd core/images/image.go, Manifest
  */
 export async function resolveManifest(
@@ -34,9 +35,12 @@ export async function resolveManifest(
   if (!isIndexType(target.mediaType)) {
     throw invalidArgument(`${target.digest} is neither a manifest nor an index, but ${target.mediaType}`);
   }
-  const found = await findInIndex(content, target, { platform, seen: new Set(), depth: 0 }, options);
-  if (found === undefined) throw notFound(`index ${target.digest} has no manifest for the platform`);
-  return found;
+  let isTooDeep = false;
+  const search = { platform, seen: new Set<string>(), depth: 0, onTooDeep: () => (isTooDeep = true) };
+  const found = await findInIndex(content, target, search, options);
+  if (found !== undefined) return found;
+  const missed = `index ${target.digest} has no manifest for the platform`;
+  throw isTooDeep ? resourceExhausted(`${missed} in ${MAX_NESTED_INDEXES} levels, and has more`) : notFound(missed);
 }
 
 /** An index inside an index is followed, but not for ever. */
@@ -47,6 +51,8 @@ interface Search {
   /** What had nothing for it. */
   readonly seen: Set<string>;
   readonly depth: number;
+  /** Told of an index that is not searched. */
+  readonly onTooDeep: () => void;
 }
 
 async function findInIndex(
@@ -55,7 +61,7 @@ async function findInIndex(
   search: Search,
   options: CallOptions | undefined,
 ): Promise<ResolvedManifest | undefined> {
-  const { platform, seen, depth } = search;
+  const { platform, seen, depth, onTooDeep } = search;
   const { manifests } = await readIndex(content, target, options);
   const candidates = manifests
     .filter((entry) => entry.platform === undefined || platform.matches(entry.platform))
@@ -63,8 +69,12 @@ async function findInIndex(
   for (const descriptor of candidates) {
     if (isManifestType(descriptor.mediaType) && descriptor.platform !== undefined)
       return { descriptor, manifest: await readManifest(content, descriptor, options) };
-    if (isSeen(descriptor, seen)) continue;
-    if (isIndexType(descriptor.mediaType) && depth < MAX_NESTED_INDEXES) {
+    const isIndex = isIndexType(descriptor.mediaType);
+    // It may be come upon again where it is not.
+    const isTooDeep = isIndex && depth === MAX_NESTED_INDEXES;
+    if (isTooDeep) onTooDeep();
+    if (isTooDeep || isSeen(descriptor, seen)) continue;
+    if (isIndex) {
       const nested = await findInIndex(content, descriptor, { ...search, depth: depth + 1 }, options);
       if (nested !== undefined) return nested;
     } else if (isManifestType(descriptor.mediaType)) {

@@ -72,8 +72,21 @@ describe("resolveManifest", () => {
     let nested = index(amd64);
     for (let depth = 0; depth < 40; depth++) nested = index(nested);
     const matcher = only(parsePlatform("linux/amd64"));
-    expect(await failure(resolveManifest(content, nested, matcher))).toBe(Code.NotFound);
+    expect(await failure(resolveManifest(content, nested, matcher))).toBe(Code.ResourceExhausted);
+    expect((await resolveManifest(content, index(nested, amd64), matcher)).descriptor.digest).toBe(amd64.digest);
     expect(await failure(imageSize(content, nested, matcher))).toBe(Code.ResourceExhausted);
+  });
+
+  it.each([
+    // Where it is looked for in vain first, it is itself too deep, or what it lists is.
+    [8, amd64.digest],
+    [7, Code.ResourceExhausted],
+  ])("does not miss what is listed %i levels deeper too", async (levels, expected) => {
+    const listed = levels === 8 ? index(amd64) : index(index(amd64));
+    let deep = listed;
+    for (let depth = 0; depth < levels; depth++) deep = index(deep);
+    const found = resolveManifest(content, index(deep, listed), only(parsePlatform("linux/amd64")));
+    expect(await found.then(({ descriptor: { digest } }) => digest, codeOf)).toBe(expected);
   });
 });
 
