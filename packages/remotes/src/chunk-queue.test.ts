@@ -57,6 +57,22 @@ it.each([
   expect(pieces).toBe(16);
 });
 
+it.each([1, 3000, 4096, 8200, 30_000, 40_000])(
+  "ChunkQueue keeps chunks of %i bytes of 64 KiB in twice their memory",
+  (length) => {
+    const queue = new ChunkQueue();
+    for (let count = 0; count < 50; count += 1) {
+      queue.push(new Uint8Array(64 * 1024).subarray(0, length));
+      // Which ends what was gathered before.
+      queue.push(new Uint8Array(4096));
+    }
+    const { bytes } = queue;
+    let kept = 0;
+    for (let chunk = queue.shift(); chunk !== undefined; chunk = queue.shift()) kept += chunk.buffer.byteLength;
+    expect(kept).toBeLessThanOrEqual(2 * bytes);
+  },
+);
+
 it("ChunkQueue gives what was taken out one by one no more memory than that", () => {
   const queue = new ChunkQueue();
   for (let at = 0; at < 100; at += 1) {

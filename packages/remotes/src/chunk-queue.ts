@@ -1,10 +1,10 @@
-/** A chunk below this costs more than its bytes are worth; so does one that is a small part of the memory that it keeps. */
+/** A chunk below this costs more than its bytes are worth; so does one that is less than half of the memory that it keeps. */
 const SMALL_BYTES = 4096;
-const MAX_KEPT = 8;
+const MAX_KEPT = 2;
 const GATHERED_BYTES = 64 * 1024;
 
 /**
- * Chunks that wait for their reader, in about as much memory as they have bytes: small ones are copied together, as who sends them may make them as small as they like.
+ * Chunks that wait for their reader, in at most twice as much memory as they have bytes, and {@link GATHERED_BYTES}: small ones are copied together, as who sends them may make them as small as they like.
  * What is taken out has a buffer of its own, or the one that it came with.
  */
 export class ChunkQueue {
