@@ -15,8 +15,8 @@ import type { HttpResponse } from "./http/exchange.ts";
 import { printable } from "./http/exchange.ts";
 
 const MAX_ERROR_BODY_BYTES = 64 * 1024;
-/** Others may have what this host refuses: they are not kept waiting for its reasons. */
-const MAX_ERROR_BODY_MS = 2000;
+/** Others may have what this host refuses: they are not kept waiting for its reasons. What is left is then discarded, which may take as long again. */
+const MAX_ERROR_BODY_MS = 1000;
 const MAX_TEXT = 500;
 /** What a host answers that may have what it was asked for, at another time. */
 export const BUSY_STATUSES: ReadonlySet<number> = new Set([408, 429]);
