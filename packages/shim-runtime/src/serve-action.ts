@@ -59,10 +59,11 @@ export async function serveAction(input: ActionInput, parts: ShimParts): Promise
   lifetime.reserve(flags.id);
   resources.use(handleSignals(lifetime, log));
   resources.use(sweep(tasks, lifetime, { everyMs: lingerMs, log }));
-  const attachLog = (bundle: string): void => {
-    if (parts.logger) sink.attach(bundle);
+  const attachLog = (id: string, bundle: string): void => {
+    if (parts.logger) sink.attach(id, bundle);
   };
-  const serving = { input, context, tasks, lifetime, pool, attachLog };
+  const releaseLog = (id: string): void => sink.release(id);
+  const serving = { input, context, tasks, lifetime, pool, attachLog, releaseLog };
   await serve(serving, await withPlugins(serving, services(serving), resources));
 }
 
@@ -89,7 +90,8 @@ interface Serving {
   readonly tasks: ShimTasks;
   readonly lifetime: Lifetime;
   readonly pool: boolean;
-  readonly attachLog: (bundle: string) => void;
+  readonly attachLog: (id: string, bundle: string) => void;
+  readonly releaseLog: (id: string) => void;
 }
 
 async function serve({ input, lifetime, context }: Serving, served: readonly TtrpcService[]): Promise<void> {
@@ -159,12 +161,15 @@ function admit(lifetime: Lifetime, id: string): void {
 }
 
 /** The sandboxes, with what their coming and going means for the process. */
-function sandboxService({ lifetime, attachLog }: Serving, service: ServiceImpl<typeof Sandbox>): typeof service {
+function sandboxService(
+  { lifetime, attachLog, releaseLog }: Serving,
+  service: ServiceImpl<typeof Sandbox>,
+): typeof service {
   return {
     ...service,
     createSandbox: async (request, context) => {
       admit(lifetime, request.sandboxId);
-      attachLog(request.bundlePath);
+      attachLog(request.sandboxId, request.bundlePath);
       try {
         return await service.createSandbox(request, context);
       } finally {
@@ -173,6 +178,7 @@ function sandboxService({ lifetime, attachLog }: Serving, service: ServiceImpl<t
     },
     shutdownSandbox: async (request, context) => {
       const answer = await service.shutdownSandbox(request, context);
+      releaseLog(request.sandboxId);
       lifetime.changed();
       lifetime.requestShutdown();
       return answer;
@@ -181,13 +187,13 @@ function sandboxService({ lifetime, attachLog }: Serving, service: ServiceImpl<t
 }
 
 /** The tasks, with what their coming and going means for the process. */
-function taskService({ tasks, lifetime, attachLog }: Serving): ServiceImpl<typeof TaskV3> {
+function taskService({ tasks, lifetime, attachLog, releaseLog }: Serving): ServiceImpl<typeof TaskV3> {
   const { service } = tasks;
   return {
     ...service,
     create: async (request, context) => {
       admit(lifetime, request.id);
-      attachLog(request.bundle);
+      attachLog(request.id, request.bundle);
       try {
         return await service.create(request, context);
       } finally {
@@ -196,7 +202,9 @@ function taskService({ tasks, lifetime, attachLog }: Serving): ServiceImpl<typeo
     },
     delete: async (request, context) => {
       try {
-        return await service.delete(request, context);
+        const answer = await service.delete(request, context);
+        if (request.execId === "") releaseLog(request.id);
+        return answer;
       } finally {
         lifetime.changed();
       }

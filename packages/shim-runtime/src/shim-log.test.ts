@@ -17,7 +17,7 @@ async function setUp() {
     mkdirSync(bundle);
     mkfifo(join(bundle, "log"), 0o700);
     const fd = openSync(join(bundle, "log"), constants.O_RDWR | constants.O_NONBLOCK);
-    log.attach(bundle);
+    log.attach(name, bundle);
     return { bundle, fd };
   };
   return { log, attach, [Symbol.asyncDispose]: () => stack.disposeAsync() };
@@ -89,4 +89,19 @@ it("ShimLog keeps no descriptor of containers that are gone", async () => {
   }
   expect(descriptors() - before).toBeLessThan(10);
   closeSync(long.fd);
+});
+
+it("ShimLog lets go of deleted containers, but of the last one", async () => {
+  await using test = await setUp();
+  const log = test.log.logger();
+  const [a, b] = [test.attach("a"), test.attach("b")];
+  const descriptors = () => readdirSync("/proc/self/fd").length;
+  const before = descriptors();
+  test.log.release("b");
+  expect(before - descriptors()).toBe(1);
+  log.error("one");
+  test.log.release("a");
+  log.error("two");
+  expect([a, b].map(({ fd }) => messagesIn(fd))).toEqual([["one", "two"], []]);
+  for (const { fd } of [a, b]) closeSync(fd);
 });

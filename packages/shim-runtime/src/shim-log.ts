@@ -11,27 +11,37 @@ function quote(value: unknown): string {
   return /^[\w./:@+-]+$/.test(text ?? "") ? String(text) : JSON.stringify(text ?? "");
 }
 
+interface LogFifo {
+  readonly path: string;
+  readonly fd: number;
+}
+
 /** Where the log of a shim goes: the `log` FIFO of the container that came last of those that are there, standard error otherwise. */
 export class ShimLog implements Disposable {
   readonly #debug: boolean;
-  /** By path, the one that came last at the end. */
-  readonly #fifos = new Map<string, number>();
+  /** By container, the one that came last at the end. */
+  readonly #fifos = new Map<string, LogFifo>();
 
   constructor(options: { readonly debug: boolean }) {
     this.#debug = options.debug;
   }
 
-  /** This sends the log to the daemon's end of a bundle's FIFO from now on, if anybody reads it. */
-  attach(bundle: string): void {
-    for (const path of this.#fifos.keys()) if (!existsSync(path)) this.#detach(path);
+  /** This sends the log to the daemon's end of the FIFO in a container's bundle from now on, if anybody reads it. */
+  attach(id: string, bundle: string): void {
+    for (const [other, { path }] of this.#fifos) if (!existsSync(path)) this.#detach(other);
     const path = join(bundle, "log");
     try {
-      const fifo = openSync(path, constants.O_WRONLY | constants.O_NONBLOCK);
-      this.#detach(path);
-      this.#fifos.set(path, fifo);
+      const fd = openSync(path, constants.O_WRONLY | constants.O_NONBLOCK);
+      this.#detach(id);
+      this.#fifos.set(id, { path, fd });
     } catch {
       // no FIFO or no reader: the log stays where it goes
     }
+  }
+
+  /** The container is deleted, and its FIFO will be. The last one stays: it takes what there is to say about the end. */
+  release(id: string): void {
+    if (this.#fifos.size > 1) this.#detach(id);
   }
 
   logger(bound: LogFields = {}): Logger {
@@ -41,22 +51,22 @@ export class ShimLog implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const path of this.#fifos.keys()) this.#detach(path);
+    for (const id of this.#fifos.keys()) this.#detach(id);
   }
 
-  #detach(path: string): void {
-    const fifo = this.#fifos.get(path);
-    if (fifo !== undefined) closeSync(fifo);
-    this.#fifos.delete(path);
+  #detach(id: string): void {
+    const fifo = this.#fifos.get(id);
+    if (fifo !== undefined) closeSync(fifo.fd);
+    this.#fifos.delete(id);
   }
 
   #write(level: LogLevel, message: string, fields: LogFields): void {
     const pairs = Object.entries(fields).map(([name, value]) => ` ${name}=${quote(value)}`);
     const line = `time="${new Date().toISOString()}" level=${level === "warn" ? "warning" : level} msg=${JSON.stringify(message)}${pairs.join("")}\n`;
-    for (const [path, fifo] of [...this.#fifos].toReversed()) {
-      if (this.#writeTo(fifo, line)) return;
+    for (const [id, { path, fd }] of [...this.#fifos].toReversed()) {
+      if (this.#writeTo(fd, line)) return;
       // Those before it may have a reader; one whose container is there will have, when the daemon is there again.
-      if (!existsSync(path)) this.#detach(path);
+      if (!existsSync(path)) this.#detach(id);
     }
     this.#writeTo(STDERR, line);
   }
