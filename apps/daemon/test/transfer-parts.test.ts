@@ -43,7 +43,8 @@ describe("the transfer service with what is off by default", { timeout: 60_000 }
   let seed = 1;
 
   beforeAll(async () => {
-    const config = `[timeouts]\n"io.berth.timeout.registry.progress" = "300ms"\n[plugins."io.containerd.transfer.v1.local"]\nconcurrent_layer_fetch_buffer = ${PART}\n`;
+    const timeouts = `"io.berth.timeout.registry.progress" = "300ms"\n"io.berth.timeout.registry.token" = "1s"\n`;
+    const config = `[timeouts]\n${timeouts}[plugins."io.containerd.transfer.v1.local"]\nconcurrent_layer_fetch_buffer = ${PART}\n`;
     daemon = stack.use(await startBerthd({ config }));
     client = stack.use(createClient({ address: daemon.address }));
   }, 60_000);
@@ -168,6 +169,16 @@ describe("the transfer service with what is off by default", { timeout: 60_000 }
     expect(lines[3]).toMatch(`< 200 HEAD ${manifest}`);
     await transfer(client.transport, from({ httpDebug: HTTPDebug.TRACE }), into);
     await expect.poll(() => daemon.log()).toContain(`< 200 HEAD ${manifest}`);
+  });
+
+  it("waits for a token as long as it is told", { timeout: 20_000 }, async () => {
+    await publish([10]);
+    const challenge = `Bearer realm="http://${registry.host}/token"`;
+    registry.fault = ({ path }) =>
+      path === "/token"
+        ? { kind: "silence" }
+        : { kind: "status", status: 401, headers: { "www-authenticate": challenge } };
+    expect(await pull()).toBe("deadline_exceeded");
   });
 
   it("sends nothing that is empty for a user and a password", async () => {
