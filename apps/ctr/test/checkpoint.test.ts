@@ -1,6 +1,7 @@
 import { mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
 
+import { createClient } from "@berth/client";
 import { criuPrograms, debianTool, newerTool, runProgram, temporaryDirectory } from "@berth/testing";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
@@ -140,6 +141,25 @@ describe.each(["berthd", "containerd"] as const)("checkpoints, on %s", (kind) =>
     // Nothing in it tells of the original's cgroup, which still runs in it.
     expect(Spec.linux.cgroupsPath).toBe("/default/again");
     for (const each of ["again", id]) await remove(each);
+  });
+
+  it("without trust have of their spec handed on what was looked at, and no other reading", TIMEOUT, async () => {
+    const name = `example.org/read-${kind}:1`;
+    await using client = createClient({ address: bench.daemon.address });
+    const specOf = async (id: string): Promise<string> =>
+      new TextDecoder().decode((await client.containers.get(id)).spec?.value);
+    await say("containers", "create", BUSYBOX_IMAGE, "double", "sleep", "1000");
+    const { spec = { typeUrl: "", value: new Uint8Array() }, ...container } = await client.containers.get("double");
+    // Go would merge them.
+    const twice = `{"linux":{"sysctl":{"kernel.core_pattern":"|/x"}},${(await specOf("double")).slice(1)}`;
+    const value = new TextEncoder().encode(twice);
+    await client.containers.update({ ...container, spec: { ...spec, value } }, { fieldpaths: ["spec"] });
+    await say("containers", "checkpoint", "--image", "double", name);
+    await say("containers", "restore", "again", name);
+    expect(await specOf("double")).toContain("core_pattern");
+    expect(await specOf("again")).not.toContain("core_pattern");
+    await remove("again");
+    await say("containers", "rm", "double");
   });
 
   // Each of a container of its own: containerd 1.6 refuses to store a spec that it has.

@@ -118,8 +118,10 @@ function isList(allowed: Exclude<Allowed, string | ((value: unknown) => boolean)
   return Array.isArray(allowed);
 }
 
+const VALUE_LENGTH = 100;
+
 function told(where: string, value: unknown): string {
-  return `${where}=${abridged(JSON.stringify(value))}`;
+  return `${where}=${abridged(JSON.stringify(value), VALUE_LENGTH)}`;
 }
 
 /** What a checkpoint calls something: as it is where it is plainly a name, else so that it ends where it seems to end. */
@@ -127,9 +129,7 @@ export function quoted(name: string): string {
   return /^[\w./:+-]+$/.test(name) ? name : JSON.stringify(name);
 }
 
-const TOLD_LENGTH = 100;
-
 /** The beginning of what a checkpoint says, which may be of any length. */
-export function abridged(text: string): string {
-  return text.length <= TOLD_LENGTH ? text : `${text.slice(0, TOLD_LENGTH)}…`;
+export function abridged(text: string, length: number): string {
+  return text.length <= length ? text : `${text.slice(0, length)}…`;
 }

@@ -15,8 +15,9 @@ export interface CheckpointOrders {
   readonly spec: AnyValue;
 }
 
-/** So many of its orders are told. */
+/** So many of its orders are told, and so much of each. */
 const TOLD = 10;
+const TOLD_LENGTH = 500;
 
 /**
  * This refuses a checkpoint that would give its container more of the machine than one has that is made without flags. What is not known to be harmless is refused: a runtime by its
@@ -35,7 +36,7 @@ export function harmlessSpec({ runtime, runtimeOptions, spec }: CheckpointOrders
     ...specOrders(written),
   ];
   if (orders.length === 0) return written;
-  const told = orders.slice(0, TOLD).map(abridged);
+  const told = orders.slice(0, TOLD).map((order) => abridged(order, TOLD_LENGTH));
   const rest = orders.length > TOLD ? ` and ${orders.length - TOLD} more` : "";
   throw permissionDenied(
     `it asks for more of this machine than a container has by default: ${told.join(", ")}${rest}; if you know who made it, trust it (--trust)`,
@@ -86,8 +87,13 @@ function fileOrders({ root, mounts = [], linux = {} }: RuntimeSpec): readonly st
     ...mounts
       .filter((mount) => !isHarmless(mount))
       .map(({ source = "", destination }) => `the mount of ${JSON.stringify(source)} at ${quoted(destination)}`),
-    ...shown.map((path) => `access to ${path}`),
+    ...listed("access to", shown),
   ];
+}
+
+/** As one order. */
+function listed(what: string, names: readonly string[]): readonly string[] {
+  return names.length === 0 ? [] : [`${what} ${names.join(", ")}`];
 }
 
 function kernelOrders({ process, linux = {} }: RuntimeSpec): readonly string[] {
@@ -102,11 +108,14 @@ function kernelOrders({ process, linux = {} }: RuntimeSpec): readonly string[] {
   const rules = new Set((DEFAULT.linux?.resources?.devices ?? []).map(keyOf));
   return [
     ...[...new Set(shared)].map((type) => `the ${quoted(type)} namespace of another`),
-    ...[...capabilities].filter((each) => !usual.has(each)).map(quoted),
-    ...devices.map(({ path }) => `the device ${quoted(path)}`),
+    ...listed("the capabilities", [...capabilities].filter((each) => !usual.has(each)).map(quoted)),
+    ...listed(
+      "the devices",
+      devices.map(({ path }) => quoted(path)),
+    ),
     ...(resources.devices ?? [])
       .filter((rule) => rule.allow && !rules.has(keyOf(rule)))
-      .map((rule) => `the devices ${JSON.stringify(rule)}`),
+      .map((rule) => `the right to ${JSON.stringify(rule)}`),
   ];
 }
 

@@ -32,6 +32,7 @@ export interface WatchOptions extends CallOptions {
 
 /**
  * This has the daemon move something, and returns when it is there and its last step has been told. What `failed` is aborted with keeps the call from going on, and is what the caller is told.
+ * Aborted once it is there, this returns without the last steps.
  */
 export async function callTransfer(
   client: Client,
