@@ -170,17 +170,28 @@ export class Sandboxes implements AsyncDisposable {
     return { sandboxId: id, pid: exitedAt ? 0 : process.pid, state: stateOf(sandbox), info, ...times };
   }
 
-  /** This ends the containers: it asks them to, and kills what is left after `graceMs`. A stopped sandbox stays so. */
+  /** This ends the containers, each that is being made as soon as all of these are there. A stopped sandbox stays so. */
   async #stop(sandbox: Sandbox, graceMs: number): Promise<void> {
     sandbox.isClosed = true;
-    if (!(await isWithin(this.#containers.made(sandbox.id), KILL_TIMEOUT_MS)))
-      throw failedPrecondition(`sandbox ${sandbox.id}: a container is still being made`);
-    const containers = this.#containers.of(sandbox.id);
-    if (graceMs > 0) await this.#endAll(containers, SIGTERM, graceMs);
-    const left = await this.#endAll(containers, SIGKILL, KILL_TIMEOUT_MS);
+    const there = this.#containers.of(sandbox.id);
+    const endRest = async (): Promise<{ readonly left: readonly string[]; readonly areMade: boolean }> => {
+      const areMade = await isWithin(this.#containers.made(sandbox.id), KILL_TIMEOUT_MS);
+      const come = this.#containers.of(sandbox.id).filter((container) => !there.includes(container));
+      return { left: await this.#end(come, graceMs), areMade };
+    };
+    // one that hangs while it is made keeps no other
+    const [left, rest] = await Promise.all([this.#end(there, graceMs), endRest()]);
+    left.push(...rest.left);
     if (left.length > 0) throw failedPrecondition(`sandbox ${sandbox.id}: containers ${left.join(", ")} do not end`);
+    if (!rest.areMade) throw failedPrecondition(`sandbox ${sandbox.id}: a container is still being made`);
     sandbox.exitedAt ??= new Date();
     sandbox.stopped.resolve(sandbox.exitedAt);
+  }
+
+  /** This asks containers to end, kills what is left after `graceMs`, and returns the ids of those that have not ended even so. */
+  async #end(containers: readonly Container[], graceMs: number): Promise<string[]> {
+    if (graceMs > 0) await this.#endAll(containers, SIGTERM, graceMs);
+    return await this.#endAll(containers, SIGKILL, KILL_TIMEOUT_MS);
   }
 
   /** This signals every container that runs, and returns the ids of those that have not ended in time. */
