@@ -45,6 +45,17 @@ describe("what ctr says when it cannot do something", () => {
     expect(result.stderr).toMatch(complaint);
   });
 
+  it.each([
+    ["C0", "/x\u001B[2K\r\u0007ok", String.raw`/x\u001b[2K\u000d\u0007ok`],
+    ["C1 and DEL", "/x\u009B2K\u007Fok", String.raw`/x\u009b2K\u007fok`],
+    ["directions", "/x\u202Eok\u2066", String.raw`/x\u202eok\u2066`],
+  ])("tells of %s by their numbers", async (_what, path, expected) => {
+    const { code, stderr } = await runProgram(launcher("ctr"), ["images", "import", path]);
+    expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringContaining(expected) });
+    // Nothing but what can be seen.
+    expect(stderr).toMatch(/^[\x20-\x7e]+\n$/);
+  });
+
   it("takes address and namespace from the environment", async () => {
     const env = { CONTAINERD_ADDRESS: "/nonexistent/other.sock", CONTAINERD_NAMESPACE: "bad@name" };
     expect((await runProgram(launcher("ctr"), ["images", "ls"], { env })).stderr).toContain('"bad@name"');

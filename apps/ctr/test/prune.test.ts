@@ -207,6 +207,11 @@ describe.each(["berthd", "containerd"] as const)("prune on %s", (kind) => {
     expect(await hasOtherContent()).toBe(true);
   });
 
+  it.each(["images", "system"])("%s prune that would remove nothing asks nobody", async (group) => {
+    expect(await say(group, "prune")).toMatch(/^freed /);
+    expect(await images()).toHaveLength(2);
+  });
+
   it("asks on a terminal, wherever its output goes", async () => {
     const [program, ...args] = bench.command(["images", "prune", "--all"]);
     const ask = async (answer: string): Promise<number> => {

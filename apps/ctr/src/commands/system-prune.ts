@@ -38,7 +38,9 @@ export const prune = defineCommand({
       return;
     }
     const count = `${containers.length} containers and ${images.length} images`;
-    if (!flags.force) await confirm(`Remove ${count}, ${bytes}?`, { signal });
+    // Collected it would be anyway.
+    const isIdle = containers.length === 0 && images.length === 0;
+    if (!isIdle && !flags.force) await confirm(`Remove ${count}, ${bytes}?`, { signal });
     const removed = await removeContainers(client, containers, { signal });
     // A container that could not be removed has its image in use.
     const rest = without(before, removed);

@@ -2,9 +2,16 @@ import { messageOf, wrapError } from "@berth/errors";
 
 import { describeError } from "./describe-error.ts";
 
-/** This tells of a failure that does not end the command. */
+/** This tells of a failure. What others have put into the text, such as a hostile image, cannot make the terminal show another one. */
 export function complain(text: string): void {
-  process.stderr.write(`ctr: ${text}\n`);
+  process.stderr.write(`ctr: ${text.replace(CONTROL, escaped)}\n`);
+}
+
+/** Characters that a terminal obeys, but for those that only part words and lines; and those that turn the direction of what follows. */
+const CONTROL = /(?![\n\t])[\p{Cc}\p{Bidi_Control}]/gu;
+
+function escaped(character: string): string {
+  return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
 }
 
 /**
