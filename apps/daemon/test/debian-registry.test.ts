@@ -179,7 +179,8 @@ describe("Debian's docker-registry, through berthd", { timeout: 120_000 }, () =>
     it.each([1, 600])("whose tokens end during a pull, and are said to last %i s, is asked again", async (told) => {
       await using tokens = await startTokenServer();
       await using registry = await startRegistry({ auth: tokens });
-      await using relay = await startRegistryRelay(registry.host, 2 * LAYER_BYTES);
+      // Five seconds for all layers: more than the two that a token may count.
+      await using relay = await startRegistryRelay(registry.host, LAYER_BYTES);
       await done(push(OURS, asUser, `${registry.host}/team/slow:1`));
       Object.assign(tokens, { lifetimeS: 1, toldLifetimeS: told });
       tokens.asked.length = 0;

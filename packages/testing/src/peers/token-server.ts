@@ -35,7 +35,7 @@ export interface TokenServer extends AsyncDisposable {
   readonly certificates: string;
   readonly refreshToken: string;
   readonly asked: TokenAsk[];
-  /** Seconds that the tokens count, from when they are given; 300. */
+  /** Seconds that the tokens count at least, from when they are given, and up to one more; 300. */
   lifetimeS: number;
   /** What they are said to count, if it is not that. */
   toldLifetimeS: number | undefined;
@@ -135,7 +135,8 @@ function answerTo(
     aud: SERVICE,
     iat: now,
     nbf: now - 2 * LEEWAY_S,
-    exp: now + tokens.lifetimeS - LEEWAY_S,
+    // Whole seconds: never less than they are to count, and less than one more.
+    exp: Math.ceil(Date.now() / 1000) + tokens.lifetimeS - LEEWAY_S,
     jti: randomUUID(),
     access,
   };
