@@ -136,6 +136,24 @@ describe.each(["berthd", "containerd"] as const)("a network by CNI on %s", { tim
     expect((await left()).filter((line) => /^10\.|^net-/.test(line))).toEqual([]);
   });
 
+  it("stays with a container whose daemon has ended, until its task is deleted", async () => {
+    const id = `cni-${kind}-8`;
+    const following = ours(...run(id, "while :; do sleep 0.1; done"));
+    await expect
+      .poll(async () => (await ours("tasks", "ls")).stdout, { timeout: 30_000 })
+      .toMatch(/cni-\S+-8 +\d+ +RUNNING/);
+    const whileDown = async (): Promise<void> => {
+      expect(await following).toMatchObject({ code: 1 });
+    };
+    await bench.daemon.restart({ signal: "SIGKILL", whileDown });
+    expect((await left()).filter((line) => line.startsWith("10."))).toHaveLength(1);
+    const address = await ours("tasks", "exec", "--exec-id", "e", id, "sh", "-c", "ip -o -4 addr show eth0");
+    expect(address).toMatchObject({ code: 0, stderr: "", stdout: expect.stringContaining(`${RANGE}.`) });
+    expect(await ours("tasks", "rm", "-f", id)).toMatchObject({ code: 0 });
+    expect(await ours("containers", "rm", id)).toMatchObject({ code: 0, stderr: "" });
+    expect((await left()).filter((line) => /^10\.|^net-/.test(line))).toEqual([]);
+  });
+
   it("is undone once", async () => {
     const [plugins, networks, calls] = ["stand-in", "stand-in.d", "calls"].map((name) => join(root, name));
     if (plugins === undefined || networks === undefined || calls === undefined) throw new Error("three were named");

@@ -15,7 +15,7 @@ import { ContainerNetwork } from "../process/container-network.ts";
 import { LIMIT_FLAGS } from "../process/limit-flags.ts";
 import { makeProcessIo, releaseDetached } from "../process/process-io.ts";
 import { ProcessSignals } from "../process/process-signals.ts";
-import { rawModeFor, startFromFlags, watchProcess } from "../process/run-task.ts";
+import { rawModeFor, startAndWatch, startFromFlags } from "../process/run-task.ts";
 import { noPivotOptions } from "../process/runtime-options.ts";
 
 const FLAGS = {
@@ -113,6 +113,5 @@ async function runContainer(context: RunContext): Promise<number> {
     releaseDetached(io);
     return 0;
   }
-  await using running = await startFromFlags(client, container, { ...started, signals });
-  return await watchProcess(running, { terminal, signal, signals });
+  return await startAndWatch(client, container, { ...started, signals });
 }

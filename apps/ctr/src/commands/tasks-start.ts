@@ -7,7 +7,7 @@ import { booleanFlag, stringFlag } from "../cli/flags.ts";
 import { ContainerNetwork, hasNetwork } from "../process/container-network.ts";
 import { makeProcessIo, releaseDetached } from "../process/process-io.ts";
 import { ProcessSignals } from "../process/process-signals.ts";
-import { rawModeFor, startFromFlags, watchProcess } from "../process/run-task.ts";
+import { rawModeFor, startAndWatch, startFromFlags } from "../process/run-task.ts";
 import { noPivotOptions } from "../process/runtime-options.ts";
 
 export const start = defineCommand({
@@ -50,7 +50,6 @@ export const start = defineCommand({
       releaseDetached(io);
       return 0;
     }
-    await using running = await startFromFlags(client, container, { ...started, signals });
-    return await watchProcess(running, { terminal, signal, signals });
+    return await startAndWatch(client, container, { ...started, signals });
   },
 });

@@ -69,6 +69,22 @@ export async function watchProcess(
   return await running.finish({ signal });
 }
 
+/** Both. A task that cannot be removed, as the daemon is gone, runs on and keeps its network, until it is deleted. */
+export async function startAndWatch(client: Client, container: Container, options: TaskRunOptions): Promise<number> {
+  const running = await startFromFlags(client, container, options);
+  await using _running = {
+    async [Symbol.asyncDispose](): Promise<void> {
+      try {
+        await running[Symbol.asyncDispose]();
+      } catch (error) {
+        await options.network?.keep();
+        throw error;
+      }
+    },
+  };
+  return await watchProcess(running, options);
+}
+
 /** This puts the terminal into raw mode if a process is to have it. */
 export async function rawModeFor(terminal: boolean): Promise<Disposable | undefined> {
   return terminal ? await enterRawMode() : undefined;
