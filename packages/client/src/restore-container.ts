@@ -21,7 +21,8 @@ export interface RestoreContainerOptions extends CallOptions {
   readonly files?: boolean;
   /**
    * The checkpoint's word is taken for what runs as root on the daemon's machine: its runtime by a path, options of that, hooks, mounts, devices, annotations, rights, and the memory
-   * of its processes, which names their rights. Without it a checkpoint is refused that asks for more than a container has which is made without flags, and the memory is kept back.
+   * of its processes, which names their rights. Without it a checkpoint is refused that asks for more than a container has which is made without flags, its spec is written
+   * anew as it was looked at, and the memory is kept back.
    */
   readonly trust?: boolean;
 }
