@@ -55,8 +55,8 @@ export async function cleanUpContainer(container: LeftContainer): Promise<LeftEx
   const exit = { pid, exitStatus: SIGKILLED, exitedAt: new Date() };
   await container.beforeRemoval?.(isDead && creation === undefined ? exit : undefined);
   await attempt("container not deleted", driver.delete(id, { force: true, ...(isDead ? { ended: pid } : {}) }));
-  await creation?.undo(driver, log);
   await attempt("rootfs not unmounted", unmountRecursive(join(bundle, "rootfs")));
+  await creation?.undo(driver, log);
   return exit;
 }
 

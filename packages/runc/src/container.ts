@@ -2,18 +2,17 @@ import { mkdirSync } from "node:fs";
 import { constants } from "node:os";
 import { join } from "node:path";
 
-import type { Options } from "@berth/api/containerd/runc/v1/options";
 import { TaskPausedSchema, TaskResumedSchema, TaskStartSchema } from "@berth/api/containerd/events/task";
-import type { Mount } from "@berth/core/mount";
 import type { ExitStatus } from "@berth/linux/process";
 import { failedPrecondition, messageOf, notFound, unknown } from "@berth/errors";
 import type { Cgroup } from "@berth/linux/cgroups";
 import { unmountRecursive } from "@berth/linux/mount";
 
-import { type BundleFacts, mountRootfs } from "./bundle.ts";
+import { mountRootfs } from "./bundle.ts";
 import { BundleIdentity } from "./bundle-identity.ts";
 import { enableControllers } from "./cgroups/enable-controllers.ts";
 import { CgroupWatch } from "./cgroup-watch.ts";
+import type { ContainerOptions } from "./container-options.ts";
 import { Creation } from "./creation.ts";
 import { ExecProcesses } from "./exec-processes.ts";
 import { ExitNews } from "./exit-news.ts";
@@ -22,20 +21,6 @@ import type { CreateOptions, RuncDriver } from "./runc-driver.ts";
 import { DRAIN_TIMEOUT_MS, ShimProcess } from "./shim-process.ts";
 import { ProcessStdio, type StdioRequest } from "./stdio/process-stdio.ts";
 import type { RuncTasksContext } from "./tasks-context.ts";
-
-/** What a container is made of. */
-export interface ContainerOptions {
-  readonly id: string;
-  readonly bundle: string;
-  readonly facts: BundleFacts;
-  readonly rootfs: readonly Mount[];
-  readonly stdio: StdioRequest;
-  readonly options: Options;
-  /** Directory of a checkpoint to start from. */
-  readonly checkpoint?: string | undefined;
-  /** The container is there; called before the end of its process is told. */
-  readonly onCreated: (pid: number) => void;
-}
 
 type Running = "created" | "running" | "pausing" | "paused";
 const EXEC_EXIT_GRACE_MS = 10_000;
@@ -57,6 +42,8 @@ export class Container {
   readonly #initEnded = new AbortController();
   #state: Running = "created";
   #creation: Creation | undefined;
+  /** Gives up the restore that is under way. */
+  #restoring: AbortController | undefined;
 
   private constructor(settings: ContainerOptions, driver: RuncDriver, context: RuncTasksContext) {
     this.id = settings.id;
@@ -99,7 +86,7 @@ export class Container {
 
   /** Whether it has a process, or is being restored and will have one. */
   get isAlive(): boolean {
-    return !this.init.exit && (this.init.pid !== 0 || this.#creation !== undefined);
+    return !this.init.exit && (this.init.pid !== 0 || this.#restoring !== undefined);
   }
 
   /** Resolves when it is no longer {@link isAlive}; for one that is being restored also when that has come to an end. */
@@ -114,7 +101,7 @@ export class Container {
 
   /** Whether somebody else has removed it: nothing of it runs, and its bundle is gone. */
   get isForsaken(): boolean {
-    return (!!this.init.exit || (this.init.pid === 0 && !this.#creation)) && this.#identity.isGone;
+    return (!!this.init.exit || (this.init.pid === 0 && !this.#restoring)) && this.#identity.isGone;
   }
 
   /** The cgroup of init; `undefined` where it was not to be found out. */
@@ -166,8 +153,11 @@ export class Container {
     if (execId !== "") return this.execs.kill(execId, signal);
     if (this.init.exit) throw notFound("process already finished");
     // CRIU may take for ever over images that are damaged, and the runtime does not know of the container yet
-    if (this.#creation && !ENDING.has(signal)) throw notFound(`process of ${this.id} is being restored`);
-    if (this.#creation) return await this.#creation.endRuntime(this.#context.log);
+    if (this.#restoring && this.init.pid === 0) {
+      if (!ENDING.has(signal)) throw notFound(`process of ${this.id} is being restored`);
+      this.#restoring.abort(unknown(`the restore of ${this.id} was ended`));
+      return await this.#creation?.endRuntime(this.#context.log);
+    }
     await this.driver.kill(this.id, signal, options);
   }
 
@@ -239,9 +229,18 @@ export class Container {
 
   async #restore(imagePath: string): Promise<void> {
     const { criuWorkPath: shared } = this.#settings.options;
-    using _alone = shared === "" ? undefined : await lockCriuWorkPath(shared);
-    const checkpoint = { imagePath, workPath: shared || criuWorkPath(this.bundle) };
-    await this.#makeInit((options) => this.driver.restore(this.id, { ...options, checkpoint }), shared || undefined);
+    const { signal } = (this.#restoring = new AbortController());
+    try {
+      using _alone = shared === "" ? undefined : await lockCriuWorkPath(shared, { signal });
+      const checkpoint = { imagePath, workPath: shared || criuWorkPath(this.bundle) };
+      const make = async (options: CreateOptions): Promise<number> => {
+        signal.throwIfAborted();
+        return await this.driver.restore(this.id, { ...options, checkpoint });
+      };
+      await this.#makeInit(make, shared || undefined);
+    } finally {
+      this.#restoring = undefined;
+    }
   }
 
   async #makeInit(make: (options: CreateOptions) => Promise<number>, workPath?: string): Promise<void> {

@@ -14,6 +14,8 @@ import type { RuncDriver } from "./runc-driver.ts";
 const NOTE = "creating.json";
 const END_TRIES = 100;
 const END_PAUSE_MS = 20;
+/** Who cleans up after a shim that has died has little time, and more to do. */
+const LOCK_TIMEOUT_MS = 1000;
 
 /** What a runtime was about to make. */
 export interface CreationSubject {
@@ -93,7 +95,8 @@ export class Creation {
 
   /**
    * This removes what the runtime has left: its state, as far as it knows of it, its processes in the cgroup, and the cgroup unless
-   * another container has come to use it meanwhile. `holdsWorkPath`: the caller has {@link lockCriuWorkPath}.
+   * another container has come to use it meanwhile. `holdsWorkPath`: the caller has {@link lockCriuWorkPath}; without it, CRIU's mounts
+   * stay where another restore has it.
    */
   async undo(
     driver: RuncDriver,
@@ -110,7 +113,10 @@ export class Creation {
       await attempt("container not deleted", () => driver.delete(id, { force: true }));
     await attempt("cgroup not removed", () => clearCgroup(freeCgroups, (pid) => this.#processes.isOwn(pid)));
     const removeMounts = async (): Promise<void> => {
-      using _alone = workPath === undefined || holdsWorkPath ? undefined : await lockCriuWorkPath(workPath);
+      using _alone =
+        workPath === undefined || holdsWorkPath
+          ? undefined
+          : await lockCriuWorkPath(workPath, { timeoutMs: LOCK_TIMEOUT_MS });
       await removeCriuMounts(workPath ?? criuWorkPath(this.#subject.bundle), driver.stateOf(id));
     };
     if (stateWasFree) await attempt("mounts not removed", removeMounts);

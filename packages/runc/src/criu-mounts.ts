@@ -14,17 +14,28 @@ export function criuWorkPath(bundle: string): string {
   return join(bundle, "work");
 }
 
+interface LockOptions {
+  /** Default a minute. */
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+}
+
 /**
  * This lets one restore at a time work in a directory that several share, by whatever shims: what is mounted there does not tell whose it is.
- * @throws unavailable - another one takes longer than a minute
+ * @throws unavailable - another one takes longer than `timeoutMs`
  */
-export async function lockCriuWorkPath(path: string): Promise<Disposable> {
+export async function lockCriuWorkPath(
+  path: string,
+  { timeoutMs = LOCK_TIMEOUT_MS, signal }: LockOptions = {},
+): Promise<Disposable> {
   mkdirSync(path, { recursive: true, mode: 0o700 });
   using undo = new DisposableStack();
   const descriptor = undo.adopt(openSync(path, constants.O_RDONLY | constants.O_DIRECTORY), closeSync);
   for (let waitedMs = 0; !flock(descriptor); waitedMs += LOCK_PAUSE_MS) {
-    if (waitedMs >= LOCK_TIMEOUT_MS) throw unavailable(`another restore works in ${path}`);
+    if (waitedMs >= timeoutMs) throw unavailable(`another restore works in ${path}`);
     await sleep(LOCK_PAUSE_MS);
+    // its reason itself, which an aborted pause would wrap
+    signal?.throwIfAborted();
   }
   return undo.move();
 }

@@ -1,13 +1,23 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { constants } from "node:os";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
+import { setImmediate as turn, setTimeout as sleep } from "node:timers/promises";
 
 import { create, toBinary } from "@bufbuild/protobuf";
 import { CheckpointOptionsSchema } from "@berth/api/containerd/runc/v1/options";
 import { CheckpointTaskRequestSchema } from "@berth/api/containerd/task/v3/task";
 import { Status } from "@berth/api/containerd/v1/types/task";
 import { Code, codeOf, messageOf } from "@berth/errors";
+import { flock } from "@berth/linux/files";
 import { mountAll, unmountRecursive } from "@berth/linux/mount";
 import { criuPrograms, debianTool, newerTool } from "@berth/testing";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -224,6 +234,21 @@ describe.each([
     const [first, second] = readFileSync(seen, "utf8").startsWith("one") ? ids : ids.toReversed();
     expect(readFileSync(seen, "utf8")).toBe(`${first} begins\n${first} ends\n${second} begins\n${second} ends\n`);
     for (const id of ids) await fixture.call("delete", id);
+  });
+
+  it("a restore that waits for a directory of CRIU's work is ended at once", async () => {
+    const criuWorkPath = directory("held-work");
+    using held = new DisposableStack();
+    expect(flock(held.adopt(openSync(criuWorkPath, "r"), closeSync))).toBe(true);
+    await make("waits", { args: COUNT }, "/images/x", runcOptions({ binaryName, criuWorkPath }));
+    const started = codeFrom(fixture.call("start", "waits"));
+    await turn();
+    expect(await codeFrom(fixture.kill("waits", constants.signals.SIGUSR1))).toBe(Code.NotFound);
+    expect(await codeFrom(fixture.kill("waits"))).toBeUndefined();
+    expect(await started).toBe(Code.Unknown);
+    held.dispose();
+    expect(existsSync(join(criuWorkPath, "restore.log"))).toBe(false);
+    await fixture.call("delete", "waits");
   });
 
   it("tells the reason of a restore, and not what others were refused meanwhile", async () => {

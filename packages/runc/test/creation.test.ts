@@ -1,9 +1,19 @@
 import { spawn } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 
 import { Code, codeOf } from "@berth/errors";
 import { silentLogger } from "@berth/core/log";
+import { flock } from "@berth/linux/files";
 import { cleanUpContainer } from "@berth/runc";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
@@ -129,6 +139,21 @@ describe("a runtime that is cut short while it makes a container", { timeout: 30
     await expect.poll(() => isRunning(leftOver("hangs"))).toBe(false);
     expect(cgroupsOf("hangs").filter((path) => existsSync(path))).toEqual([]);
     expect(existsSync(stateOf("hangs"))).toBe(false);
+  });
+
+  it("keeps nobody who cleans up waiting for another restore in its directory of CRIU's work", async () => {
+    const [bundle, workPath] = [join(fixture.directory, "left-restore"), join(fixture.directory, "held-work")];
+    for (const path of [join(bundle, "rootfs"), workPath]) mkdirSync(path, { recursive: true });
+    const note = { stateWasFree: true, freeCgroups: [], since: 0, workPath };
+    writeFileSync(join(bundle, "creating.json"), JSON.stringify(note));
+    using held = new DisposableStack();
+    expect(flock(held.adopt(openSync(workPath, "r"), closeSync))).toBe(true);
+    const warnings: string[] = [];
+    const log = { ...silentLogger, warn: (message: string) => void warnings.push(message) };
+    const runcRoot = join(fixture.directory, "runc");
+    await cleanUpContainer({ namespace: "test", id: "left-restore", bundle, log, runcRoot });
+    expect(warnings).toContain("mounts not removed");
+    expect(readdirSync(bundle)).not.toContain("creating.json");
   });
 });
 

@@ -1,5 +1,6 @@
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { setImmediate as turn } from "node:timers/promises";
 
 import { create, type DescMessage, fromBinary, type MessageInitShape } from "@bufbuild/protobuf";
 import { createHandlerContext } from "@connectrpc/connect";
@@ -7,10 +8,11 @@ import { Sandbox } from "@berth/api/containerd/runtime/sandbox/v1/sandbox";
 import { Status } from "@berth/api/containerd/v1/types/task";
 import { MetricsSchema } from "@berth/api/io/containerd/cgroups/v1/metrics";
 import { Code, codeOf } from "@berth/errors";
+import { flock } from "@berth/linux/files";
 import { readMountInfo } from "@berth/linux/mount";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 
-import { TasksFixture } from "./container-fixture.ts";
+import { runcOptions, TasksFixture } from "./container-fixture.ts";
 
 type Method = keyof typeof Sandbox.method;
 const codeFrom = (work: Promise<unknown>): Promise<Code | undefined> => work.then(() => undefined, codeOf);
@@ -151,6 +153,25 @@ describe("sandboxes over runc", { timeout: 60_000 }, () => {
     expect(await fixture.call("state", "hangs")).toMatchObject({ status: Status.STOPPED });
     for (const each of ["runs", "hangs"]) await fixture.call("delete", each);
     await call("shutdownSandbox", { sandboxId: "s5" });
+  });
+
+  it("a restore that waits for a directory of CRIU's work ends with its sandbox", async () => {
+    await call("createSandbox", { sandboxId: "s6", bundlePath: fixture.directory });
+    await call("startSandbox", { sandboxId: "s6" });
+    const criuWorkPath = join(fixture.directory, "held-work");
+    mkdirSync(criuWorkPath);
+    using held = new DisposableStack();
+    expect(flock(held.adopt(openSync(criuWorkPath, "r"), closeSync))).toBe(true);
+    const options = runcOptions({ criuWorkPath });
+    await fixture.create("waits", { args: ["true"], sandboxId: "s6" }, { checkpoint: "/images/x", options });
+    const started = codeFrom(fixture.call("start", "waits"));
+    await turn();
+    await call("stopSandbox", { sandboxId: "s6" });
+    held.dispose();
+    expect(await started).toBe(Code.Unknown);
+    expect(readdirSync(criuWorkPath)).toEqual([]);
+    await fixture.call("delete", "waits");
+    await call("shutdownSandbox", { sandboxId: "s6" });
   });
 
   it("a time to stop in that is longer than any timer is waited for", async () => {
