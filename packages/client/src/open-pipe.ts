@@ -1,5 +1,6 @@
 import { closeSync, constants, openSync } from "node:fs";
 
+import type { ProcessIo } from "@berth/core/runtime";
 import { wrapError } from "@berth/errors";
 
 /** This opens a named pipe without waiting for its other end, for streams of one's own (`AttachedIo`). The caller closes the descriptor. @throws not_found, permission_denied */
@@ -12,10 +13,14 @@ export function openPipe(path: string, mode: number): number {
 }
 
 /**
- * This gives a named pipe its end that no process has ever opened for writing: its reader would wait for ever. One that somebody writes
- * to keeps its own end.
+ * This gives the pipes of a process that has ended their end where no process has ever opened them for writing, as a shim may leave
+ * alone what its processes never use: their reader would wait for ever. Whoever writes to one keeps its own end.
  */
-export function endUnopenedPipe(path: string): void {
+export function endUnopenedPipes({ stdout, stderr }: ProcessIo): void {
+  for (const path of [stdout, stderr]) if (path.startsWith("/")) endUnopenedPipe(path);
+}
+
+function endUnopenedPipe(path: string): void {
   try {
     closeSync(openSync(path, constants.O_WRONLY | constants.O_NONBLOCK));
   } catch {

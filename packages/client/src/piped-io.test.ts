@@ -1,4 +1,4 @@
-import { chmod, readdir, readlink, writeFile } from "node:fs/promises";
+import { chmod, open, readdir, readlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import { Code, codeOf } from "@berth/errors";
@@ -48,6 +48,18 @@ describe("makePipedIo", () => {
     await ending;
     expect(codeOf(await io.write(new Uint8Array(1)).catch((reason: unknown) => reason))).toBe(Code.Unavailable);
     await io.endInput();
+  });
+
+  it("an output that no process has ever opened ends with the process, and one that is written to does not", async () => {
+    await using pipes = await temporaryDirectory("pipes");
+    await using io = await makePipedIo({ directory: pipes.path });
+    let isDrained = false;
+    const writer = await open(io.paths.stdout, "w");
+    const drained = io.drained().then(() => (isDrained = true));
+    for await (const _ of io.stderr);
+    expect(isDrained).toBe(false);
+    await writer.close();
+    await drained;
   });
 
   it("a write and the end of input are given up when aborted", async () => {

@@ -12,7 +12,7 @@ import { raceSignal } from "@berth/core/race-signal";
 import type { ProcessIo } from "@berth/core/runtime";
 import { unavailable } from "@berth/errors";
 
-import { openPipe } from "./open-pipe.ts";
+import { endUnopenedPipes, openPipe } from "./open-pipe.ts";
 import type { AttachedIo } from "./run-task.ts";
 
 /** Options of {@link makePipedIo}. */
@@ -107,8 +107,14 @@ export class PipedIo implements AttachedIo {
     this.#input?.close();
   }
 
-  /** Resolves when the output has come to its end, read or thrown away. */
+  /** This throws away, from now on, the output that nobody has begun to read: a process whose pipe is full does not end. */
+  dropUnread(): void {
+    for (const output of this.#outputs) output.dropUnread();
+  }
+
+  /** Resolves when the output of the process, which has ended, has come to its end, read or thrown away. */
   async drained(): Promise<void> {
+    endUnopenedPipes(this.paths);
     await Promise.all(this.#outputs.map((output) => output.drained()));
   }
 
@@ -147,9 +153,13 @@ class PipeReader implements AsyncIterable<Uint8Array> {
     }
   }
 
+  dropUnread(): void {
+    if (!this.#isRead) this.#socket.resume();
+  }
+
   /** Resolves at the end of the pipe, which is read and thrown away unless somebody reads it. */
   async drained(): Promise<void> {
-    if (!this.#isRead) this.#socket.resume();
+    this.dropUnread();
     await this.#closed;
   }
 

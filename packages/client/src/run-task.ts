@@ -10,7 +10,6 @@ import { encodeProcess } from "@berth/oci/spec";
 import type { Client } from "./client.ts";
 import type { CreateContainerOptions } from "./create-container.ts";
 import { createContainer, removeContainer } from "./create-container.ts";
-import { endUnopenedPipe } from "./open-pipe.ts";
 import type { RemoteTask } from "./tasks-client.ts";
 
 /**
@@ -18,7 +17,7 @@ import type { RemoteTask } from "./tasks-client.ts";
  */
 export interface AttachedIo extends AsyncDisposable {
   readonly paths: ProcessIo;
-  /** Called when the process has ended: resolves when its output has been read to the end. */
+  /** Called when the process has ended: resolves when its output has been read to the end. A pipe that nobody has opened for writing has none: see `endUnopenedPipes`. */
   drained?(): Promise<void>;
   /** Called when the process has ended: nobody takes its input any more. Must not throw. */
   ended?(): void;
@@ -82,8 +81,6 @@ export class RunningProcess implements AsyncDisposable {
    */
   async finish(options?: CallOptions): Promise<number> {
     const { exitStatus } = await raceSignal(this.exited, options?.signal);
-    // A shim of another author may leave a stream alone that its processes never use.
-    for (const path of [this.#io.paths.stdout, this.#io.paths.stderr]) if (path.startsWith("/")) endUnopenedPipe(path);
     // A child that the process has left may keep its pipe open.
     await raceSignal(Promise.resolve(this.#io.drained?.()), options?.signal);
     await this.#remove(options);

@@ -2,7 +2,7 @@ export type { CreateContainerOptions, SpecContext } from "./create-container.ts"
 export { createContainer, removeContainer } from "./create-container.ts";
 export { readMountedUserFiles } from "./mounted-user-files.ts";
 export type { OutputLine } from "./output-lines.ts";
-export { openPipe } from "./open-pipe.ts";
+export { endUnopenedPipes, openPipe } from "./open-pipe.ts";
 export { linesOf } from "./output-lines.ts";
 export type { PipedIoOptions } from "./piped-io.ts";
 export { makePipedIo, PipedIo } from "./piped-io.ts";

@@ -109,7 +109,7 @@ export class PipedProcess implements AsyncDisposable {
    */
   async finish(options?: CallOptions): Promise<number> {
     // From now on, not only once it has ended: a process whose pipe is full does not end.
-    void this.#io.drained();
+    this.#io.dropUnread();
     return await this.#process.finish(options);
   }
 

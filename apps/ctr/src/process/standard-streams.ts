@@ -3,7 +3,7 @@ import { constants } from "node:fs";
 import { Socket } from "node:net";
 
 import type { AttachedIo } from "@berth/client/run";
-import { openPipe } from "@berth/client/run";
+import { endUnopenedPipes, openPipe } from "@berth/client/run";
 import type { ProcessIo } from "@berth/core/runtime";
 
 /** How to connect this process's own streams to the pipes of another. */
@@ -46,8 +46,9 @@ export class StandardStreams implements AttachedIo {
     if (this.#input !== undefined) void copyInput(this.#input, closeStdin);
   }
 
-  /** Resolves when the process and all its children have closed their output, and it has been written. */
+  /** Resolves when the process, which has ended, and all its children have closed their output, and it has been written. */
   async drained(): Promise<void> {
+    endUnopenedPipes(this.paths);
     await this.#ended;
   }
 
