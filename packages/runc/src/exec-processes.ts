@@ -157,9 +157,13 @@ export class ExecProcesses {
 
 async function killUnlessEnded(reaper: RuncTasksContext["reaper"], pid: number): Promise<void> {
   let hasEnded = false;
-  void reaper.wait(pid).then(() => {
-    hasEnded = true;
-  });
+  void reaper.wait(pid).then(
+    () => {
+      hasEnded = true;
+    },
+    // a reaper of registered children knows nothing of it
+    () => {},
+  );
   // an end that is known is told at once; the id may be another process's then
   await turn();
   if (!hasEnded) killProcess(pid);
