@@ -106,6 +106,30 @@ export async function openFileSink(path: string): Promise<ByteSink> {
 }
 
 function fileSink(file: FileHandle): ByteSink {
-  const close = (): void => void file.close().catch(() => {});
-  return { write: (bytes) => file.appendFile(bytes), close };
+  const closing = new AbortController();
+  const close = (): void => {
+    closing.abort();
+    void file.close().catch(() => {});
+  };
+  return { write: (bytes) => appendAll(file, bytes, { signal: closing.signal }), close };
+}
+
+/** This writes all, or until it is aborted. A device takes no more for a while when its own reader is slow. */
+async function appendAll(
+  file: FileHandle,
+  bytes: Uint8Array,
+  { signal }: { readonly signal: AbortSignal },
+): Promise<void> {
+  let pause = FIRST_PAUSE_MS;
+  for (let rest = bytes; rest.length > 0 && !signal.aborted;) {
+    try {
+      const { bytesWritten } = await file.write(rest);
+      rest = rest.subarray(bytesWritten);
+      pause = FIRST_PAUSE_MS;
+    } catch (error) {
+      if (systemErrorCode(error) !== "EAGAIN") throw error;
+      await sleep(pause, undefined, { signal }).catch(() => {});
+      pause = Math.min(pause * 2, LONGEST_PAUSE_MS);
+    }
+  }
 }
