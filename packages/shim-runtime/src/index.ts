@@ -14,4 +14,3 @@ export {
   type ShimDefinition,
   type ShimTasks,
 } from "./run.ts";
-export { shimSocketPath } from "@berth/core/shim-names";
