@@ -20,7 +20,11 @@ it("run ends when its daemon does, and the container can be attached to under th
     const child = spawn(program, args, { stdio: "pipe" });
     children.defer(() => void child.kill("SIGKILL"));
     const [said, ended] = [text(child.stderr), once(child, "exit")];
-    const [first] = await once(child.stdout, "data");
+    const early = ended.then(async ([code]): Promise<never> => {
+      throw new Error(`ended with ${code} before it wrote: ${await said}`);
+    });
+    const [first] = await Promise.race([once(child.stdout, "data"), early]);
+    early.catch(() => {});
     child.stdout.resume();
     expect(String(first)).toMatch(/^here\n/);
     return async () => ({ code: (await ended)[0], stderr: await said });

@@ -1,8 +1,10 @@
+import type { Container } from "@berth/core/containers";
 import { Code, codeOf, notFound, unavailable } from "@berth/errors";
 import { describe, expect, it } from "vitest";
 
+import type { Client } from "./client.ts";
 import type { AttachedIo } from "./run-task.ts";
-import { nullIo, RunningProcess } from "./run-task.ts";
+import { nullIo, RunningProcess, startTask } from "./run-task.ts";
 import type { RemoteTask } from "./tasks-client.ts";
 
 const fail = (error: Error) => (): Promise<never> => Promise.reject(error);
@@ -32,4 +34,20 @@ describe("a running process", () => {
     expect(reason === undefined ? undefined : codeOf(reason)).toBe(code);
     expect(told).toEqual([end]);
   });
+});
+
+it("startTask leaves the streams of a task whose start nobody could answer or take back", async () => {
+  const told: string[] = [];
+  const gone = unavailable("the daemon is gone");
+  // A fake of the calls that are made.
+  const task = { pid: 1, wait: fail(gone), start: fail(gone), kill: fail(gone) };
+  const client = { tasks: { create: async () => task } } as unknown as Client;
+  const container = { id: "c", snapshotter: "", snapshotKey: "" } as Container;
+  const io: AttachedIo = {
+    ...nullIo,
+    leave: () => void told.push("left"),
+    [Symbol.asyncDispose]: async () => void told.push("disposed"),
+  };
+  await expect(startTask(client, container, { io })).rejects.toBeDefined();
+  expect(told).toEqual(["left"]);
 });

@@ -90,14 +90,7 @@ export class RunningProcess implements AsyncDisposable {
 
   /** This kills what still runs, and removes it. Whatever comes of that, nothing of its streams stays open here. */
   async [Symbol.asyncDispose](): Promise<void> {
-    try {
-      await this.#discard();
-    } catch (error) {
-      if (this.#io.leave === undefined) await this.#io[Symbol.asyncDispose]();
-      else this.#io.leave();
-      throw error;
-    }
-    await this.#io[Symbol.asyncDispose]();
+    await closeAfter(this.#io, () => this.#discard());
   }
 
   async #discard(): Promise<void> {
@@ -129,7 +122,8 @@ export async function startTask(
   options: StartTaskOptions,
 ): Promise<RunningProcess> {
   await using undo = new AsyncDisposableStack();
-  undo.use(options.io);
+  let remove = async (): Promise<void> => {};
+  undo.defer(() => closeAfter(options.io, remove));
   const { snapshotter, snapshotKey } = container;
   const rootfs = snapshotKey === "" ? [] : await client.snapshotter(snapshotter).mounts(snapshotKey, options);
   const { paths } = options.io;
@@ -142,10 +136,10 @@ export async function startTask(
     ...(options.checkpoint === undefined ? {} : { checkpoint: options.checkpoint }),
   });
   const task = await made.catch((error: unknown) => {
-    if (options.signal?.aborted === true) undo.defer(() => discardUnheard(client.tasks.task(container.id), paths, ""));
+    if (options.signal?.aborted === true) remove = () => discardUnheard(client.tasks.task(container.id), paths, "");
     throw error;
   });
-  undo.defer(() => discard(task));
+  remove = () => discard(task);
   await options.beforeStart?.(task);
   // Waiting begins before the start, so that a process which ends at once is not missed.
   const exited = quiet(task.wait({ signal: options.signal }));
@@ -165,15 +159,16 @@ export interface StartExecOptions extends CallOptions {
 export async function startExec(client: Client, id: string, options: StartExecOptions): Promise<RunningProcess> {
   const { execId, io, process, signal } = options;
   await using undo = new AsyncDisposableStack();
-  undo.use(io);
+  let remove = async (): Promise<void> => {};
+  undo.defer(() => closeAfter(io, remove));
   const task = client.tasks.task(id);
   try {
     await task.exec(execId, { spec: encodeProcess(process), io: io.paths, signal });
   } catch (error) {
-    if (signal?.aborted === true) undo.defer(() => discardUnheard(task, io.paths, execId));
+    if (signal?.aborted === true) remove = () => discardUnheard(task, io.paths, execId);
     throw error;
   }
-  undo.defer(() => discardExec(task, execId));
+  remove = () => discardExec(task, execId);
   const exited = quiet(task.wait({ execId, signal }));
   const pid = await task.start({ execId, signal });
   undo.move();
@@ -220,6 +215,18 @@ async function discardUnheard(task: RemoteTask, { stdin, stdout, stderr }: Proce
   if (state?.status !== "created") return;
   if (state.stdin !== stdin || state.stdout !== stdout || state.stderr !== stderr) return;
   await (execId === "" ? discard(task) : discardExec(task, execId));
+}
+
+/** This removes a process and closes its streams; where it cannot be removed, the daemon being gone, another one may attach to it. */
+async function closeAfter(io: AttachedIo, remove: () => Promise<void>): Promise<void> {
+  try {
+    await remove();
+  } catch (error) {
+    if (io.leave === undefined) await io[Symbol.asyncDispose]();
+    else io.leave();
+    throw error;
+  }
+  await io[Symbol.asyncDispose]();
 }
 
 async function discard(task: RemoteTask): Promise<void> {
