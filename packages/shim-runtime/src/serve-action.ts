@@ -172,6 +172,9 @@ function sandboxService(
       attachLog(request.sandboxId, request.bundlePath);
       try {
         return await service.createSandbox(request, context);
+      } catch (error) {
+        releaseLog(request.sandboxId);
+        throw error;
       } finally {
         lifetime.release(request.sandboxId);
       }
@@ -196,6 +199,9 @@ function taskService({ tasks, lifetime, attachLog, releaseLog }: Serving): Servi
       attachLog(request.id, request.bundle);
       try {
         return await service.create(request, context);
+      } catch (error) {
+        releaseLog(request.id);
+        throw error;
       } finally {
         lifetime.release(request.id);
       }

@@ -39,9 +39,9 @@ export class ShimLog implements Disposable {
     }
   }
 
-  /** The container is deleted, and its FIFO will be. The last one stays: it takes what there is to say about the end. */
+  /** The container is deleted, or was never made, and its FIFO will go. */
   release(id: string): void {
-    if (this.#fifos.size > 1) this.#detach(id);
+    this.#detach(id);
   }
 
   logger(bound: LogFields = {}): Logger {
