@@ -31,7 +31,7 @@ async function setUp(idleMs: number) {
 }
 
 it("readers of a blob share its file, which stays open for a while and no longer", async () => {
-  await using test = await setUp(200);
+  await using test = await setUp(1000);
   const { digest, path } = await test.store("a");
   const [one, other] = [await test.blobs.acquire(digest, path), await test.blobs.acquire(digest, path)];
   expect([other.file === one.file, await test.open()]).toEqual([true, 1]);
@@ -39,7 +39,7 @@ it("readers of a blob share its file, which stays open for a while and no longer
   await test.blobs.release(digest, other);
   const again = await test.blobs.acquire(digest, path);
   expect(again.file).toBe(one.file);
-  await new Promise((resolve) => setTimeout(resolve, 400));
+  await new Promise((resolve) => setTimeout(resolve, 1500));
   expect(await test.open()).toBe(1);
   await test.blobs.release(digest, again);
   await expect.poll(test.open, { timeout: 5000 }).toBe(0);
