@@ -2,7 +2,7 @@ import { type FileHandle, open } from "node:fs/promises";
 
 /** Longer reads go to the file. */
 const LONGEST_SMALL_READ = 64 * 1024;
-const WINDOW_BYTES = 256 * 1024;
+const WINDOW_BYTES = 1024 * 1024;
 
 /** Bytes of a file that were read ahead. */
 interface Window {

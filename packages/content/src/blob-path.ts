@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 
 import { invalidArgument } from "@berth/errors";
-import { type Digest, digestAlgorithm, type DigestAlgorithm, digestHex } from "@berth/oci";
+import { type Digest, digestAlgorithm, digestHex } from "@berth/oci";
 
 /** Where a store keeps its files; containerd's layout. */
 export interface StorePaths {
@@ -20,14 +20,9 @@ export function storePaths(root: string): StorePaths {
   return { root, blobs: join(root, "blobs"), ingests: join(root, "ingest"), corrupt: join(root, "corrupt") };
 }
 
-/** This is the directory of all blobs of one algorithm. */
-function algorithmPath(paths: StorePaths, algorithm: DigestAlgorithm): string {
-  return join(paths.blobs, algorithm);
-}
-
 /** This is the file of a blob. A digest is made of safe characters only, so that it cannot lead elsewhere. */
 export function blobPath(paths: StorePaths, digest: Digest): string {
-  return join(algorithmPath(paths, digestAlgorithm(digest)), digestHex(digest));
+  return `${paths.blobs}/${digestAlgorithm(digest)}/${digestHex(digest)}`;
 }
 
 /**

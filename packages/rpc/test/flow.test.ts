@@ -55,6 +55,28 @@ describe("back-pressure", () => {
     expect(sent).toBeLessThan(20);
   });
 
+  it("a handler goes on while its message is on its way, and has ended before a single one is taken", async () => {
+    let returned = false;
+    const repeat = async function* () {
+      try {
+        yield { value: new Uint8Array(CHUNK) };
+      } finally {
+        returned = true;
+      }
+    };
+    await using running = await startServer({ routes: [serviceRoute(Echo, { repeat })] });
+    const session = connect("http://localhost", { createConnection: () => net.connect(running.path) });
+    const stream = session.request({
+      ":method": "POST",
+      ":path": "/berth.test.Echo/Repeat",
+      "content-type": "application/grpc",
+    });
+    stream.pause();
+    stream.end(encodeFrame(new Uint8Array(0)));
+    await until(() => returned);
+    session.destroy();
+  });
+
   // Node reads nothing from a connection while a write on it waits: with both sides at it, neither would go on.
   it("much goes both ways at once", { timeout: 30_000 }, async () => {
     const value = new Uint8Array(CHUNK).fill(7);

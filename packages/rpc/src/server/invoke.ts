@@ -16,8 +16,10 @@ import { deriveContext } from "./call-context.ts";
 export type AnyMessage = MessageShape<DescMessage>;
 export type AnyInit = MessageInitShape<DescMessage>;
 
-type UnarySpec = Extract<MethodImplSpec, { kind: "unary" }>;
-type StreamSpec = Exclude<MethodImplSpec, { kind: "unary" }>;
+/** What answers the methods of a kind. The request of the first two is one message. */
+export type UnarySpec = Extract<MethodImplSpec, { kind: "unary" }>;
+export type ServerStreamSpec = Extract<MethodImplSpec, { kind: "server_streaming" }>;
+export type StreamSpec = Exclude<MethodImplSpec, UnarySpec | ServerStreamSpec>;
 type AnyCall = (request: UnaryRequest | StreamRequest) => Promise<UnaryResponse | StreamResponse>;
 
 /** This calls a unary handler through the interceptors; without any it is a plain call, and may answer synchronously. */
@@ -49,7 +51,22 @@ async function interceptUnary(
   return (response as UnaryResponse).message;
 }
 
-/** This calls a streaming handler through the interceptors and returns the messages it answers with. */
+/** This calls a handler that answers one message with many, through the interceptors, and returns the messages it answers with. */
+export function invokeServerStream(
+  spec: ServerStreamSpec,
+  message: AnyMessage,
+  context: HandlerContext,
+  interceptors: readonly Interceptor[],
+): AsyncIterable<AnyInit> {
+  if (interceptors.length === 0) return spec.impl(message, context);
+  return interceptStream(spec, justOne(message), context, interceptors);
+}
+
+async function* justOne(message: AnyMessage): AsyncIterable<AnyMessage> {
+  yield message;
+}
+
+/** This calls a handler that takes many messages through the interceptors and returns the messages it answers with. */
 export function invokeStream(
   spec: StreamSpec,
   messages: AsyncIterable<AnyMessage>,
@@ -61,7 +78,7 @@ export function invokeStream(
 }
 
 async function* interceptStream(
-  spec: StreamSpec,
+  spec: StreamSpec | ServerStreamSpec,
   messages: AsyncIterable<AnyMessage>,
   context: HandlerContext,
   interceptors: readonly Interceptor[],
@@ -79,7 +96,7 @@ async function* interceptStream(
 }
 
 function callStream(
-  spec: StreamSpec,
+  spec: StreamSpec | ServerStreamSpec,
   messages: AsyncIterable<AnyMessage>,
   context: HandlerContext,
 ): AsyncIterable<AnyInit> {
@@ -98,7 +115,7 @@ async function* answerOnce(answer: Promise<AnyInit>): AsyncIterable<AnyInit> {
 }
 
 async function* answerMany(
-  spec: Extract<MethodImplSpec, { kind: "server_streaming" }>,
+  spec: ServerStreamSpec,
   messages: AsyncIterable<AnyMessage>,
   context: HandlerContext,
 ): AsyncIterable<AnyInit> {

@@ -13,11 +13,8 @@ import { encodeStatus } from "../wire/status.ts";
 import { parseGrpcTimeout } from "../wire/timeout.ts";
 import type { CallPolicy } from "./grpc-call.ts";
 import { GrpcCall } from "./grpc-call.ts";
-import type { AnyInit, AnyMessage } from "./invoke.ts";
-import { invokeStream, invokeUnary } from "./invoke.ts";
-
-type UnarySpec = Extract<MethodImplSpec, { kind: "unary" }>;
-type StreamSpec = Exclude<MethodImplSpec, { kind: "unary" }>;
+import type { AnyInit, AnyMessage, ServerStreamSpec, StreamSpec, UnarySpec } from "./invoke.ts";
+import { invokeServerStream, invokeStream, invokeUnary } from "./invoke.ts";
 
 /** This answers one gRPC request over HTTP/2. It never throws: whatever goes wrong becomes the call's status. */
 export function serveGrpc(
@@ -44,8 +41,14 @@ export function serveGrpc(
     return;
   }
   const call = new GrpcCall(stream, headers, spec, policy, timeoutMs);
-  if (spec.kind === "unary") serveUnary(call, spec);
-  else serveStream(call, spec);
+  switch (spec.kind) {
+    case "unary":
+      return readRequest(call, (data) => runUnary(call, spec, data));
+    case "server_streaming":
+      return readRequest(call, (data) => runServerStream(call, spec, data));
+    default:
+      return serveStream(call, spec);
+  }
 }
 
 function refuse(stream: ServerHttp2Stream, error: unknown): void {
@@ -54,7 +57,8 @@ function refuse(stream: ServerHttp2Stream, error: unknown): void {
   stream.resume();
 }
 
-function serveUnary(call: GrpcCall, spec: UnarySpec): void {
+/** This reads a body of exactly one message; `run` is given it when the body has ended. */
+function readRequest(call: GrpcCall, run: (data: Uint8Array) => void): void {
   const reader = new FrameReader(call.policy.maxReceiveBytes);
   let frame: Frame | undefined;
   call.stream.on("data", (chunk: Uint8Array) => {
@@ -74,14 +78,14 @@ function serveUnary(call: GrpcCall, spec: UnarySpec): void {
       call.fail(
         reader.isInsideFrame ? internal("body ends inside a message") : unimplemented("request has no message"),
       );
-    } else if (frame.compressed) void unpackAndRun(call, spec, frame.data);
-    else runUnary(call, spec, frame.data);
+    } else if (frame.compressed) void unpackAndRun(call, frame.data, run);
+    else run(frame.data);
   });
 }
 
-async function unpackAndRun(call: GrpcCall, spec: UnarySpec, data: Uint8Array): Promise<void> {
+async function unpackAndRun(call: GrpcCall, data: Uint8Array, run: (data: Uint8Array) => void): Promise<void> {
   try {
-    runUnary(call, spec, await decompress(data, call.encoding, call.policy.maxReceiveBytes));
+    run(await decompress(data, call.encoding, call.policy.maxReceiveBytes));
   } catch (error) {
     call.fail(error);
   }
@@ -107,44 +111,49 @@ function isPromise(value: Promise<AnyInit> | AnyInit): value is Promise<AnyInit>
   return "then" in value && typeof value.then === "function";
 }
 
+function runServerStream(call: GrpcCall, spec: ServerStreamSpec, data: Uint8Array): void {
+  if (call.isOver) return;
+  try {
+    const message = decodeMessage(spec.method.input, data);
+    startSending(call, invokeServerStream(spec, message, call.context, call.policy.interceptors));
+  } catch (error) {
+    call.fail(error);
+  }
+}
+
 function serveStream(call: GrpcCall, spec: StreamSpec): void {
   const source = new MessageSource<AnyMessage>(call.stream, {
     maxBytes: call.policy.maxReceiveBytes,
     encoding: () => call.encoding,
     decode: (data) => decodeMessage(spec.method.input, data),
   });
-  const input = spec.kind === "server_streaming" ? exactlyOne(source) : source;
-  let output: AsyncIterator<AnyInit>;
   try {
-    output = invokeStream(spec, input, call.context, call.policy.interceptors)[Symbol.asyncIterator]();
+    startSending(call, invokeStream(spec, source, call.context, call.policy.interceptors), source);
   } catch (error) {
     call.fail(error);
-    return;
   }
-  call.onCut = (reason) => {
-    source.fail(reason);
-    void abandon(output);
-  };
-  void sendAll(call, source, output);
 }
 
-async function* exactlyOne(source: MessageSource<AnyMessage>): AsyncIterable<AnyMessage> {
-  const first = await source.next();
-  if (first.done === true) throw unimplemented("request has no message");
-  const second = await source.next();
-  if (second.done !== true) throw unimplemented("request has more than one message");
-  yield first.value;
+function startSending(call: GrpcCall, messages: AsyncIterable<AnyInit>, source?: MessageSource<AnyMessage>): void {
+  const output = messages[Symbol.asyncIterator]();
+  call.onCut = (reason) => {
+    source?.fail(reason);
+    void abandon(output);
+  };
+  void sendAll(call, output, source);
 }
 
 async function sendAll(
   call: GrpcCall,
-  source: MessageSource<AnyMessage>,
   output: AsyncIterator<AnyInit>,
+  source: MessageSource<AnyMessage> | undefined,
 ): Promise<void> {
   try {
+    // What comes next is asked for while a message is on its way: so the end of the stream goes out together with its only message, however large.
+    let isTaken: Promise<void> | undefined;
     for (let result = await output.next(); result.done !== true; result = await output.next()) {
-      const wait = call.send(result.value);
-      if (wait !== undefined) await wait;
+      if (isTaken !== undefined) await isTaken;
+      isTaken = call.send(result.value);
       if (call.isOver) return;
     }
     call.end();
@@ -153,7 +162,7 @@ async function sendAll(
     // When `send` threw, the handler has not ended yet.
     await abandon(output);
   } finally {
-    await source.return();
+    await source?.return();
   }
 }
 
