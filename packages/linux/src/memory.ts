@@ -12,17 +12,18 @@ const native = {
 
 const M_ARENA_MAX = -8;
 
-/** Often enough to find a pause between two commands of a person, rare enough not to be work itself. */
+/** Rare enough not to be work itself. */
 const CHECK_MS = 1000;
 
 /** A heap that is in use is left to V8: to collect it stops everything for longer than a caller should wait. */
 const LARGEST_HEAP = 96 << 20;
 
 /**
- * This gives memory that nothing uses back to the kernel, whenever the process has come to rest after work; until it is disposed.
- * Neither V8 nor malloc does that by itself in a process that does nothing: garbage stays until something is allocated.
+ * This gives memory that nothing uses back to the kernel, when the process has rested for twelve seconds after work, or has been at work for more
+ * than a minute with pauses of a second only; until it is disposed. Neither V8 nor malloc does that by itself in a process that does
+ * nothing: garbage stays until something is allocated.
  *
- * It costs some ten milliseconds once for each such pause, and at most a fiftieth of the time.
+ * It costs some ten milliseconds once for each such pause, and at most a fiftieth of the time; the work after it is optimized anew.
  */
 export function returnMemoryAtRest(): Disposable {
   const watch = new RestWatch();

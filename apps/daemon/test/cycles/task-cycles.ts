@@ -25,7 +25,7 @@ import { type Holdings, holdingsOf, type HoldingsPlace, residentBytes } from "./
 const MAIN = "main";
 const KILLED = 137;
 const LONGEST_START_MS = 150;
-const REST_TRIES = 10;
+const REST_TRIES = 36;
 
 /** What was held before and after, and how much memory grew. */
 export interface TaskCyclesResult {
@@ -165,7 +165,7 @@ export class TaskCycles implements AsyncDisposable {
     if (status !== expected) throw internal(`exec of ${args.join(" ")} ended with ${status}`);
   }
 
-  /** Memory is given back a second after the last work, as long as nothing else keeps the machine busy. */
+  /** Memory is given back twelve seconds after the last work, as long as nothing else keeps the machine busy. */
   async #bytesAtRest(): Promise<number> {
     let least = Infinity;
     for (let tries = 0; tries < REST_TRIES; tries++) {

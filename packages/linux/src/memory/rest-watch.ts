@@ -1,6 +1,15 @@
 /** Share of a processor that a process at rest may use. */
 const REST_SHARE = 0.02;
 
+/**
+ * So long is a rest: memory is wanted again by the next of several commands, and what V8 has optimized does not outlive a collection that
+ * gives all back. Threads of pools end within this time.
+ */
+const REST_MS = 12_000;
+
+/** A process that is never left alone for that long rests for one sample, once a return has been worth the while for a minute. */
+const PATIENCE_MS = 60_000;
+
 /** What makes it worth the while: work, which leaves garbage; growth; a thread that ended, for its pages stay with the allocators. */
 const WORTH_CPU_MS = 150;
 const WORTH_BYTES = 4 << 20;
@@ -26,15 +35,21 @@ export class RestWatch {
   #rssAtReturn = 0;
   #mostThreads = 0;
   #notBefore = 0;
+  #worthItSince: number | undefined;
+  #quietSince: number | undefined;
 
   /** This takes a sample and tells whether memory should be returned now; if so, {@link returned} must follow. */
   sample(now: MemorySample): boolean {
     const last = this.#last;
     this.#last = now;
     this.#mostThreads = Math.max(this.#mostThreads, now.threads);
-    if (last === undefined || now.at < this.#notBefore) return false;
+    if (last === undefined) return false;
     const isQuiet = now.cpuMs - last.cpuMs <= (now.at - last.at) * REST_SHARE;
-    return isQuiet && this.#isWorthIt(now);
+    this.#quietSince = isQuiet ? (this.#quietSince ?? last.at) : undefined;
+    if (!this.#isWorthIt(now)) return false;
+    this.#worthItSince ??= now.at;
+    if (this.#quietSince === undefined || now.at < this.#notBefore) return false;
+    return now.at - this.#quietSince >= REST_MS || now.at - this.#worthItSince >= PATIENCE_MS;
   }
 
   #isWorthIt({ cpuMs, rss, threads }: MemorySample): boolean {
@@ -46,6 +61,8 @@ export class RestWatch {
   returned(left: MemorySample): void {
     const costMs = left.cpuMs - (this.#last ?? left).cpuMs;
     this.#notBefore = left.at + costMs * COST_DIVISOR;
+    this.#worthItSince = undefined;
+    this.#quietSince = undefined;
     this.#cpuMsAtReturn = left.cpuMs;
     this.#rssAtReturn = left.rss;
     this.#mostThreads = left.threads;
