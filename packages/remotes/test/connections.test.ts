@@ -219,6 +219,53 @@ describe("connections of RegistryClient", () => {
     expect(await resolve(`127.0.0.1:${(server.address() as AddressInfo).port}/x:1`)).toBe("unavailable");
   });
 
+  it("are used again, also after HEAD", async () => {
+    const asked: string[] = [];
+    const server = createServer((request, response) => {
+      asked.push(request.method ?? "");
+      const status = { HEAD: 404, POST: 202, PUT: 201 }[request.method ?? ""] ?? 500;
+      request.resume().on("end", () => response.writeHead(status, { location: "/upload" }).end());
+    });
+    let connections = 0;
+    server.on("connection", () => (connections += 1));
+    stack.defer(() => server.closeAllConnections());
+    stack.defer(() => void server.close());
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const store = new MemoryContentStore();
+    await using client = new RegistryClient({ plainHttp: true });
+    for (const text of ["one", "two", "three"]) {
+      const bytes = new TextEncoder().encode(text);
+      const blob = { mediaType: "x/y", digest: sha256(bytes), size: bytes.length };
+      await writeBlob(store, text, [bytes], blob);
+      // A server that listens on a port has such an address.
+      await client.push(`127.0.0.1:${(server.address() as AddressInfo).port}/x:1`, blob, store);
+    }
+    expect(asked).toEqual(["HEAD", "POST", "PUT", "HEAD", "POST", "PUT", "HEAD", "POST", "PUT"]);
+    // A request may come before the connection of the last one is free again.
+    expect(connections).toBeLessThanOrEqual(2);
+  });
+
+  it("are not used again when HEAD was answered with a body", async () => {
+    let connections = 0;
+    const head = `HTTP/1.1 200 OK\r\ncontent-type: ${MediaType.ociManifest}\r\ncontent-length: ${MANIFEST.length}\r\ndocker-content-digest: ${manifest.digest}\r\n\r\n`;
+    const server = createTcpServer((socket) => {
+      connections += 1;
+      socket.on("error", () => {}).on("data", () => socket.write(`${head}${new TextDecoder().decode(MANIFEST)}`));
+      stack.defer(() => void socket.destroy());
+    });
+    stack.defer(() => void server.close());
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    await using client = new RegistryClient({ plainHttp: true });
+    // A server that listens on a port has such an address.
+    const name = `127.0.0.1:${(server.address() as AddressInfo).port}/x:1`;
+    for (let round = 1; round <= 3; round += 1) {
+      expect((await client.resolve(name)).descriptor.digest).toBe(manifest.digest);
+      expect(connections).toBe(round);
+    }
+  });
+
   it("speak HTTP/2 where it is offered, through a proxy's tunnel too, and upload by it", async () => {
     await makeCertificate(directory, NAME);
     await using secure = stack.use(await startSecure(directory, false));
