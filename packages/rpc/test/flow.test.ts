@@ -25,6 +25,19 @@ async function until(check: () => boolean): Promise<void> {
   await expect.poll(check, { timeout: 10_000 }).toBe(true);
 }
 
+/** This calls a method with an empty message, over a connection of its own. */
+function call({ path }: { readonly path: string }, method: string) {
+  const session = connect("http://localhost", { createConnection: () => net.connect(path) });
+  const stream = session.request({
+    ":method": "POST",
+    ":path": `/berth.test.Echo/${method}`,
+    "content-type": "application/grpc",
+  });
+  stream.on("error", () => {});
+  stream.end(encodeFrame(new Uint8Array(0)));
+  return { session, stream };
+}
+
 describe("back-pressure", () => {
   it("a slow reader holds the handler back, an abandoned one ends it", async () => {
     let sent = 0;
@@ -37,14 +50,7 @@ describe("back-pressure", () => {
       }
     };
     await using running = await startServer({ routes: [serviceRoute(Echo, { repeat })] });
-    const session = connect("http://localhost", { createConnection: () => net.connect(running.path) });
-    const stream = session.request({
-      ":method": "POST",
-      ":path": "/berth.test.Echo/Repeat",
-      "content-type": "application/grpc",
-    });
-    stream.on("error", () => {});
-    stream.end(encodeFrame(new Uint8Array(0)));
+    const { session, stream } = call(running, "Repeat");
     stream.pause();
     await until(() => sent > 0);
     await new Promise((resolve) => setTimeout(resolve, 200));
@@ -65,14 +71,8 @@ describe("back-pressure", () => {
       }
     };
     await using running = await startServer({ routes: [serviceRoute(Echo, { repeat })] });
-    const session = connect("http://localhost", { createConnection: () => net.connect(running.path) });
-    const stream = session.request({
-      ":method": "POST",
-      ":path": "/berth.test.Echo/Repeat",
-      "content-type": "application/grpc",
-    });
+    const { session, stream } = call(running, "Repeat");
     stream.pause();
-    stream.end(encodeFrame(new Uint8Array(0)));
     await until(() => returned);
     session.destroy();
   });
@@ -111,14 +111,8 @@ describe("back-pressure", () => {
       for (let index = 0; index < count; index += 1) yield { value };
     };
     await using running = await startServer({ routes: [serviceRoute(Echo, { unary, repeat })] });
-    const session = connect("http://localhost", { createConnection: () => net.connect(running.path) });
-    const stream = session.request({
-      ":method": "POST",
-      ":path": `/berth.test.Echo/${method}`,
-      "content-type": "application/grpc",
-    });
+    const { session, stream } = call(running, method);
     const status = new Promise((resolve) => stream.once("trailers", (trailers) => resolve(trailers["grpc-status"])));
-    stream.end(encodeFrame(new Uint8Array(0)));
     let size = 0;
     for await (const chunk of stream) {
       size += chunk.length;
