@@ -3,7 +3,14 @@ import { createHash } from "node:crypto";
 import type { CallOptions } from "@berth/core/any";
 import type { ContentProvider } from "@berth/core/content";
 import { streamBlob } from "@berth/core/content";
-import { failedPrecondition, isDeadlineExceeded, isUnavailable, notFound } from "@berth/errors";
+import {
+  failedPrecondition,
+  isDeadlineExceeded,
+  isPermissionDenied,
+  isUnauthenticated,
+  isUnavailable,
+  notFound,
+} from "@berth/errors";
 import type { Descriptor } from "@berth/oci";
 import { digestAlgorithm, digestHex, isDigest, isIndexType, isManifestType } from "@berth/oci";
 
@@ -60,16 +67,8 @@ async function pushManifest(upload: Upload): Promise<boolean> {
   const path = `/manifests/${options.object || digest}`;
   const scopes = scopesOf(upload);
   const { signal } = options;
-  const head = await requests.send(host, {
-    method: "HEAD",
-    path,
-    headers: { accept: `${mediaType}, */*` },
-    scopes,
-    isLast: true,
-    signal,
-  });
-  await head.discard();
-  if (head.status === 200 && head.header("docker-content-digest") === digest) return false;
+  const head = await askFor(upload, path, { accept: `${mediaType}, */*` });
+  if (head?.status === 200 && head.header("docker-content-digest") === digest) return false;
   const put = await requests.send(host, {
     method: "PUT",
     path,
@@ -91,16 +90,33 @@ async function pushBlob(upload: Upload): Promise<boolean> {
 }
 
 async function isThere(upload: Upload): Promise<boolean> {
-  const { requests, host, descriptor, options } = upload;
-  const head = await requests.send(host, {
-    method: "HEAD",
-    path: `/blobs/${descriptor.digest}`,
-    scopes: scopesOf(upload),
-    isLast: true,
-    signal: options.signal,
-  });
-  await head.discard();
-  return head.status === 200;
+  const head = await askFor(upload, `/blobs/${upload.descriptor.digest}`, {});
+  return head?.status === 200;
+}
+
+/** This asks what the registry has. Who may not ask may still push: then there is no answer. */
+async function askFor(
+  upload: Upload,
+  path: string,
+  headers: Readonly<Record<string, string>>,
+): Promise<HttpResponse | undefined> {
+  const { requests, host, options } = upload;
+  const { signal } = options;
+  try {
+    const head = await requests.send(host, {
+      method: "HEAD",
+      path,
+      headers,
+      scopes: scopesOf(upload),
+      isLast: true,
+      signal,
+    });
+    await head.discard();
+    return head;
+  } catch (error) {
+    if (isUnauthenticated(error) || isPermissionDenied(error)) return undefined;
+    throw error;
+  }
 }
 
 /** All at once; after a broken connection, what is left in a chunk of its own, or all of it anew. */

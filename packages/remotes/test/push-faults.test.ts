@@ -209,4 +209,19 @@ describe("RegistryClient pushing to a registry that fails", () => {
     expect(other.find(descriptor.digest)).toHaveLength(BLOB.length);
     expect(other.requests.map(({ headers }) => headers.authorization)).toEqual([undefined, undefined]);
   });
+
+  // As containerd does: pusher.go, ErrInvalidAuthorization.
+  it.each(NAMES)("pushes a %s also where nobody may ask for it", async (name) => {
+    const headers = { "www-authenticate": 'Basic realm="x"' };
+    registry.fault = ({ method }) => (method === "HEAD" ? { kind: "status", status: 401, headers } : undefined);
+    expect(await push(name)).toBe(true);
+    expect(stored(name)).toBe(true);
+  });
+
+  it.each(NAMES)("does not push a %s where nobody may push", async (name) => {
+    const headers = { "www-authenticate": 'Basic realm="x"' };
+    registry.fault = () => ({ kind: "status", status: 401, headers });
+    expect(await push(name)).toBe("unauthenticated");
+    expect(stored(name)).toBe(false);
+  });
 });
