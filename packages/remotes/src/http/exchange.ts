@@ -104,7 +104,7 @@ async function exchangeOnce({ dispatcher, watch }: Pool, asked: HttpRequest): Pr
       // Not a stream of it: that would ask for a chunk before the last one is sent. Undici takes anything that can be iterated; its types forget to say so.
       body: source === undefined ? null : (source as unknown as Readable),
       signal: signal ?? null,
-      // Undici would close the connection, lest there be a body: a blob of a push would need two of them, each with its handshake. If there is one, that is no answer to the next request, and closes it then.
+      // Undici would close the connection after HEAD, lest a body follow: a push would make two connections, with their handshakes, for each blob. A body that does come is no answer to anything and closes it.
       ...(method === "HEAD" && { reset: false }),
     });
     // Undici hears of the signal once there is a connection.
